@@ -1,0 +1,2 @@
+//! charge
+#![no_std]

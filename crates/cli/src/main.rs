@@ -1,0 +1,2 @@
+//! The `hugefolio` program.
+fn main() {}

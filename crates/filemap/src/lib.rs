@@ -1,0 +1,2 @@
+//! filemap
+#![no_std]

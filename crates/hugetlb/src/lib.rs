@@ -1,0 +1,2 @@
+//! hugetlb
+#![no_std]

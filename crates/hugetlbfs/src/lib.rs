@@ -1,0 +1,2 @@
+//! hugetlbfs
+#![no_std]

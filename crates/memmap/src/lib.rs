@@ -1,0 +1,2 @@
+//! memmap
+#![no_std]

@@ -1,0 +1,2 @@
+//! page_alloc
+#![no_std]

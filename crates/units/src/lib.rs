@@ -1,0 +1,2 @@
+//! units
+#![no_std]

@@ -1,2 +1,28 @@
-//! units
+//! Units, identities and the two shapes of exclusion.
+//!
+//! A unit is a type: frames, base pages, huge pages and bytes never mix, and a conversion that rounds says so in its name.
+//! Identities print with their unit (`pfn:0x1f00`, `node:1`). [`exclusion`] holds the scopes that every path is written
+//! over, [`undo`] the recorded rollback, [`ledger`] the vocabulary of refusals and [`event`] the public event stream.
 #![no_std]
+
+extern crate alloc;
+
+mod count;
+mod event;
+mod exclusion;
+mod gfp;
+mod huge;
+mod id;
+mod ledger;
+mod nodemask;
+mod undo;
+
+pub use count::{Bytes, HugeCount, HugeIndex, HugeRange, Order, PageCount, PageShift, Pfn, Ticks, Vaddr, VaddrRange};
+pub use event::Event;
+pub use exclusion::{Access, Scope, Scopes, Site};
+pub use gfp::GfpFlags;
+pub use huge::HugeSize;
+pub use id::{CgroupId, CpuId, HstateId, InodeId, MmId, MountId, NodeId, Pid, ResvMapId, SubpoolId, VmaId};
+pub use ledger::{Blame, Ledger};
+pub use nodemask::Nodemask;
+pub use undo::{UndoLog, attempt};

@@ -1,0 +1,190 @@
+//! Folio records.
+
+use alloc::collections::BTreeMap;
+use core::fmt;
+
+use units::{Order, PageCount, Pfn};
+
+/// Where a huge folio's own data live: a slot of its hstate's slab, which belongs to the pool and not to this room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HugeSlot {
+    /// The hstate.
+    pub hstate: units::HstateId,
+    /// The slot in that hstate's slab.
+    pub slot: u32,
+}
+
+/// Who a folio belongs to once nobody refers to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FolioKind {
+    /// An ordinary block: back to the page allocator.
+    Page,
+    /// A huge page: back to its pool.
+    Huge(HugeSlot),
+}
+
+/// The last reference went away: what to do with the folio is for the room that knows its kind.
+#[must_use]
+#[derive(Debug, PartialEq, Eq)]
+pub struct Last(pub FolioKind);
+
+/// One allocated block.
+#[derive(Clone, Debug)]
+pub struct Folio {
+    /// Who owns it.
+    pub kind: FolioKind,
+    /// Its size.
+    pub order: Order,
+    refs: u64,
+    mappings: u32,
+    anonymous: bool,
+}
+
+impl Folio {
+    /// References: the page cache holds one per base page, a mapping one each, a path that works on the folio one.
+    #[must_use]
+    pub const fn refs(&self) -> u64 {
+        self.refs
+    }
+
+    /// Page-table entries that map it, in all address spaces.
+    #[must_use]
+    pub const fn mapcount(&self) -> u32 {
+        self.mappings
+    }
+
+    /// Does it belong to a private mapping rather than to a file?
+    #[must_use]
+    pub const fn is_anonymous(&self) -> bool {
+        self.anonymous
+    }
+}
+
+/// A broken invariant, as found by a recount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken(pub alloc::string::String);
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// All folio records, by first frame.
+#[derive(Clone, Debug, Default)]
+pub struct MemMap {
+    folios: BTreeMap<Pfn, Folio>,
+}
+
+impl MemMap {
+    /// Nothing allocated.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { folios: BTreeMap::new() }
+    }
+
+    /// Records a block that just came from the page allocator: frozen, no references.
+    pub fn claim(&mut self, pfn: Pfn, order: Order, kind: FolioKind) {
+        let old = self.folios.insert(pfn, Folio { kind, order, refs: 0, mappings: 0, anonymous: false });
+        debug_assert!(old.is_none(), "{pfn} was handed out twice");
+    }
+
+    /// Forgets a block that goes back to the page allocator.
+    pub fn release(&mut self, pfn: Pfn) {
+        let old = self.folios.remove(&pfn);
+        debug_assert!(old.is_some_and(|f| f.refs == 0 && f.mappings == 0), "{pfn} released while in use");
+    }
+
+    /// The record of an allocated folio.
+    #[must_use]
+    pub fn get(&self, pfn: Pfn) -> Option<&Folio> {
+        self.folios.get(&pfn)
+    }
+
+    /// Takes `n` references.
+    pub fn get_refs(&mut self, pfn: Pfn, n: u64) {
+        if let Some(folio) = self.folio(pfn) {
+            folio.refs += n;
+        }
+    }
+
+    /// Drops `n` references; says so if they were the last.
+    pub fn put_refs(&mut self, pfn: Pfn, n: u64) -> Option<Last> {
+        let folio = self.folio(pfn)?;
+        debug_assert!(folio.refs >= n, "{pfn}: {n} references dropped of {}", folio.refs);
+        folio.refs = folio.refs.saturating_sub(n);
+        if folio.refs > 0 {
+            return None;
+        }
+        debug_assert_eq!(folio.mappings, 0, "{pfn} has no reference but is mapped");
+        folio.anonymous = false;
+        Some(Last(folio.kind))
+    }
+
+    /// A page-table entry now maps the folio. The entry's reference is counted apart, with [`MemMap::get_refs`].
+    pub fn add_mapping(&mut self, pfn: Pfn, owner: MappedBy) {
+        if let Some(folio) = self.folio(pfn) {
+            folio.mappings += 1;
+            folio.anonymous |= owner == MappedBy::Anonymous;
+        }
+    }
+
+    /// A page-table entry is gone; returns how many are left.
+    pub fn remove_mapping(&mut self, pfn: Pfn) -> u32 {
+        let Some(folio) = self.folio(pfn) else { return 0 };
+        debug_assert!(folio.mappings > 0, "{pfn} is not mapped");
+        folio.mappings = folio.mappings.saturating_sub(1);
+        folio.mappings
+    }
+
+    /// All records in ascending order of frame.
+    pub fn iter(&self) -> impl Iterator<Item = (Pfn, &Folio)> {
+        self.folios.iter().map(|(&pfn, folio)| (pfn, folio))
+    }
+
+    /// Recounts: no two folios overlap, every folio starts at a multiple of its size, no mapping lacks its reference.
+    ///
+    /// # Errors
+    /// The first invariant found broken.
+    pub fn validate(&self) -> Result<(), Broken> {
+        let mut end = Pfn::new(0);
+        for (pfn, folio) in self.iter() {
+            if pfn < end {
+                return Err(Broken(alloc::format!("folio {pfn} starts inside the one before it")));
+            }
+            if !pfn.is_aligned(folio.order) {
+                return Err(Broken(alloc::format!("folio {pfn} is not aligned to {}", folio.order)));
+            }
+            if u64::from(folio.mappings) > folio.refs {
+                return Err(Broken(alloc::format!(
+                    "folio {pfn} has {} mappings and {} references",
+                    folio.mappings, folio.refs
+                )));
+            }
+            end = pfn.offset(folio.order.pages());
+        }
+        Ok(())
+    }
+
+    /// Base pages in allocated folios.
+    #[must_use]
+    pub fn allocated(&self) -> PageCount {
+        self.folios.values().map(|folio| folio.order.pages()).sum()
+    }
+
+    fn folio(&mut self, pfn: Pfn) -> Option<&mut Folio> {
+        let folio = self.folios.get_mut(&pfn);
+        debug_assert!(folio.is_some(), "{pfn} is not an allocated folio");
+        folio
+    }
+}
+
+/// What kind of mapping an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MappedBy {
+    /// A page of a file's cache.
+    File,
+    /// A page of its own, private to those who inherited it.
+    Anonymous,
+}

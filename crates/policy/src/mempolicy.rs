@@ -1,0 +1,160 @@
+//! Memory policies and what they mean for one allocation.
+
+use alloc::vec::Vec;
+
+use units::{HugeIndex, NodeId, Nodemask};
+
+/// What a task or an area wishes about placement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mempolicy {
+    /// No wish: as [`Mempolicy::Local`].
+    #[default]
+    Default,
+    /// The node the task runs on.
+    Local,
+    /// One node first, then by distance.
+    Preferred(NodeId),
+    /// These nodes first, then all.
+    PreferredMany {
+        /// The nodes.
+        nodes: Nodemask,
+        /// Where to start.
+        home: Option<NodeId>,
+    },
+    /// These nodes and no others.
+    Bind {
+        /// The nodes.
+        nodes: Nodemask,
+        /// Where to start.
+        home: Option<NodeId>,
+    },
+    /// One huge page on each in turn.
+    Interleave(Nodemask),
+    /// In turn, several on the heavier ones.
+    WeightedInterleave(Weights),
+}
+
+/// Nodes and how many huge pages each gets in a row; a weight of zero counts as one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Weights(pub Vec<(NodeId, u8)>);
+
+/// How the allocator is to read a [`Placement`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// Start at the node, go outwards.
+    Local,
+    /// Start at the node, go outwards.
+    Preferred,
+    /// Try the mask first, then everything.
+    PreferredMany,
+    /// Only the mask.
+    Bind,
+    /// Start at the node whose turn it is, go outwards.
+    Interleave,
+}
+
+/// A policy interpreted for one page: everything that the allocation needs to know of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Where to start.
+    pub nid: NodeId,
+    /// The nodes it is restricted to; for [`Mode::PreferredMany`] the nodes to try first.
+    pub nodemask: Option<Nodemask>,
+    /// How to read the two.
+    pub mode: Mode,
+}
+
+impl Placement {
+    /// Near `nid`, anywhere else if need be.
+    #[must_use]
+    pub const fn local(nid: NodeId) -> Self {
+        Self { nid, nodemask: None, mode: Mode::Local }
+    }
+}
+
+impl Mempolicy {
+    /// Interprets the policy for the page at `interleave_index`, for a task that runs on `local` and whose cpuset allows
+    /// `allowed`.
+    #[must_use]
+    pub fn interpret(&self, local: NodeId, allowed: Nodemask, interleave_index: HugeIndex) -> Placement {
+        match self {
+            Self::Default | Self::Local => Placement::local(local),
+            &Self::Preferred(nid) => Placement { nid, nodemask: None, mode: Mode::Preferred },
+            &Self::PreferredMany { nodes, home } => {
+                Placement { nid: home.unwrap_or(local), nodemask: Some(nodes), mode: Mode::PreferredMany }
+            }
+            &Self::Bind { nodes, home } => {
+                let nodemask = (!nodes.intersection(allowed).is_empty()).then_some(nodes);
+                Placement { nid: home.unwrap_or(local), nodemask, mode: Mode::Bind }
+            }
+            &Self::Interleave(nodes) => {
+                let turn = interleave_index.get() % u64::from(nodes.len().max(1));
+                let nid = nodes.iter().zip(0..).find_map(|(node, i)| (i == turn).then_some(node));
+                Placement { nid: nid.unwrap_or(local), nodemask: None, mode: Mode::Interleave }
+            }
+            Self::WeightedInterleave(weights) => {
+                let nid = weights.turn(interleave_index).unwrap_or(local);
+                Placement { nid, nodemask: None, mode: Mode::Interleave }
+            }
+        }
+    }
+
+    /// The nodes that an administrator's `nr_hugepages_mempolicy` write acts on; nothing means all.
+    #[must_use]
+    pub fn resize_nodes(&self, local: NodeId) -> Option<Nodemask> {
+        match self {
+            Self::Default => None,
+            Self::Local => Some(Nodemask::of(local)),
+            &Self::Preferred(node) => Some(Nodemask::of(node)),
+            &Self::PreferredMany { nodes, .. } | &Self::Bind { nodes, .. } | &Self::Interleave(nodes) => Some(nodes),
+            Self::WeightedInterleave(weights) => Some(weights.0.iter().map(|&(node, _)| node).collect()),
+        }
+    }
+}
+
+impl Weights {
+    fn turn(&self, index: HugeIndex) -> Option<NodeId> {
+        let weight = |w: u8| u64::from(w.max(1));
+        let total: u64 = self.0.iter().map(|&(_, w)| weight(w)).sum();
+        let mut turn = index.get().checked_rem(total)?;
+        for &(node, w) in &self.0 {
+            match turn.checked_sub(weight(w)) {
+                Some(rest) => turn = rest,
+                None => return Some(node),
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nodes(list: &[u8]) -> Nodemask {
+        list.iter().copied().map(NodeId::new).collect()
+    }
+
+    #[test]
+    fn interleave_takes_turns_by_index() {
+        let policy = Mempolicy::Interleave(nodes(&[1, 4, 6]));
+        let nid = |i| policy.interpret(NodeId::new(0), Nodemask::ALL, HugeIndex::new(i)).nid.get();
+        assert_eq!([0, 1, 2, 3, 7].map(nid), [1, 4, 6, 1, 4]);
+    }
+
+    #[test]
+    fn weights_count_and_zero_counts_as_one() {
+        let policy = Mempolicy::WeightedInterleave(Weights(alloc::vec![(NodeId::new(0), 2), (NodeId::new(1), 0)]));
+        let nid = |i| policy.interpret(NodeId::new(0), Nodemask::ALL, HugeIndex::new(i)).nid.get();
+        assert_eq!([0, 1, 2, 3, 4, 5].map(nid), [0, 0, 1, 0, 0, 1]);
+    }
+
+    #[test]
+    fn bind_outside_the_cpuset_binds_nothing() {
+        let policy = Mempolicy::Bind { nodes: nodes(&[1]), home: None };
+        let mask = |allowed| policy.interpret(NodeId::new(0), allowed, HugeIndex::ZERO).nodemask;
+        assert_eq!((mask(nodes(&[0])), mask(nodes(&[0, 1]))), (None, Some(nodes(&[1]))));
+    }
+}

@@ -1,0 +1,89 @@
+//! Scopes: outer, long-held exclusion.
+//!
+//! Exclusion has two shapes. A *section* (`with_pool`, `with_cache`, ...; declared by each room's `Env`) hands out the state of
+//! one part to a closure that cannot reach anything else, so sections never nest and never call out. A *scope* guards no
+//! data: it hands the environment back, so sections and further scopes run inside it. Scopes nest outer to inner in the
+//! order of [`Scope::rank`]; an inversion is a bug that debug builds report on first use, even with one thread.
+
+use crate::{Event, HugeIndex, HugeSize, InodeId, MmId, Pfn};
+
+/// Shared or exclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// Together with other readers.
+    Read,
+    /// Alone.
+    Write,
+}
+
+/// What is held while a closure runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// One hstate's resize. Two at once only larger size first.
+    Resize(HugeSize),
+    /// An address space: its VMAs do not change under a reader.
+    AddressSpace(MmId, Access),
+    /// A file's size and its page removal.
+    Inode(InodeId, Access),
+    /// Instantiation of one page of one file. Hashed, so two are never held.
+    FaultMutex(InodeId, HugeIndex),
+    /// The page tables behind the VMAs of one file: readers fault, a writer may tear them down.
+    VmaLock(InodeId, Access),
+    /// The set of VMAs that map a file.
+    FileMapping(InodeId, Access),
+    /// One folio.
+    Folio(Pfn),
+}
+
+impl Scope {
+    /// The place in the nesting order; a scope may be entered only inside scopes of lower rank. Equal ranks exclude each other
+    /// but for two resizes, which nest larger size first.
+    #[must_use]
+    pub const fn rank(self) -> (u8, u8) {
+        match self {
+            Self::Resize(size) => (1, u8::MAX - size.shift()),
+            Self::AddressSpace(..) => (2, 0),
+            Self::Inode(..) => (3, 0),
+            Self::FaultMutex(..) => (4, 0),
+            Self::VmaLock(..) => (5, 0),
+            Self::FileMapping(..) => (6, 0),
+            Self::Folio(..) => (7, 0),
+        }
+    }
+}
+
+/// A named place that a fault plan can make fail, always consulted before anything is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Site {
+    /// A descriptor of a reservation map's region.
+    RegionDescriptor,
+    /// A page for a page table.
+    TablePage,
+    /// A node of a page cache.
+    CacheNode,
+    /// A page of a huge page's own metadata.
+    VmemmapPage,
+    /// A charge to a control group.
+    Charge,
+    /// A block of frames from the page allocator.
+    Frame,
+}
+
+impl Site {
+    /// Every site.
+    pub const ALL: [Self; 6] =
+        [Self::RegionDescriptor, Self::TablePage, Self::CacheNode, Self::VmemmapPage, Self::Charge, Self::Frame];
+}
+
+/// What every environment offers to every path: scopes, the fault plan and the event stream.
+pub trait Scopes {
+    /// Runs `f` while `scope` is held.
+    fn scope<R>(&mut self, scope: Scope, f: impl FnOnce(&mut Self) -> R) -> R;
+
+    /// Does the fault plan refuse this attempt at `site`?
+    fn refused(&mut self, site: Site) -> bool;
+
+    /// Publishes an event. `event` is built only where somebody listens.
+    fn emit(&mut self, event: impl FnOnce() -> Event);
+}

@@ -1,2 +1,74 @@
-//! hugetlb
+//! Pools of huge pages and what is promised of them.
+//!
+//! A pool is a *ledger* ([`Pool`]: every counter of an hstate, it decides) and a *shelf* per node ([`Shelf`]: the free folios,
+//! last in first out, it follows). A claim on the ledger makes the take from the shelf infallible; a folio is put on the shelf
+//! before the ledger counts it free.
+//!
+//! The path of a huge page, top to bottom of this room:
+//!
+//! 1. [`alloc_for_mapping`] asks the reservation map ([`ResvMap`]) and the mount's [`Subpool`] whether the page was promised;
+//! 2. [`hugetlb_alloc_folio`] charges, claims from the pool or allocates surplus, and knows neither areas nor maps;
+//! 3. the map commits, or everything that was recorded runs backwards.
+//!
+//! [`put_folio`] is the way back, [`set_max`] the administrator's way in, [`reserve_pages`] the promise at `mmap` time.
 #![no_std]
+
+extern crate alloc as alloc_crate;
+
+mod account;
+mod alloc;
+mod free;
+mod hstate;
+mod map_alloc;
+mod pool;
+mod region;
+mod reserve;
+mod resize;
+mod restore;
+mod resv_map;
+mod shelf;
+mod subpool;
+mod surplus;
+
+pub use account::{acct_release, acct_reserve};
+pub use alloc::{AllocFlags, AllocRefusal, AllocRequest, hugetlb_alloc_folio};
+pub use free::{folio_at, put_folio};
+pub use hstate::{Hstate, Hstates};
+pub use map_alloc::{MapAlloc, Purpose, alloc_for_mapping};
+pub use pool::{HugeFolio, NodeCounts, Pool};
+pub use region::{Piece, RegionSet};
+pub use reserve::{
+    ReserveRefusal, ReserveRequest, close_private_map, open_private_map, reserve_pages, unreserve_after_removal,
+};
+pub use resize::{ResizeError, ResizeNodes, set_max, set_overcommit};
+pub use restore::{clear_restore_reserve, last_unmap, owner_installed, restore_reserve_on_error, still_mapped};
+pub use resv_map::{Commit, Holder, MapKind, NoDescriptor, ResvMap, Ticket};
+pub use shelf::Shelf;
+pub use subpool::{Subpool, SubpoolFull};
+pub use surplus::SurplusRefusal;
+
+use units::{HstateId, NodeId, ResvMapId, SubpoolId};
+
+/// What this room needs: everything the page allocator and the charges need, and sections over its own parts.
+pub trait Env: page_alloc::Env + charge::Env {
+    /// An hstate's fixed properties.
+    fn hstate(&mut self, id: HstateId) -> Hstate;
+
+    /// The section of one pool's ledger.
+    fn with_pool<R>(&mut self, id: HstateId, f: impl FnOnce(&mut Pool) -> R) -> R;
+
+    /// The section of one node's shelf of one pool.
+    fn with_shelf<R>(&mut self, id: HstateId, node: NodeId, f: impl FnOnce(&mut Shelf) -> R) -> R;
+
+    /// A new reservation map.
+    fn new_resv_map(&mut self, map: ResvMap) -> ResvMapId;
+
+    /// The section of one reservation map; nothing where the map is gone.
+    fn with_resv_map<R>(&mut self, id: ResvMapId, f: impl FnOnce(&mut ResvMap) -> R) -> Option<R>;
+
+    /// Ends a reservation map.
+    fn drop_resv_map(&mut self, id: ResvMapId) -> Option<ResvMap>;
+
+    /// The section of one subpool; nothing where it is gone.
+    fn with_subpool<R>(&mut self, id: SubpoolId, f: impl FnOnce(&mut Subpool) -> R) -> Option<R>;
+}

@@ -1,2 +1,69 @@
-//! mm
+//! Address spaces: areas, faults, copy on write, fork, and the calls that change them.
+//!
+//! [`fault`] is the way in for every access. [`mmap`] promises pages, [`munmap`] and [`exit_space`] take everything back;
+//! [`fork_space`] copies what a child inherits, which is never a reservation. The room decides whether an access ends in a
+//! signal from the refusal itself, never from an errno.
 #![no_std]
+
+extern crate alloc;
+
+mod advise;
+mod cow;
+mod fault;
+mod fork;
+mod map;
+mod populate;
+mod protect;
+mod query;
+mod remap;
+mod table;
+mod unmap;
+mod vma;
+
+pub use advise::{Advice, AdviseError, madvise};
+pub use fault::{FaultError, Hit, Touch, fault};
+pub use fork::{ForkError, fork_space};
+pub use map::{FileAccess, MapFlags, MapRequest, MmapError, Place, Share, Source, mmap};
+pub use populate::{MlockError, PopulateError, mlock, munlock};
+pub use protect::{MprotectError, mprotect};
+pub use query::{MincoreError, PageState, Smaps, mincore, msync, page_state, smaps};
+pub use remap::{MremapError, RemapFlags, RemapRequest, mremap};
+pub use table::{Entry, PageTable};
+pub use unmap::{MunmapError, exit_space, munmap, unmap_area_range};
+pub use vma::{Prot, Vma, VmaFlags, VmaTree};
+
+use units::{Bytes, MmId, PageShift, Vaddr, VaddrRange, VmaId};
+
+/// What this room needs: the files below and sections over its own parts.
+pub trait Env: hugetlbfs::Env {
+    /// A new, empty address space.
+    fn new_space(&mut self) -> MmId;
+
+    /// Ends an address space, which is empty.
+    fn drop_space(&mut self, mm: MmId);
+
+    /// A name for a new area.
+    fn new_vma_id(&mut self) -> VmaId;
+
+    /// The section of one address space's areas; nothing where it is gone.
+    fn with_vmas<R>(&mut self, mm: MmId, f: impl FnOnce(&mut VmaTree) -> R) -> Option<R>;
+
+    /// The section of one address space's page table; nothing where it is gone.
+    fn with_table<R>(&mut self, mm: MmId, f: impl FnOnce(&mut PageTable) -> R) -> Option<R>;
+
+    /// First address that no task may map.
+    fn task_size(&mut self) -> Vaddr;
+
+    /// The size of base pages.
+    fn page_shift(&mut self) -> PageShift;
+
+    /// The range from `start`, rounded up to whole base pages, if it starts at one and stays inside the address space.
+    fn checked_range(&mut self, start: Vaddr, len: Bytes) -> Option<VaddrRange> {
+        let shift = self.page_shift();
+        if !start.is_aligned(shift.bytes()) {
+            return None;
+        }
+        let end = start.checked_add(shift.round_up(len)?)?;
+        (end <= self.task_size()).then_some(VaddrRange::new(start, end))
+    }
+}

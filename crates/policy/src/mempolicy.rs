@@ -101,6 +101,16 @@ impl Mempolicy {
         }
     }
 
+    /// The nodes that count when pages are promised to a task whose cpuset allows `allowed`: a binding policy narrows them where
+    /// the two meet, other policies are not considered.
+    #[must_use]
+    pub fn reservation_nodes(&self, allowed: Nodemask) -> Nodemask {
+        match self {
+            Self::Bind { nodes, .. } if !nodes.intersection(allowed).is_empty() => nodes.intersection(allowed),
+            _ => allowed,
+        }
+    }
+
     /// The nodes that an administrator's `nr_hugepages_mempolicy` write acts on; nothing means all.
     #[must_use]
     pub fn resize_nodes(&self, local: NodeId) -> Option<Nodemask> {

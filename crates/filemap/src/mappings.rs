@@ -1,0 +1,89 @@
+//! The areas that map a file.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use hugetlb::Holder;
+use units::{HstateId, HugeIndex, HugeRange, InodeId, MmId, ResvMapId, Vaddr, VmaId};
+
+use crate::Env;
+
+/// One area of one address space, as its file sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MappedArea {
+    /// The address space.
+    pub mm: MmId,
+    /// The area.
+    pub vma: VmaId,
+    /// The file.
+    pub inode: InodeId,
+    /// Which pages of the file it maps.
+    pub range: HugeRange,
+    /// Where the first of them lies.
+    pub start: Vaddr,
+    /// The size of its pages.
+    pub hstate: HstateId,
+    /// Shared with the file, or private to the area?
+    pub shared: bool,
+    /// The map of a private owner.
+    pub owner: Option<ResvMapId>,
+}
+
+impl MappedArea {
+    /// The reservations that this area can draw on, given its file's map.
+    #[must_use]
+    pub fn holder(&self, file_map: ResvMapId) -> Holder {
+        match (self.shared, self.owner) {
+            (true, _) => Holder::Shared(file_map),
+            (false, Some(map)) => Holder::Owner(map),
+            (false, None) => Holder::Nothing,
+        }
+    }
+}
+
+/// The areas that map one file, by first index.
+#[derive(Clone, Debug, Default)]
+pub struct FileMappings {
+    areas: BTreeMap<(HugeIndex, VmaId), MappedArea>,
+}
+
+impl FileMappings {
+    /// Nobody maps the file.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { areas: BTreeMap::new() }
+    }
+
+    /// An area maps the file.
+    pub fn insert(&mut self, area: MappedArea) {
+        let old = self.areas.insert((area.range.start, area.vma), area);
+        debug_assert!(old.is_none(), "{} maps the file already", area.vma);
+    }
+
+    /// An area whose range starts at `start` does not any more.
+    pub fn remove(&mut self, start: HugeIndex, vma: VmaId) -> Option<MappedArea> {
+        self.areas.remove(&(start, vma))
+    }
+
+    /// The areas that map a page of `range`, in order of their first page.
+    pub fn over(&self, range: HugeRange) -> impl Iterator<Item = MappedArea> {
+        let end = (range.end, VmaId::new(0));
+        self.areas.range(..end).map(|(_, &area)| area).filter(move |area| area.range.end > range.start)
+    }
+
+    /// All areas.
+    pub fn iter(&self) -> impl Iterator<Item = MappedArea> {
+        self.areas.values().copied()
+    }
+
+    /// Does nobody map the file?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.areas.is_empty()
+    }
+}
+
+/// The areas over `range`, as they are now. Inside the file-mapping scope none of them goes away.
+pub fn areas_over<P: Env>(p: &mut P, inode: InodeId, range: HugeRange) -> Vec<MappedArea> {
+    p.with_mappings(inode, |m| m.over(range).collect()).unwrap_or_default()
+}

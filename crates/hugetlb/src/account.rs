@@ -1,0 +1,117 @@
+//! Global reservations.
+//!
+//! `resv` rises only in the section that has just proved the pages exist, and every reservation has a free page from then on.
+
+use alloc_crate::vec::Vec;
+
+use policy::Placement;
+use units::{GfpFlags, HstateId, HugeCount, NodeId, Nodemask};
+
+use crate::pool::Joins;
+use crate::surplus::{alloc_surplus, destroy_claimed};
+use crate::{Env, HugeFolio, ReserveRefusal};
+
+/// Reserves `count` pages, making surplus pages where the free ones do not suffice.
+///
+/// # Errors
+/// Not enough pages even so; nothing is changed then.
+pub fn acct_reserve<P: Env>(
+    p: &mut P,
+    hstate: HstateId,
+    count: HugeCount,
+    local: NodeId,
+    allowed: Nodemask,
+) -> Result<(), ReserveRefusal> {
+    if count.is_zero() {
+        return Ok(());
+    }
+    gather_surplus(p, hstate, count, local, allowed)?;
+    let on_allowed = p.with_pool(hstate, |pool| {
+        allowed.iter().take_while(|n| n.index() < pool.nodes.len()).map(|n| pool.node(n).free).sum::<HugeCount>()
+    });
+    if count > on_allowed {
+        acct_release(p, hstate, count);
+        return Err(ReserveRefusal::Cpuset { asked: count, free: on_allowed });
+    }
+    Ok(())
+}
+
+/// Gives `count` reservations back. Surplus pages that nobody needs any more leave the pool.
+pub fn acct_release<P: Env>(p: &mut P, hstate: HstateId, count: HugeCount) {
+    if count.is_zero() {
+        return;
+    }
+    let mut left = p.with_pool(hstate, |pool| {
+        pool.resv -= count;
+        count.min(pool.surplus)
+    });
+    while !left.is_zero() {
+        let node = p.with_pool(hstate, |pool| {
+            if pool.available().is_zero() {
+                return None;
+            }
+            let node = pool.next_freeing(Nodemask::ALL, |n| !n.surplus.is_zero() && !n.free.is_zero())?;
+            pool.remove_free(node, Joins::Surplus);
+            Some(node)
+        });
+        let Some(node) = node else { return };
+        destroy_claimed(p, hstate, node);
+        left -= HugeCount::new(1);
+    }
+}
+
+fn gather_surplus<P: Env>(
+    p: &mut P,
+    hstate: HstateId,
+    count: HugeCount,
+    local: NodeId,
+    allowed: Nodemask,
+) -> Result<(), ReserveRefusal> {
+    let h = p.hstate(hstate);
+    let mut made: Vec<HugeFolio> = Vec::new();
+    loop {
+        // Fresh pages lie on the shelves before the ledger decides how many of them it takes.
+        let short = p.with_pool(hstate, |pool| {
+            let fresh = HugeCount::new(made.len() as u64);
+            let short = pool.resv.saturating_add(count).saturating_sub(pool.free + fresh);
+            if short.is_zero() {
+                let wanted = (pool.resv + count).saturating_sub(pool.free);
+                pool.resv += count;
+                for (n, folio) in made.iter().enumerate() {
+                    if (n as u64) < wanted.get() {
+                        pool.add_free(folio.node);
+                    } else {
+                        pool.remove_page(folio.node, Joins::Surplus);
+                    }
+                }
+                return Ok(wanted);
+            }
+            Err((short, pool.free, pool.resv))
+        });
+        match short {
+            Ok(wanted) => {
+                for folio in made.iter().skip(usize::try_from(wanted.get()).unwrap_or(usize::MAX)) {
+                    destroy_claimed(p, hstate, folio.node);
+                }
+                return Ok(());
+            }
+            Err((short, free, resv)) => {
+                for _ in 0..short.get() {
+                    match alloc_surplus(p, h, Placement::local(local), allowed, GfpFlags::HIGHUSER) {
+                        Ok(folio) => {
+                            p.with_shelf(hstate, folio.node, |shelf| shelf.put(folio));
+                            made.push(folio);
+                        }
+                        Err(surplus) => {
+                            for folio in &made {
+                                p.with_pool(hstate, |pool| pool.remove_page(folio.node, Joins::Surplus));
+                                destroy_claimed(p, hstate, folio.node);
+                            }
+                            return Err(ReserveRefusal::Pool { asked: count, free, resv, surplus });
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! `hugetlb_alloc_folio`: a huge page for anybody.
+
+use charge::{Counter, OverLimit, Receipt};
+use policy::{Mode, Placement};
+use units::{Blame, CgroupId, Event, GfpFlags, HstateId, HugeCount, Ledger, Nodemask, Site, UndoLog, attempt};
+
+use crate::pool::{Claim, ONE};
+use crate::surplus::alloc_surplus;
+use crate::{Env, HugeFolio, Shelf, SurplusRefusal};
+
+bitflags::bitflags! {
+    /// What the caller decided before it asked.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct AllocFlags: u8 {
+        /// Charge the page as reserved too: no reservation of the caller's has done so.
+        const CHARGE_RSVD = 1 << 0;
+        /// A global reservation stands for this page: take a reserved one and spend the reservation.
+        const USE_GLOBAL_RESV = 1 << 1;
+    }
+}
+
+/// What is asked of the pool. Knows no area, no reservation map and no subpool.
+#[derive(Clone, Copy, Debug)]
+pub struct AllocRequest {
+    /// Which pool.
+    pub hstate: HstateId,
+    /// The policy, interpreted.
+    pub placement: Placement,
+    /// Nodes that the task's cpuset allows.
+    pub allowed: Nodemask,
+    /// What the page allocator may do if a surplus page has to be made.
+    pub gfp: GfpFlags,
+    /// What the caller decided.
+    pub flags: AllocFlags,
+    /// Who pays; nobody for the root group.
+    pub cgroup: Option<CgroupId>,
+}
+
+/// Why there is no page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AllocRefusal {
+    /// A control group's limit.
+    #[error(transparent)]
+    Charge(#[from] OverLimit),
+    /// The fault plan refused a charge.
+    #[error("the charge was refused")]
+    ChargeFault,
+    /// The mount's maximum.
+    #[error(transparent)]
+    Subpool(#[from] crate::SubpoolFull),
+    /// No descriptor for the reservation map.
+    #[error(transparent)]
+    Descriptor(#[from] crate::NoDescriptor),
+    /// The pool has no page that this request may take, and no surplus page can be made.
+    #[error("{free} are free, {resv} of them reserved, and no surplus page can be made: {surplus}")]
+    Pool {
+        /// Free pages.
+        free: HugeCount,
+        /// Reserved ones among them.
+        resv: HugeCount,
+        /// Why no surplus page.
+        surplus: SurplusRefusal,
+    },
+    /// There are pages that the request could take, but not on the nodes it is bound to.
+    #[error("{available} are available, none of them on the allowed nodes, and no surplus page can be made: {surplus}")]
+    Node {
+        /// Available pages on any node.
+        available: HugeCount,
+        /// Why no surplus page.
+        surplus: SurplusRefusal,
+    },
+}
+
+impl Blame for AllocRefusal {
+    fn ledger(&self) -> Option<Ledger> {
+        match self {
+            Self::Charge(over) => over.ledger(),
+            Self::ChargeFault => Some(Ledger::CgroupUsage),
+            Self::Subpool(full) => full.ledger(),
+            Self::Descriptor(_) => Some(Ledger::Metadata),
+            Self::Pool { surplus, .. } => surplus.ledger(),
+            Self::Node { .. } => Some(Ledger::Node),
+        }
+    }
+}
+
+/// Allocates one huge page: charges, takes a free page by policy or makes a surplus one, and commits the charges. The folio
+/// comes with one reference; if it spent a reservation, freeing it unused gives that back.
+///
+/// # Errors
+/// Which ledger refused, with its numbers; nothing is changed.
+pub fn hugetlb_alloc_folio<P: Env>(p: &mut P, request: &AllocRequest) -> Result<HugeFolio, AllocRefusal> {
+    attempt(p, uncharge, |p, log: &mut UndoLog<Receipt, 2>| {
+        if request.flags.contains(AllocFlags::CHARGE_RSVD) {
+            log.push(charge(p, request, Counter::Rsvd(request.hstate))?);
+        }
+        log.push(charge(p, request, Counter::Usage(request.hstate))?);
+        let reserved = request.flags.contains(AllocFlags::USE_GLOBAL_RESV);
+        let (folio, spent) = match dequeue(p, request) {
+            Some(folio) => (folio, reserved),
+            None => (make_surplus(p, request)?, false),
+        };
+        // No return from here.
+        let (mut usage_owner, mut rsvd_owner) = (None, None);
+        log.commit(|receipt| match receipt.counter {
+            Counter::Usage(_) => usage_owner = receipt.owner,
+            Counter::Rsvd(_) => rsvd_owner = receipt.owner,
+        });
+        p.with_pool(request.hstate, |pool| {
+            if reserved && !spent {
+                pool.resv -= ONE;
+            }
+            let record = pool.record(folio);
+            record.restore_reserve = reserved;
+            (record.usage_owner, record.rsvd_owner) = (usage_owner, rsvd_owner);
+        });
+        p.with_memmap(|map| map.get_refs(folio.pfn, 1));
+        p.emit(|| Event::Allocated { hstate: request.hstate, folio: folio.pfn, reserved });
+        Ok(folio)
+    })
+}
+
+fn charge<P: Env>(p: &mut P, request: &AllocRequest, counter: Counter) -> Result<Receipt, AllocRefusal> {
+    if p.refused(Site::Charge) {
+        return Err(AllocRefusal::ChargeFault);
+    }
+    if request.cgroup.is_none() {
+        return Ok(Receipt { owner: None, counter, pages: ONE });
+    }
+    Ok(p.with_charges(|c| c.charge(request.cgroup, counter, ONE))?)
+}
+
+fn uncharge<P: Env>(p: &mut P, receipt: Receipt) {
+    if receipt.owner.is_some() {
+        p.with_charges(|c| c.uncharge(receipt));
+    }
+}
+
+/// A free page by policy: the nodes from near to far, each once.
+fn dequeue<P: Env>(p: &mut P, request: &AllocRequest) -> Option<HugeFolio> {
+    let Placement { nodemask, mode, .. } = request.placement;
+    let mask = nodemask.unwrap_or(Nodemask::ALL);
+    let first = dequeue_from(p, request, mask);
+    if first.is_none() && mode == Mode::PreferredMany {
+        return dequeue_from(p, request, Nodemask::ALL);
+    }
+    first
+}
+
+fn dequeue_from<P: Env>(p: &mut P, request: &AllocRequest, mask: Nodemask) -> Option<HugeFolio> {
+    let claim =
+        if request.flags.contains(AllocFlags::USE_GLOBAL_RESV) { Claim::Reserved } else { Claim::Available };
+    let mask = mask.intersection(request.allowed);
+    let mut place = 0;
+    loop {
+        let node = p.with_topology(|t| t.zone_list(request.placement.nid).get(place).copied())?;
+        place += 1;
+        if mask.contains(node) && p.with_pool(request.hstate, |pool| pool.claim(node, claim)) {
+            return Some(p.with_shelf(request.hstate, node, Shelf::take_claimed));
+        }
+    }
+}
+
+fn make_surplus<P: Env>(p: &mut P, request: &AllocRequest) -> Result<HugeFolio, AllocRefusal> {
+    let hstate = p.hstate(request.hstate);
+    alloc_surplus(p, hstate, request.placement, request.allowed, request.gfp).map_err(|surplus| {
+        let (free, resv) = p.with_pool(request.hstate, |pool| (pool.free, pool.resv));
+        let mine = request.flags.contains(AllocFlags::USE_GLOBAL_RESV);
+        let available = if mine { free } else { free.saturating_sub(resv) };
+        if available.is_zero() {
+            AllocRefusal::Pool { free, resv, surplus }
+        } else {
+            AllocRefusal::Node { available, surplus }
+        }
+    })
+}

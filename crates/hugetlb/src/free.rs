@@ -1,0 +1,60 @@
+//! The way back: references dropped, folios returned to their pool.
+
+use charge::{Counter, Receipt};
+use memmap::{FolioKind, Last};
+use units::{Event, Pfn};
+
+use crate::pool::{Fate, Joins, ONE, Record};
+use crate::surplus::{destroy_claimed, destroy_folio};
+use crate::{Env, HugeFolio};
+
+/// Drops `refs` references of a folio of any kind and sends it home if they were the last.
+pub fn put_folio<P: Env>(p: &mut P, pfn: Pfn, refs: u64) {
+    match p.with_memmap(|map| map.put_refs(pfn, refs)) {
+        None | Some(Last(FolioKind::Page)) => (),
+        Some(Last(FolioKind::Huge(at))) => {
+            let folio = p.with_pool(at.hstate, |pool| pool.folio(at.hstate, at.slot));
+            free_huge(p, folio);
+        }
+        Some(Last(kind)) => debug_assert!(false, "{pfn} is of a kind nobody frees: {kind:?}"),
+    }
+}
+
+/// The only place where huge pages come back: the subpool may keep the page as its reservation, the charges end, and the ledger
+/// decides whether the page stays.
+fn free_huge<P: Env>(p: &mut P, folio: HugeFolio) {
+    let hstate = folio.hstate;
+    let old = p.with_pool(hstate, |pool| {
+        let fresh = Record { pfn: folio.pfn, node: folio.node, ..Record::default() };
+        core::mem::replace(pool.record(folio), fresh)
+    });
+    let mut restored = old.restore_reserve;
+    if let Some(subpool) = old.subpool.filter(|_| !restored) {
+        restored = p.with_subpool(subpool, |s| s.give_back(ONE, ONE)).is_some_and(|released| released.is_zero());
+    }
+    for (owner, counter) in
+        [(old.usage_owner, Counter::Usage(hstate)), (old.rsvd_owner, Counter::Rsvd(hstate))]
+    {
+        if owner.is_some() {
+            p.with_charges(|c| c.uncharge(Receipt { owner, counter, pages: ONE }));
+        }
+    }
+    p.emit(|| Event::Freed { hstate, folio: folio.pfn, restored });
+    if old.temporary {
+        p.with_pool(hstate, |pool| pool.remove_page(folio.node, Joins::Persistent));
+        destroy_folio(p, folio);
+        return;
+    }
+    p.with_shelf(hstate, folio.node, |shelf| shelf.put(folio));
+    if p.with_pool(hstate, |pool| pool.settle_freed(folio.node, restored)) == Fate::Destroyed {
+        destroy_claimed(p, hstate, folio.node);
+    }
+}
+
+/// The huge folio that starts at `pfn`, if one does.
+pub fn folio_at<P: Env>(p: &mut P, pfn: Pfn) -> Option<HugeFolio> {
+    match p.with_memmap(|map| map.get(pfn).map(|folio| folio.kind)) {
+        Some(FolioKind::Huge(at)) => Some(p.with_pool(at.hstate, |pool| pool.folio(at.hstate, at.slot))),
+        _ => None,
+    }
+}

@@ -1,0 +1,66 @@
+//! Huge page sizes of a machine.
+
+use alloc_crate::vec::Vec;
+
+use units::{HstateId, HugeSize, Order};
+
+/// The fixed properties of one hstate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hstate {
+    /// Its place in the order of registration.
+    pub id: HstateId,
+    /// Size of its pages.
+    pub size: HugeSize,
+    /// The same as an order of base pages.
+    pub order: Order,
+    /// Larger than the buddy allocator merges to: its pages are contiguous ranges, and never surplus.
+    pub gigantic: bool,
+    /// The hstate that its pages are demoted to.
+    pub demote_to: Option<HstateId>,
+}
+
+impl Hstate {
+    /// References that a page cache holds to one of its folios: one per base page.
+    #[must_use]
+    pub const fn cache_refs(&self) -> u64 {
+        self.order.pages().get()
+    }
+}
+
+/// All hstates of a machine, in order of registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hstates {
+    list: Vec<Hstate>,
+    default: HstateId,
+}
+
+impl Hstates {
+    /// The table; `default` must be one of them.
+    #[must_use]
+    pub const fn new(list: Vec<Hstate>, default: HstateId) -> Self {
+        Self { list, default }
+    }
+
+    /// The properties of `id`. Panics for an id of another machine.
+    #[must_use]
+    pub fn get(&self, id: HstateId) -> Hstate {
+        self.list[id.index()]
+    }
+
+    /// The default hstate.
+    #[must_use]
+    pub fn default_hstate(&self) -> Hstate {
+        self.get(self.default)
+    }
+
+    /// The hstate of that size.
+    #[must_use]
+    pub fn by_size(&self, size: HugeSize) -> Option<Hstate> {
+        self.list.iter().find(|h| h.size == size).copied()
+    }
+
+    /// All of them, in order of registration.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Hstate> {
+        self.list.iter().copied()
+    }
+}

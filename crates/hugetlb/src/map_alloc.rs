@@ -1,0 +1,117 @@
+//! A page for a place in a file: reservations decided once, before and after the allocation.
+
+use policy::Placement;
+use units::{CgroupId, GfpFlags, HstateId, HugeCount, HugeIndex, NodeId, Nodemask, SubpoolId, UndoLog, attempt};
+
+use crate::pool::ONE;
+use crate::resv_map::{Commit, Holder, Ticket, commit, end, needs};
+use crate::{AllocFlags, AllocRefusal, AllocRequest, Env, HugeFolio, acct_release, hugetlb_alloc_folio};
+
+/// Why a page is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// For a place that has none: draws on the reservation, if the place has one.
+    Instantiate,
+    /// For the copy of a page that the owner's reservation was already spent on.
+    CowFromOwner,
+}
+
+/// A page wanted for one place of one file.
+#[derive(Clone, Copy, Debug)]
+pub struct MapAlloc {
+    /// Which pool.
+    pub hstate: HstateId,
+    /// Whose reservations can be drawn on.
+    pub holder: Holder,
+    /// The place.
+    pub index: HugeIndex,
+    /// The mount's limits.
+    pub subpool: Option<SubpoolId>,
+    /// The policy, interpreted.
+    pub placement: Placement,
+    /// Nodes that the task's cpuset allows.
+    pub allowed: Nodemask,
+    /// Who pays.
+    pub cgroup: Option<CgroupId>,
+    /// Why.
+    pub purpose: Purpose,
+}
+
+enum Undo {
+    Ticket(Ticket),
+    Subpool { id: SubpoolId, held: HugeCount },
+}
+
+/// Allocates a page for a place of a file. What was promised is spent; what was not promised is found among the pages that
+/// nobody has reserved, or made as surplus.
+///
+/// # Errors
+/// Which ledger refused, with its numbers; nothing is changed.
+pub fn alloc_for_mapping<P: Env>(p: &mut P, want: &MapAlloc) -> Result<HugeFolio, AllocRefusal> {
+    let hstate = want.hstate;
+    let undo = |p: &mut P, step| match step {
+        Undo::Ticket(ticket) => end(p, ticket),
+        Undo::Subpool { id, held } => give_back(p, hstate, id, ONE, held),
+    };
+    let (folio, ticket, promised) = attempt(p, undo, |p, log: &mut UndoLog<Undo, 2>| {
+        let mut promised = false;
+        if want.purpose == Purpose::Instantiate {
+            let ticket = needs(p, want.holder, want.index)?;
+            promised = ticket.reserved();
+            log.push(Undo::Ticket(ticket));
+        }
+        let mut global = if promised { HugeCount::ZERO } else { ONE };
+        if let Some(id) = want.subpool.filter(|_| !promised) {
+            global = p.with_subpool(id, |s| s.take(ONE)).unwrap_or(Ok(ONE))?;
+            log.push(Undo::Subpool { id, held: ONE - global });
+        }
+        let mut flags = AllocFlags::empty();
+        flags.set(AllocFlags::CHARGE_RSVD, !promised);
+        flags.set(AllocFlags::USE_GLOBAL_RESV, global.is_zero());
+        let request = AllocRequest {
+            hstate,
+            placement: want.placement,
+            allowed: want.allowed,
+            gfp: GfpFlags::HIGHUSER | GfpFlags::RETRY_MAYFAIL | GfpFlags::DIRECT_RECLAIM,
+            flags,
+            cgroup: want.cgroup,
+        };
+        let folio = hugetlb_alloc_folio(p, &request)?;
+        let mut ticket = None;
+        log.commit(|step| {
+            if let Undo::Ticket(open) = step {
+                ticket = Some(open);
+            }
+        });
+        Ok::<_, AllocRefusal>((folio, ticket, promised))
+    })?;
+    p.with_pool(hstate, |pool| pool.record(folio).subpool = want.subpool);
+    if ticket.is_some_and(|ticket| commit(p, ticket) == Commit::Raced) && !promised {
+        settle_race(p, want, folio);
+    }
+    Ok(folio)
+}
+
+/// Somebody reserved this very page while it was being allocated: the map's entry pays for it now, so the page's own charge and
+/// place in the subpool go back.
+fn settle_race<P: Env>(p: &mut P, want: &MapAlloc, folio: HugeFolio) {
+    if let Some(id) = want.subpool {
+        give_back(p, want.hstate, id, ONE, ONE);
+    }
+    let owner = p.with_pool(want.hstate, |pool| pool.record(folio).rsvd_owner.take());
+    if owner.is_some() {
+        let counter = charge::Counter::Rsvd(want.hstate);
+        p.with_charges(|c| c.uncharge(charge::Receipt { owner, counter, pages: ONE }));
+    }
+}
+
+/// Gives `n` places of a subpool back and releases the global reservations that this sets free.
+pub(crate) fn give_back<P: Env>(p: &mut P, hstate: HstateId, id: SubpoolId, n: HugeCount, held: HugeCount) {
+    let released = p.with_subpool(id, |s| s.give_back(n, held)).unwrap_or(HugeCount::ZERO);
+    acct_release(p, hstate, released);
+}
+
+/// The node a task runs on, for what has no better wish.
+pub(crate) const fn local_of(placement: Placement) -> NodeId {
+    placement.nid
+}

@@ -1,0 +1,302 @@
+//! The ledger of one hstate.
+
+use alloc_crate::string::String;
+use alloc_crate::vec::Vec;
+
+use units::{CgroupId, HstateId, HugeCount, HugeIndex, NodeId, Nodemask, Pfn, ResvMapId, SubpoolId};
+
+/// A huge folio: where it is and where its data are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HugeFolio {
+    /// First frame.
+    pub pfn: Pfn,
+    /// Its pool.
+    pub hstate: HstateId,
+    /// The node it lies on.
+    pub node: NodeId,
+    pub(crate) slot: u32,
+}
+
+/// What the pool knows of one of its folios beyond the folio record.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Record {
+    pub(crate) pfn: Pfn,
+    pub(crate) node: NodeId,
+    /// Freeing it gives one global reservation back.
+    pub(crate) restore_reserve: bool,
+    /// Counted in `nr`, but destined to be destroyed on free.
+    pub(crate) temporary: bool,
+    pub(crate) subpool: Option<SubpoolId>,
+    pub(crate) usage_owner: Option<CgroupId>,
+    pub(crate) rsvd_owner: Option<CgroupId>,
+    /// The owner's map entry that waits for the last mapping to go.
+    pub(crate) owed_to: Option<(ResvMapId, HugeIndex)>,
+}
+
+/// Counters of one node of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeCounts {
+    /// All pages on the node.
+    pub nr: HugeCount,
+    /// Free ones.
+    pub free: HugeCount,
+    /// Surplus ones.
+    pub surplus: HugeCount,
+}
+
+/// All counters of one hstate. The section that decides.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    pub(crate) max: HugeCount,
+    pub(crate) nr: HugeCount,
+    pub(crate) free: HugeCount,
+    pub(crate) resv: HugeCount,
+    pub(crate) surplus: HugeCount,
+    pub(crate) overcommit: HugeCount,
+    pub(crate) nodes: Vec<NodeCounts>,
+    pub(crate) next_to_alloc: NodeId,
+    pub(crate) next_to_free: NodeId,
+    records: Vec<Record>,
+    vacant: Vec<u32>,
+}
+
+/// On whose account a free page is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// One of the reserved ones; spends the reservation.
+    Reserved,
+    /// One that nobody has reserved.
+    Available,
+}
+
+/// What becomes of a folio that was freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Stays in the pool.
+    Kept,
+    /// Leaves it.
+    Destroyed,
+}
+
+impl Pool {
+    /// An empty pool for a machine whose highest node is `last_node`.
+    #[must_use]
+    pub fn new(last_node: NodeId) -> Self {
+        Self {
+            max: HugeCount::ZERO,
+            nr: HugeCount::ZERO,
+            free: HugeCount::ZERO,
+            resv: HugeCount::ZERO,
+            surplus: HugeCount::ZERO,
+            overcommit: HugeCount::ZERO,
+            nodes: alloc_crate::vec![NodeCounts::default(); last_node.index() + 1],
+            next_to_alloc: NodeId::new(0),
+            next_to_free: NodeId::new(0),
+            records: Vec::new(),
+            vacant: Vec::new(),
+        }
+    }
+
+    /// The administrator's target (`/proc/sys/vm/nr_hugepages`).
+    #[must_use]
+    pub const fn max(&self) -> HugeCount {
+        self.max
+    }
+
+    /// All pages (`nr_hugepages`).
+    #[must_use]
+    pub const fn nr(&self) -> HugeCount {
+        self.nr
+    }
+
+    /// Free pages, reserved ones included (`free_hugepages`).
+    #[must_use]
+    pub const fn free(&self) -> HugeCount {
+        self.free
+    }
+
+    /// Reserved and not yet allocated (`resv_hugepages`). Never more than are free.
+    #[must_use]
+    pub const fn resv(&self) -> HugeCount {
+        self.resv
+    }
+
+    /// Pages beyond the persistent ones (`surplus_hugepages`).
+    #[must_use]
+    pub const fn surplus(&self) -> HugeCount {
+        self.surplus
+    }
+
+    /// How many surplus pages new allocations may reach (`nr_overcommit_hugepages`).
+    #[must_use]
+    pub const fn overcommit(&self) -> HugeCount {
+        self.overcommit
+    }
+
+    /// Pages that are the administrator's: all but the surplus.
+    #[must_use]
+    pub fn persistent(&self) -> HugeCount {
+        self.nr - self.surplus
+    }
+
+    /// Free pages that nobody has reserved.
+    #[must_use]
+    pub fn available(&self) -> HugeCount {
+        self.free - self.resv
+    }
+
+    /// The counters of one node.
+    #[must_use]
+    pub fn node(&self, node: NodeId) -> NodeCounts {
+        self.nodes.get(node.index()).copied().unwrap_or_default()
+    }
+
+    /// Takes a free page of `node` off the count, if the account has one there. The shelf of that node then has one to take.
+    pub(crate) fn claim(&mut self, node: NodeId, claim: Claim) -> bool {
+        let on_account = match claim {
+            Claim::Reserved => !self.resv.is_zero(),
+            Claim::Available => self.free > self.resv,
+        };
+        if !on_account || self.node(node).free.is_zero() {
+            return false;
+        }
+        self.free -= ONE;
+        self.nodes[node.index()].free -= ONE;
+        if claim == Claim::Reserved {
+            self.resv -= ONE;
+        }
+        true
+    }
+
+    /// A page that is on the shelf of `node` already now counts as free.
+    pub(crate) fn add_free(&mut self, node: NodeId) {
+        self.free += ONE;
+        self.nodes[node.index()].free += ONE;
+    }
+
+    /// A page joined the pool.
+    pub(crate) fn add_page(&mut self, node: NodeId, kind: Joins) {
+        self.nr += ONE;
+        self.nodes[node.index()].nr += ONE;
+        if kind == Joins::Surplus {
+            self.surplus += ONE;
+            self.nodes[node.index()].surplus += ONE;
+        }
+    }
+
+    /// A page that is not free leaves the pool.
+    pub(crate) fn remove_page(&mut self, node: NodeId, kind: Joins) {
+        self.nr -= ONE;
+        self.nodes[node.index()].nr -= ONE;
+        if kind == Joins::Surplus {
+            self.surplus -= ONE;
+            self.nodes[node.index()].surplus -= ONE;
+        }
+    }
+
+    /// A free page leaves the pool; its shelf then has one to take.
+    pub(crate) fn remove_free(&mut self, node: NodeId, kind: Joins) {
+        self.free -= ONE;
+        self.nodes[node.index()].free -= ONE;
+        self.remove_page(node, kind);
+    }
+
+    /// Decides about a folio whose last reference went and which lies on its shelf already. A surplus page leaves the pool
+    /// unless a reservation would then have no page.
+    pub(crate) fn settle_freed(&mut self, node: NodeId, restored: bool) -> Fate {
+        if restored {
+            self.resv += ONE;
+        }
+        if !self.node(node).surplus.is_zero() && self.free >= self.resv {
+            self.remove_page(node, Joins::Surplus);
+            return Fate::Destroyed;
+        }
+        self.add_free(node);
+        Fate::Kept
+    }
+
+    /// The first node of `allowed`, from the cursor on, that `fits`; the cursor moves past it.
+    pub(crate) fn next_freeing(&mut self, allowed: Nodemask, fits: impl Fn(&NodeCounts) -> bool) -> Option<NodeId> {
+        let found = self.first_fit(allowed, self.next_to_free, fits)?;
+        self.next_to_free = allowed.next_after(found)?;
+        Some(found)
+    }
+
+    /// As [`Pool::next_freeing`], with the cursor of allocations.
+    pub(crate) fn next_allocating(&mut self, allowed: Nodemask, fits: impl Fn(&NodeCounts) -> bool) -> Option<NodeId> {
+        let found = self.first_fit(allowed, self.next_to_alloc, fits)?;
+        self.next_to_alloc = allowed.next_after(found)?;
+        Some(found)
+    }
+
+    fn first_fit(&self, allowed: Nodemask, from: NodeId, fits: impl Fn(&NodeCounts) -> bool) -> Option<NodeId> {
+        let mut node = allowed.next_from(from)?;
+        for _ in 0..allowed.len() {
+            if self.nodes.get(node.index()).is_some_and(&fits) {
+                return Some(node);
+            }
+            node = allowed.next_after(node)?;
+        }
+        None
+    }
+
+    pub(crate) fn new_slot(&mut self) -> u32 {
+        self.vacant.pop().unwrap_or_else(|| {
+            self.records.push(Record::default());
+            u32::try_from(self.records.len() - 1).expect("a pool has less than 2^32 pages")
+        })
+    }
+
+    pub(crate) fn drop_slot(&mut self, slot: u32) {
+        self.records[slot as usize] = Record::default();
+        self.vacant.push(slot);
+    }
+
+    pub(crate) fn record(&mut self, folio: HugeFolio) -> &mut Record {
+        &mut self.records[folio.slot as usize]
+    }
+
+    /// The folio whose data are kept in `slot`.
+    #[must_use]
+    pub fn folio(&self, hstate: HstateId, slot: u32) -> HugeFolio {
+        let record = &self.records[slot as usize];
+        HugeFolio { pfn: record.pfn, hstate, node: record.node, slot }
+    }
+
+    /// Recounts what one ledger alone can tell: node sums, signs, every reservation has a free page.
+    ///
+    /// # Errors
+    /// What is broken.
+    pub fn validate(&self) -> Result<(), String> {
+        let sum = |f: fn(&NodeCounts) -> HugeCount| self.nodes.iter().map(f).sum::<HugeCount>();
+        let sums = (sum(|n| n.nr), sum(|n| n.free), sum(|n| n.surplus));
+        if sums != (self.nr, self.free, self.surplus) {
+            return Err(alloc_crate::format!("the nodes add up to {sums:?}, the pool says {self:?}"));
+        }
+        if self.resv > self.free || self.free > self.nr || self.surplus > self.nr {
+            return Err(alloc_crate::format!(
+                "nr {} free {} resv {} surplus {} cannot be",
+                self.nr, self.free, self.resv, self.surplus
+            ));
+        }
+        if let Some(node) = self.nodes.iter().find(|n| n.surplus > n.nr || n.free > n.nr) {
+            return Err(alloc_crate::format!("a node has {node:?}"));
+        }
+        let live = self.records.len() - self.vacant.len();
+        if u64::try_from(live) != Ok(self.nr.get()) {
+            return Err(alloc_crate::format!("{live} records for {} pages", self.nr.get()));
+        }
+        Ok(())
+    }
+}
+
+/// In what capacity a page joins or leaves a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Joins {
+    /// One of the administrator's, or a temporary one.
+    Persistent,
+    /// Beyond those.
+    Surplus,
+}
+
+pub(crate) const ONE: HugeCount = HugeCount::new(1);

@@ -1,0 +1,94 @@
+//! Promises that return: unmapping, and allocations that came to nothing.
+//!
+//! When an owner lets an anonymous page go, its reservation should return so that it can touch the place again. It may return
+//! only together with the page itself. While a forked child still maps the page the map remembers that the page is *owed*; the
+//! last mapping to go, whoever drops it, then restores the reservation. (Restoring at once would promise a page that does not
+//! exist.)
+
+use units::{Event, HugeIndex, ResvMapId, VmaId};
+
+use crate::resv_map::{Holder, end, give, needs, take_away};
+use crate::{Env, HugeFolio};
+
+/// The page is in a page cache or has its first mapping: the reservation it came with is spent.
+pub fn clear_restore_reserve<P: Env>(p: &mut P, folio: HugeFolio) {
+    p.with_pool(folio.hstate, |pool| pool.record(folio).restore_reserve = false);
+}
+
+/// The owner's area `vma` dropped its mapping of an anonymous folio that others still map.
+pub fn still_mapped<P: Env>(p: &mut P, folio: HugeFolio, map: ResvMapId, index: HugeIndex, vma: VmaId) {
+    let surplus = p.with_pool(folio.hstate, |pool| pool.surplus());
+    p.emit(|| Event::OwnerLetGo { map, index, folio: folio.pfn, surplus, vma });
+    if !surplus.is_zero() {
+        return;
+    }
+    let owed = p.with_resv_map(map, |m| {
+        let consumed = m.regions.contains(index);
+        if consumed {
+            m.owed.insert(index, folio.pfn);
+        }
+        consumed
+    });
+    if owed == Some(true) {
+        p.with_pool(folio.hstate, |pool| pool.record(folio).owed_to = Some((map, index)));
+    }
+}
+
+/// The last mapping of an anonymous folio is gone. `dropped_by` is what the area that dropped it could draw on. If the owner's
+/// place is to be promised again, freeing the folio gives the reservation back.
+pub fn last_unmap<P: Env>(p: &mut P, folio: HugeFolio, dropped_by: Holder, index: HugeIndex) {
+    let (surplus, owed) = p.with_pool(folio.hstate, |pool| (pool.surplus(), pool.record(folio).owed_to.take()));
+    let restored = match (dropped_by, owed) {
+        (Holder::Owner(map), _) => surplus.is_zero() && un_consume(p, Holder::Owner(map), index),
+        (_, Some((map, index))) => {
+            let mine = p.with_resv_map(map, |m| m.owed.get(&index) == Some(&folio.pfn)) == Some(true);
+            mine && un_consume(p, Holder::Owner(map), index)
+        }
+        _ => false,
+    };
+    if restored {
+        p.with_pool(folio.hstate, |pool| pool.record(folio).restore_reserve = true);
+    }
+}
+
+/// The owner has an anonymous page at `index` again: whatever was owed there is not any more.
+pub fn owner_installed<P: Env>(p: &mut P, map: ResvMapId, index: HugeIndex) {
+    p.with_resv_map(map, |m| m.owed.remove(&index));
+}
+
+/// A page was allocated for `index` and then not used. Makes the map say what it said before, or gives the reservation back
+/// with the page. Never for a folio that was in a page cache.
+pub fn restore_reserve_on_error<P: Env>(p: &mut P, folio: HugeFolio, holder: Holder, index: HugeIndex) {
+    let came_reserved = p.with_pool(folio.hstate, |pool| pool.record(folio).restore_reserve);
+    let set = |p: &mut P, on: bool| p.with_pool(folio.hstate, |pool| pool.record(folio).restore_reserve = on);
+    match (came_reserved, needs(p, holder, index)) {
+        (true, Err(_)) => set(p, false),
+        (true, Ok(ticket)) if !ticket.reserved() => give(p, ticket),
+        (false, Ok(ticket)) if ticket.reserved() => {
+            if take_away(p, ticket).is_err() {
+                set(p, true);
+            }
+        }
+        (_, Ok(ticket)) => end(p, ticket),
+        (false, Err(_)) => {
+            if let Holder::Owner(_) = holder {
+                set(p, true);
+            }
+        }
+    }
+}
+
+/// Marks the owner's place as not consumed; says whether it was.
+fn un_consume<P: Env>(p: &mut P, holder: Holder, index: HugeIndex) -> bool {
+    match needs(p, holder, index) {
+        Ok(ticket) if !ticket.reserved() => {
+            give(p, ticket);
+            true
+        }
+        Ok(ticket) => {
+            end(p, ticket);
+            false
+        }
+        Err(_) => false,
+    }
+}

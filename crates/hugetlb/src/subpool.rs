@@ -1,0 +1,136 @@
+//! The accounting of one mount with limits.
+//!
+//! A maximum caps the pages that files of the mount hold or reserve. A minimum is a reservation made at mount time; `rsv` is the
+//! part of it not handed out. [`Subpool::take`] and [`Subpool::give_back`] return the net change of *global* reservations,
+//! which the caller applies in one ledger section.
+
+use units::{Blame, HugeCount, Ledger};
+
+/// Counters of a mount that was given `size=` or `min_size=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subpool {
+    max: Option<HugeCount>,
+    min: HugeCount,
+    used: HugeCount,
+    rsv: HugeCount,
+}
+
+/// The mount's maximum refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the mount allows {max}, {used} are used and {asked} were asked for")]
+pub struct SubpoolFull {
+    /// The maximum.
+    pub max: HugeCount,
+    /// Used at that moment.
+    pub used: HugeCount,
+    /// Asked for.
+    pub asked: HugeCount,
+}
+
+impl Blame for SubpoolFull {
+    fn ledger(&self) -> Option<Ledger> {
+        Some(Ledger::Subpool)
+    }
+}
+
+impl Subpool {
+    /// A subpool whose minimum, if any, has just been reserved.
+    #[must_use]
+    pub const fn new(max: Option<HugeCount>, min: HugeCount) -> Self {
+        Self { max, min, used: HugeCount::ZERO, rsv: min }
+    }
+
+    /// The maximum.
+    #[must_use]
+    pub const fn max(&self) -> Option<HugeCount> {
+        self.max
+    }
+
+    /// Pages held or reserved; tracked only where there is a maximum.
+    #[must_use]
+    pub const fn used(&self) -> HugeCount {
+        self.used
+    }
+
+    /// The part of the minimum that is not handed out: so many global reservations belong to the mount itself.
+    #[must_use]
+    pub const fn rsv(&self) -> HugeCount {
+        self.rsv
+    }
+
+    /// Takes `n` pages; returns how many global reservations the caller has to find for them.
+    ///
+    /// # Errors
+    /// The maximum would be exceeded; nothing is changed.
+    pub fn take(&mut self, n: HugeCount) -> Result<HugeCount, SubpoolFull> {
+        if let Some(max) = self.max {
+            let used = self.used;
+            if used.checked_add(n).is_none_or(|sum| sum > max) {
+                return Err(SubpoolFull { max, used, asked: n });
+            }
+            self.used += n;
+        }
+        let covered = self.rsv.min(n);
+        self.rsv -= covered;
+        Ok(n - covered)
+    }
+
+    /// Gives `n` pages back, `held` of which own a global reservation; returns how many global reservations to release. The
+    /// rest has refilled the minimum.
+    pub fn give_back(&mut self, n: HugeCount, held: HugeCount) -> HugeCount {
+        if self.max.is_some() {
+            self.used = self.used.saturating_sub(n);
+        }
+        if self.max.is_some() && self.used >= self.min {
+            return held;
+        }
+        let refilled = (self.rsv + held).min(self.min).max(self.rsv);
+        let released = self.rsv + held - refilled;
+        self.rsv = refilled;
+        released
+    }
+
+    /// Ends the subpool: returns the global reservations that it still owns.
+    #[must_use]
+    pub fn end(self) -> HugeCount {
+        self.rsv
+    }
+
+    /// Is nothing of the mount in use any more?
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.used.is_zero()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn n(n: u64) -> HugeCount {
+        HugeCount::new(n)
+    }
+
+    #[test]
+    fn the_minimum_is_handed_out_first_and_refilled_last() {
+        let mut pool = Subpool::new(Some(n(4)), n(2));
+        assert_eq!(pool.take(n(3)), Ok(n(1)));
+        assert_eq!(pool.take(n(2)), Err(SubpoolFull { max: n(4), used: n(3), asked: n(2) }));
+        assert_eq!((pool.give_back(n(1), n(1)), pool.rsv()), (n(1), n(0)));
+        assert_eq!((pool.give_back(n(2), n(2)), pool.rsv()), (n(0), n(2)));
+    }
+
+    #[test]
+    fn a_failed_reservation_leaves_the_minimum_as_it_was() {
+        let mut pool = Subpool::new(Some(n(4)), n(2));
+        let global = pool.take(n(4)).unwrap();
+        assert_eq!((pool.give_back(n(4), n(4) - global), pool), (n(0), Subpool::new(Some(n(4)), n(2))));
+    }
+
+    #[test]
+    fn a_minimum_alone_does_not_track_use() {
+        let mut pool = Subpool::new(None, n(2));
+        assert_eq!((pool.take(n(4)), pool.rsv()), (Ok(n(2)), n(0)));
+        assert_eq!((pool.give_back(n(1), n(1)), pool.rsv()), (n(0), n(1)));
+    }
+}

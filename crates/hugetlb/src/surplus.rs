@@ -1,0 +1,107 @@
+//! Pages made and unmade: the seam to the page allocator.
+
+use memmap::{FolioKind, HugeSlot};
+use policy::Placement;
+use units::{Blame, GfpFlags, HstateId, HugeCount, Ledger, NodeId, Nodemask};
+
+use crate::pool::Joins;
+use crate::{Env, Hstate, HugeFolio};
+
+/// No surplus page could be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SurplusRefusal {
+    /// Gigantic pages are never surplus.
+    #[error("pages of this size are never surplus")]
+    Gigantic,
+    /// The administrator's cap.
+    #[error("{surplus} are surplus and {limit} may be")]
+    Overcommit {
+        /// Surplus pages now.
+        surplus: HugeCount,
+        /// The cap.
+        limit: HugeCount,
+    },
+    /// The page allocator had none.
+    #[error(transparent)]
+    NoPages(#[from] page_alloc::NoPages),
+}
+
+impl Blame for SurplusRefusal {
+    fn ledger(&self) -> Option<Ledger> {
+        match self {
+            Self::Gigantic => Some(Ledger::Pool),
+            // A cap of zero is a pool without overcommit: the pool is what ran out.
+            Self::Overcommit { limit, .. } if limit.is_zero() => Some(Ledger::Pool),
+            Self::Overcommit { .. } => Some(Ledger::SurplusCap),
+            Self::NoPages(refusal) => refusal.ledger(),
+        }
+    }
+}
+
+/// Memory for one huge page, recorded but not counted by the pool yet.
+pub(crate) fn new_folio<P: Env>(
+    p: &mut P,
+    hstate: Hstate,
+    placement: Placement,
+    allowed: Nodemask,
+    gfp: GfpFlags,
+) -> Result<HugeFolio, page_alloc::NoPages> {
+    let slot = p.with_pool(hstate.id, |pool| pool.new_slot());
+    let kind = FolioKind::Huge(HugeSlot { hstate: hstate.id, slot });
+    let request = page_alloc::Request { order: hstate.order, placement, allowed, gfp: gfp | GfpFlags::COMP, kind };
+    match page_alloc::alloc(p, &request) {
+        Ok((pfn, node)) => Ok(HugeFolio { pfn, hstate: hstate.id, node, slot }),
+        Err(refusal) => {
+            p.with_pool(hstate.id, |pool| pool.drop_slot(slot));
+            Err(refusal)
+        }
+    }
+}
+
+/// Gives the memory of a folio back that its pool does not count any more.
+pub(crate) fn destroy_folio<P: Env>(p: &mut P, folio: HugeFolio) {
+    let order = p.hstate(folio.hstate).order;
+    p.with_pool(folio.hstate, |pool| pool.drop_slot(folio.slot));
+    page_alloc::free(p, folio.pfn, folio.node, order);
+}
+
+/// A surplus page, counted and frozen. The cap is checked before the allocation and again after it.
+pub(crate) fn alloc_surplus<P: Env>(
+    p: &mut P,
+    hstate: Hstate,
+    placement: Placement,
+    allowed: Nodemask,
+    gfp: GfpFlags,
+) -> Result<HugeFolio, SurplusRefusal> {
+    if hstate.gigantic {
+        return Err(SurplusRefusal::Gigantic);
+    }
+    below_cap(p, hstate.id)?;
+    let folio = new_folio(p, hstate, placement, allowed, gfp)?;
+    let counted = p.with_pool(hstate.id, |pool| {
+        let refused = pool.surplus >= pool.overcommit;
+        if !refused {
+            pool.add_page(folio.node, Joins::Surplus);
+            *pool.record(folio) = crate::pool::Record { pfn: folio.pfn, node: folio.node, ..Default::default() };
+        }
+        (!refused, pool.surplus, pool.overcommit)
+    });
+    if let (false, surplus, limit) = counted {
+        destroy_folio(p, folio);
+        return Err(SurplusRefusal::Overcommit { surplus, limit });
+    }
+    Ok(folio)
+}
+
+/// Takes a page off the shelf after the ledger let it go, and destroys it.
+pub(crate) fn destroy_claimed<P: Env>(p: &mut P, hstate: HstateId, node: NodeId) {
+    let folio = p.with_shelf(hstate, node, crate::Shelf::take_claimed);
+    p.emit(|| units::Event::PoolShrank { hstate, node });
+    destroy_folio(p, folio);
+}
+
+fn below_cap<P: Env>(p: &mut P, hstate: HstateId) -> Result<(), SurplusRefusal> {
+    let (surplus, limit) = p.with_pool(hstate, |pool| (pool.surplus, pool.overcommit));
+    if surplus >= limit { Err(SurplusRefusal::Overcommit { surplus, limit }) } else { Ok(()) }
+}

@@ -1,0 +1,197 @@
+//! Inodes and their lives.
+
+use hugetlb::{MapKind, ResvMap};
+use units::{Access, Bytes, HstateId, HugeRange, InodeId, MountId, ResvMapId, Scope, SubpoolId};
+
+use crate::truncate::remove_from;
+use crate::{Env, mount};
+
+bitflags::bitflags! {
+    /// What may not be done to a memory file any more.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Seals: u32 {
+        /// No further seals.
+        const SEAL = 0x1;
+        /// It may not become smaller.
+        const SHRINK = 0x2;
+        /// It may not become larger.
+        const GROW = 0x4;
+        /// It may not be written.
+        const WRITE = 0x8;
+        /// It may not be written through new descriptors and mappings.
+        const FUTURE_WRITE = 0x10;
+        /// It may not become executable.
+        const EXEC = 0x20;
+    }
+}
+
+/// Where a file comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InodeKind {
+    /// A file of a mount, with or without a name.
+    OnMount(MountId),
+    /// A memory file (`memfd_create`).
+    Memfd,
+    /// The hidden file behind an anonymous mapping.
+    Anonymous,
+}
+
+/// One file.
+#[derive(Clone, Debug)]
+pub struct Inode {
+    /// Where it comes from.
+    pub kind: InodeKind,
+    /// The size of its pages.
+    pub hstate: HstateId,
+    /// What is promised of it.
+    pub map: ResvMapId,
+    /// The limits of its mount.
+    pub subpool: Option<SubpoolId>,
+    /// Its size; not always a multiple of its pages.
+    pub size: Bytes,
+    /// What may not be done to it.
+    pub seals: Seals,
+    pub(crate) links: u32,
+    pub(crate) opens: u32,
+    pub(crate) areas: u32,
+}
+
+/// What keeps a file alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// A name.
+    Link,
+    /// An open descriptor.
+    Open,
+    /// An area that maps it.
+    Area,
+}
+
+/// What `fstat` says of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Its size.
+    pub size: Bytes,
+    /// 512-byte blocks in memory.
+    pub blocks: u64,
+    /// The size of its pages.
+    pub block_size: Bytes,
+    /// Names.
+    pub links: u32,
+}
+
+/// Why a file cannot be sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SealError {
+    /// Files of a mount and memory files made without leave to seal carry the seal against seals.
+    #[error("the file may not be sealed (any further)")]
+    Sealed,
+    /// Somebody maps it shared and may write.
+    #[error("the file is mapped shared and writable")]
+    MappedWritable,
+    /// The file is gone.
+    #[error("no such file")]
+    NoInode,
+}
+
+impl Inode {
+    /// The file's mount.
+    #[must_use]
+    pub const fn mount(&self) -> Option<MountId> {
+        match self.kind {
+            InodeKind::OnMount(mount) => Some(mount),
+            InodeKind::Memfd | InodeKind::Anonymous => None,
+        }
+    }
+
+    /// Open descriptors and areas that refer to it.
+    #[must_use]
+    pub const fn users(&self) -> u32 {
+        self.opens + self.areas
+    }
+
+    /// Areas that map it.
+    #[must_use]
+    pub const fn areas(&self) -> u32 {
+        self.areas
+    }
+
+    fn count(&mut self, hold: Hold) -> &mut u32 {
+        match hold {
+            Hold::Link => &mut self.links,
+            Hold::Open => &mut self.opens,
+            Hold::Area => &mut self.areas,
+        }
+    }
+}
+
+/// A new, empty file, held once by `hold`.
+pub fn create_inode<P: Env>(
+    p: &mut P,
+    kind: InodeKind,
+    hstate: HstateId,
+    subpool: Option<SubpoolId>,
+    seals: Seals,
+    hold: Hold,
+) -> InodeId {
+    let map = p.new_resv_map(ResvMap::new(MapKind::Shared));
+    let mut inode =
+        Inode { kind, hstate, map, subpool, size: Bytes::ZERO, seals, links: 0, opens: 0, areas: 0 };
+    *inode.count(hold) = 1;
+    p.new_inode(inode)
+}
+
+/// One more that keeps the file alive.
+pub fn hold<P: Env>(p: &mut P, id: InodeId, hold: Hold) {
+    p.with_inode(id, |inode| *inode.count(hold) += 1);
+}
+
+/// One less; the last one evicts the file: its pages leave the cache and everything promised of it returns.
+pub fn release<P: Env>(p: &mut P, id: InodeId, hold: Hold) {
+    let last = p.with_inode(id, |inode| {
+        let count = inode.count(hold);
+        debug_assert!(*count > 0, "released more often than held");
+        *count = count.saturating_sub(1);
+        inode.links == 0 && inode.opens == 0 && inode.areas == 0
+    });
+    if last == Some(true) {
+        evict(p, id);
+    }
+}
+
+/// What `fstat` says.
+pub fn stat<P: Env>(p: &mut P, id: InodeId) -> Option<Stat> {
+    let (size, hstate, links) = p.with_inode(id, |inode| (inode.size, inode.hstate, inode.links))?;
+    let block_size = p.hstate(hstate).size.bytes();
+    let pages = p.with_cache(id, |cache| cache.len() as u64)?;
+    Some(Stat { size, blocks: pages * (block_size.get() / 512), block_size, links })
+}
+
+/// Adds seals.
+///
+/// # Errors
+/// The file may not be sealed, or is mapped shared and writable while writing is to be sealed.
+pub fn add_seals<P: Env>(p: &mut P, id: InodeId, seals: Seals, writable_areas: u32) -> Result<(), SealError> {
+    p.with_inode(id, |inode| {
+        if inode.seals.contains(Seals::SEAL) {
+            return Err(SealError::Sealed);
+        }
+        if seals.contains(Seals::WRITE) && !inode.seals.contains(Seals::WRITE) && writable_areas > 0 {
+            return Err(SealError::MappedWritable);
+        }
+        inode.seals |= seals;
+        Ok(())
+    })
+    .unwrap_or(Err(SealError::NoInode))
+}
+
+fn evict<P: Env>(p: &mut P, id: InodeId) {
+    let Some((map, mount)) = p.with_inode(id, |inode| (inode.map, inode.mount())) else { return };
+    p.scope(Scope::Inode(id, Access::Write), |p| remove_from(p, id, HugeRange::from(units::HugeIndex::ZERO)));
+    p.drop_resv_map(map);
+    p.drop_inode(id);
+    if let Some(mount) = mount {
+        mount::inode_gone(p, mount);
+    }
+}

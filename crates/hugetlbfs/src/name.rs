@@ -1,0 +1,107 @@
+//! Names of files.
+
+use units::{HstateId, InodeId, MountId, SubpoolId};
+
+use crate::{Env, Hold, InodeKind, Mount, Seals, create_inode, hold, release};
+
+/// May `open` make the file?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Create {
+    /// No: it must be there.
+    Never,
+    /// If it is not there.
+    IfMissing,
+    /// It must not be there.
+    Exclusive,
+    /// A file without a name.
+    Unnamed,
+}
+
+/// Why a file cannot be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Not mounted.
+    #[error("no such mount")]
+    NoMount,
+    /// No file of that name.
+    #[error("no file of that name")]
+    NoEntry,
+    /// There is one already.
+    #[error("a file of that name exists")]
+    Exists,
+    /// The mount's `nr_inodes=` is used up.
+    #[error("the mount allows {limit} inodes, the root included")]
+    NoInodes {
+        /// The limit.
+        limit: u64,
+    },
+}
+
+/// Why a name cannot be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnlinkError {
+    /// Not mounted.
+    #[error("no such mount")]
+    NoMount,
+    /// No file of that name.
+    #[error("no file of that name")]
+    NoEntry,
+}
+
+enum Found {
+    File(InodeId),
+    MayCreate(HstateId, Option<SubpoolId>),
+}
+
+/// Opens the file of that name, making it if it may be made. The file is held open.
+///
+/// # Errors
+/// Nothing is changed.
+pub fn open<P: Env>(p: &mut P, mount: MountId, name: &str, create: Create) -> Result<InodeId, OpenError> {
+    let found = p
+        .with_mount(mount, |m| look_up(m, name, create))
+        .unwrap_or(Err(OpenError::NoMount))?;
+    match found {
+        Found::File(id) => {
+            hold(p, id, Hold::Open);
+            Ok(id)
+        }
+        Found::MayCreate(hstate, subpool) => {
+            let id = create_inode(p, InodeKind::OnMount(mount), hstate, subpool, Seals::SEAL, Hold::Open);
+            p.with_mount(mount, |m| m.inodes += 1);
+            if create != Create::Unnamed {
+                hold(p, id, Hold::Link);
+                p.with_mount(mount, |m| m.names.insert(name.into(), id));
+            }
+            Ok(id)
+        }
+    }
+}
+
+fn look_up(mount: &Mount, name: &str, create: Create) -> Result<Found, OpenError> {
+    if create != Create::Unnamed
+        && let Some(&id) = mount.names.get(name)
+    {
+        return if create == Create::Exclusive { Err(OpenError::Exists) } else { Ok(Found::File(id)) };
+    }
+    if create == Create::Never {
+        return Err(OpenError::NoEntry);
+    }
+    match mount.nr_inodes {
+        // The root directory counts.
+        Some(limit) if mount.inodes + 1 >= limit => Err(OpenError::NoInodes { limit }),
+        _ => Ok(Found::MayCreate(mount.hstate, mount.subpool)),
+    }
+}
+
+/// Removes a name. The file stays while it is open or mapped.
+///
+/// # Errors
+/// No such mount or name.
+pub fn unlink<P: Env>(p: &mut P, mount: MountId, name: &str) -> Result<(), UnlinkError> {
+    let removed = p.with_mount(mount, |m| m.names.remove(name)).ok_or(UnlinkError::NoMount)?;
+    release(p, removed.ok_or(UnlinkError::NoEntry)?, Hold::Link);
+    Ok(())
+}

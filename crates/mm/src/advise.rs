@@ -1,0 +1,170 @@
+//! `madvise`.
+
+use hugetlbfs::{FallocateError, Origin};
+use units::{Access, Blame, Bytes, Ledger, MmId, Scope, Vaddr, VaddrRange};
+
+use crate::populate::populate_with;
+use crate::protect::isolate;
+use crate::unmap::{can_split, unmap_area_range};
+use crate::{Env, PopulateError, Touch, Vma, VmaFlags};
+
+/// What a task says about a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Advice {
+    /// No particular use; also random and sequential use, will need, dump and no dump, merge and no merge, huge and no huge pages, keep
+    /// on fork: accepted without effect on huge pages.
+    NoEffect,
+    /// The contents are not needed any more.
+    DontNeed,
+    /// The file's pages may go.
+    Remove,
+    /// Children do not get it.
+    DontFork,
+    /// Children get it (again).
+    DoFork,
+    /// Touch every page, reading.
+    PopulateRead,
+    /// Touch every page, writing.
+    PopulateWrite,
+    /// Advice that huge pages refuse: free, cold, page out, collapse, wipe on fork, and what nobody knows.
+    Refused,
+}
+
+/// Why advice was not followed; what was done before stays done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdviseError {
+    /// A start between base pages, or a range that leaves the address space.
+    #[error("the range at {0} starts between pages or leaves the address space")]
+    BadRange(Vaddr),
+    /// Huge pages do not take this advice.
+    #[error("huge pages do not take this advice")]
+    NotForHugePages,
+    /// An edge inside a huge page.
+    #[error("{0} is inside a huge page")]
+    InsidePage(Vaddr),
+    /// Nothing is mapped at a part of the range; the rest was done.
+    #[error("nothing is mapped at a part of the range")]
+    Hole,
+    /// The pages of a private or read-only mapping cannot be removed.
+    #[error("only pages of a shared mapping that may be written can be removed")]
+    NotRemovable,
+    /// The hole cannot be punched.
+    #[error(transparent)]
+    Punch(#[from] FallocateError),
+    /// A page cannot be had.
+    #[error(transparent)]
+    Populate(#[from] PopulateError),
+}
+
+impl Blame for AdviseError {
+    fn ledger(&self) -> Option<Ledger> {
+        match self {
+            Self::Punch(error) => error.ledger(),
+            Self::Populate(error) => error.ledger(),
+            _ => None,
+        }
+    }
+}
+
+/// Follows advice about a range, area after area. Holes are skipped and reported at the end.
+///
+/// # Errors
+/// The first area that refused, or that there were holes.
+pub fn madvise<P: Env>(
+    p: &mut P,
+    mm: MmId,
+    origin: &Origin,
+    start: Vaddr,
+    len: Bytes,
+    advice: Advice,
+) -> Result<(), AdviseError> {
+    if advice == Advice::Refused {
+        return refused(p, mm, start, len);
+    }
+    let range = p.checked_range(start, len).ok_or(AdviseError::BadRange(start))?;
+    if range.is_empty() {
+        return Ok(());
+    }
+    p.scope(Scope::AddressSpace(mm, Access::Write), |p| {
+        match advice {
+            Advice::PopulateRead => return Ok(populate_with(p, mm, origin, range, |_| Touch::Read)?),
+            Advice::PopulateWrite => return Ok(populate_with(p, mm, origin, range, |_| Touch::Write)?),
+            _ => (),
+        }
+        let mut at = range.start;
+        let mut holes = false;
+        for vma in p.with_vmas(mm, |vmas| vmas.copy_over(range)).unwrap_or_default() {
+            let piece = vma.range.intersect(range);
+            holes |= at < piece.start;
+            advise_piece(p, mm, &vma, piece, advice)?;
+            at = piece.end;
+        }
+        if holes || at < range.end { Err(AdviseError::Hole) } else { Ok(()) }
+    })
+}
+
+fn refused<P: Env>(p: &mut P, mm: MmId, start: Vaddr, len: Bytes) -> Result<(), AdviseError> {
+    let range = p.checked_range(start, len).ok_or(AdviseError::BadRange(start))?;
+    if range.is_empty() {
+        return Ok(());
+    }
+    let mapped = p.with_vmas(mm, |vmas| vmas.over(range).next().is_some()).unwrap_or(false);
+    Err(if mapped { AdviseError::NotForHugePages } else { AdviseError::Hole })
+}
+
+/// `piece` lies inside `vma`.
+fn advise_piece<P: Env>(
+    p: &mut P,
+    mm: MmId,
+    vma: &Vma,
+    piece: VaddrRange,
+    advice: Advice,
+) -> Result<(), AdviseError> {
+    match advice {
+        Advice::DontNeed => dont_need(p, mm, vma, piece),
+        Advice::Remove => remove(p, vma, piece),
+        Advice::DontFork => set_dont_fork(p, mm, vma, piece, VmaFlags::DONT_FORK),
+        Advice::DoFork => set_dont_fork(p, mm, vma, piece, VmaFlags::empty()),
+        Advice::NoEffect | Advice::PopulateRead | Advice::PopulateWrite => Ok(()),
+        Advice::Refused => Err(AdviseError::NotForHugePages),
+    }
+}
+
+/// The start must be that of a huge page; the end is rounded down.
+fn dont_need<P: Env>(p: &mut P, mm: MmId, vma: &Vma, piece: VaddrRange) -> Result<(), AdviseError> {
+    if !piece.start.is_aligned(vma.size.bytes()) {
+        return Err(AdviseError::InsidePage(piece.start));
+    }
+    let whole = VaddrRange::new(piece.start, piece.end.align_down(vma.size.bytes()));
+    let area = vma.as_mapped(mm);
+    p.scope(Scope::FileMapping(vma.inode, Access::Write), |p| unmap_area_range(p, &area, vma.pages_in(whole)));
+    Ok(())
+}
+
+fn remove<P: Env>(p: &mut P, vma: &Vma, piece: VaddrRange) -> Result<(), AdviseError> {
+    if !vma.is_shared() || !vma.flags.contains(VmaFlags::MAY_WRITE) {
+        return Err(AdviseError::NotRemovable);
+    }
+    let offset = vma.size.offset_of(vma.first) + piece.start.since(vma.range.start);
+    Ok(hugetlbfs::punch_hole(p, vma.inode, offset, piece.len())?)
+}
+
+fn set_dont_fork<P: Env>(
+    p: &mut P,
+    mm: MmId,
+    vma: &Vma,
+    piece: VaddrRange,
+    to: VmaFlags,
+) -> Result<(), AdviseError> {
+    if vma.flags & VmaFlags::DONT_FORK == to {
+        return Ok(());
+    }
+    for edge in [piece.start, piece.end] {
+        can_split(p, mm, edge).map_err(|inside| AdviseError::InsidePage(inside.at))?;
+    }
+    let own = isolate(p, mm, piece).map_err(|inside| AdviseError::InsidePage(inside.at))?;
+    p.with_vmas(mm, |vmas| vmas.update(own.range.start, |vma| vma.flags.set(VmaFlags::DONT_FORK, !to.is_empty())));
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! Page faults.
+//!
+//! One fault runs inside the address space (read), the file (read: nobody truncates meanwhile), the fault mutex of its page and
+//! the areas' lock (read). Inside, nothing else instantiates this page of this file; sections are re-checked where the
+//! entry could have gone: another thread may unmap, but nobody else may map.
+
+use filemap::NoCacheNode;
+use hugetlb::{AllocRefusal, HugeFolio, MapAlloc, Purpose};
+use hugetlbfs::Origin;
+use memmap::MappedBy;
+use units::{Access, Blame, Bytes, HugeIndex, Ledger, MmId, Pfn, Scope, Site, Vaddr};
+
+use crate::cow::write_to_protected;
+use crate::{Entry, Env, Prot, Vma, VmaFlags};
+
+/// What is done to an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touch {
+    /// Reading.
+    Read,
+    /// Writing.
+    Write,
+}
+
+/// Where an access landed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// The folio.
+    pub pfn: Pfn,
+    /// The byte within it.
+    pub offset: Bytes,
+}
+
+/// Why an access fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FaultError {
+    /// No area there (SIGSEGV, `SEGV_MAPERR`).
+    #[error("nothing is mapped at {0}")]
+    NoArea(Vaddr),
+    /// The area does not permit it (SIGSEGV, `SEGV_ACCERR`).
+    #[error("{0} may not be accessed that way")]
+    Protection(Vaddr),
+    /// Beyond the end of the file (SIGBUS).
+    #[error("{index} lies beyond the end of the file, which has {size}")]
+    BeyondEof {
+        /// The page.
+        index: HugeIndex,
+        /// The file's size.
+        size: Bytes,
+    },
+    /// The owner of the reservations took a page of this area: it gets no further ones (SIGBUS).
+    #[error("a page of this area went to the owner of the reservations, and it gets no further ones")]
+    Stolen,
+    /// No page (SIGBUS).
+    #[error(transparent)]
+    Refused(#[from] AllocRefusal),
+    /// No node of the page cache (SIGBUS).
+    #[error(transparent)]
+    CacheNode(#[from] NoCacheNode),
+    /// No page for the page table: the fault would be retried once memory is found.
+    #[error("no page for the page table")]
+    NoTablePage,
+}
+
+impl Blame for FaultError {
+    fn ledger(&self) -> Option<Ledger> {
+        match self {
+            Self::Refused(refusal) => refusal.ledger(),
+            Self::Stolen => Some(Ledger::Pool),
+            Self::CacheNode(_) | Self::NoTablePage => Some(Ledger::Metadata),
+            Self::NoArea(_) | Self::Protection(_) | Self::BeyondEof { .. } => None,
+        }
+    }
+}
+
+/// One fault: who, where, for what.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) mm: MmId,
+    pub(crate) vma: Vma,
+    /// Start of the page.
+    pub(crate) addr: Vaddr,
+    pub(crate) index: HugeIndex,
+    pub(crate) origin: &'a Origin,
+}
+
+/// Makes `addr` accessible and says where it is.
+///
+/// # Errors
+/// Why the access fails; the ledger that refused, where one did.
+pub fn fault<P: Env>(p: &mut P, mm: MmId, origin: &Origin, addr: Vaddr, touch: Touch) -> Result<Hit, FaultError> {
+    p.scope(Scope::AddressSpace(mm, Access::Read), |p| fault_in_space(p, mm, origin, addr, touch))
+}
+
+/// As [`fault`], inside the address space's scope.
+pub(crate) fn fault_in_space<P: Env>(
+    p: &mut P,
+    mm: MmId,
+    origin: &Origin,
+    addr: Vaddr,
+    touch: Touch,
+) -> Result<Hit, FaultError> {
+    let found = p.with_vmas(mm, |vmas| vmas.find(addr).copied()).flatten();
+    let vma = found.ok_or(FaultError::NoArea(addr))?;
+    let permitted = match touch {
+        // As on x86-64, what may be written may be read.
+        Touch::Read => vma.prot.intersects(Prot::READ | Prot::WRITE | Prot::EXEC),
+        Touch::Write => vma.prot.contains(Prot::WRITE),
+    };
+    if !permitted {
+        return Err(FaultError::Protection(addr));
+    }
+    let index = vma.index_of(addr);
+    let start = Vaddr::new(addr.get()).align_down(vma.size.bytes());
+    let place = Place { mm, vma, addr: start, index, origin };
+    let pfn = p.scope(Scope::Inode(vma.inode, Access::Read), |p| {
+        p.scope(Scope::FaultMutex(vma.inode, index), |p| {
+            p.scope(Scope::VmaLock(vma.inode, Access::Read), |p| locked(p, &place, touch))
+        })
+    })?;
+    Ok(Hit { pfn, offset: addr.since(start) })
+}
+
+fn locked<P: Env>(p: &mut P, place: &Place<'_>, touch: Touch) -> Result<Pfn, FaultError> {
+    let entry = p.with_table(place.mm, |table| table.get(place.addr)).flatten();
+    match entry {
+        None => no_page(p, place, touch),
+        Some(entry) if touch == Touch::Write && !entry.writable => write_to_protected(p, place, entry),
+        Some(entry) => Ok(entry.pfn),
+    }
+}
+
+fn no_page<P: Env>(p: &mut P, place: &Place<'_>, touch: Touch) -> Result<Pfn, FaultError> {
+    let vma = &place.vma;
+    if p.with_vmas(place.mm, |vmas| vmas.find(place.addr).is_some_and(|v| v.flags.contains(VmaFlags::UNMAPPED)))
+        == Some(true)
+    {
+        return Err(FaultError::Stolen);
+    }
+    if p.refused(Site::TablePage) {
+        return Err(FaultError::NoTablePage);
+    }
+    let cached = p.with_cache(vma.inode, |cache| cache.get(place.index)).flatten();
+    let (pfn, by) = match cached {
+        Some(pfn) => {
+            p.with_memmap(|map| map.get_refs(pfn, 1));
+            (pfn, MappedBy::File)
+        }
+        None => instantiate(p, place)?,
+    };
+    let entry = Entry { pfn, writable: vma.is_shared() && vma.prot.contains(Prot::WRITE), size: vma.size };
+    install(p, place, entry, by);
+    if touch == Touch::Write && !vma.is_shared() {
+        return write_to_protected(p, place, entry);
+    }
+    Ok(pfn)
+}
+
+/// A page for a place that has none: into the cache of a shared file, or anonymous. The mapping to come takes its reference.
+fn instantiate<P: Env>(p: &mut P, place: &Place<'_>) -> Result<(Pfn, MappedBy), FaultError> {
+    let vma = &place.vma;
+    let size = p.with_inode(vma.inode, |inode| inode.size).unwrap_or(Bytes::ZERO);
+    if place.index >= vma.size.index_floor(size) {
+        return Err(FaultError::BeyondEof { index: place.index, size });
+    }
+    if !vma.is_shared() {
+        prepare_anon(p, place);
+    }
+    let (folio, want) = alloc_page(p, place, Purpose::Instantiate)?;
+    p.with_contents(|contents| contents.zero(folio.pfn, Bytes::ZERO, vma.size.bytes()));
+    if !vma.is_shared() {
+        anon_installed(p, place, folio);
+        return Ok((folio.pfn, MappedBy::Anonymous));
+    }
+    if let Err(error) = filemap::add_to_cache(p, vma.inode, place.index, folio) {
+        hugetlb::restore_reserve_on_error(p, folio, want.holder, place.index);
+        hugetlb::put_folio(p, folio.pfn, 1);
+        return Err(error.into());
+    }
+    Ok((folio.pfn, MappedBy::File))
+}
+
+/// Allocates for this place; the task's policy decides where.
+pub(crate) fn alloc_page<P: Env>(
+    p: &mut P,
+    place: &Place<'_>,
+    purpose: Purpose,
+) -> Result<(HugeFolio, MapAlloc), AllocRefusal> {
+    let Place { mm, vma, index, origin, .. } = *place;
+    let (file_map, subpool) =
+        p.with_inode(vma.inode, |inode| (inode.map, inode.subpool)).expect("a mapped file is alive");
+    let want = MapAlloc {
+        hstate: vma.hstate,
+        holder: vma.as_mapped(mm).holder(file_map),
+        index,
+        subpool,
+        placement: origin.policy.interpret(origin.local, origin.allowed, index),
+        allowed: origin.allowed,
+        cgroup: origin.cgroup,
+        purpose,
+    };
+    Ok((hugetlb::alloc_for_mapping(p, &want)?, want))
+}
+
+/// From now on fork copies this area's page table.
+pub(crate) fn prepare_anon<P: Env>(p: &mut P, place: &Place<'_>) {
+    p.with_vmas(place.mm, |vmas| vmas.update(place.vma.range.start, |vma| vma.flags |= VmaFlags::ANON));
+}
+
+/// The folio is about to get its first anonymous mapping: its reservation is spent, and nothing is owed here any more.
+pub(crate) fn anon_installed<P: Env>(p: &mut P, place: &Place<'_>, folio: HugeFolio) {
+    hugetlb::clear_restore_reserve(p, folio);
+    if let Some(map) = place.vma.owner {
+        hugetlb::owner_installed(p, map, place.index);
+    }
+}
+
+/// Maps a folio whose reference the entry takes over.
+pub(crate) fn install<P: Env>(p: &mut P, place: &Place<'_>, entry: Entry, by: MappedBy) {
+    p.with_memmap(|map| map.add_mapping(entry.pfn, by));
+    let old = p.with_table(place.mm, |table| table.set(place.addr, entry)).flatten();
+    debug_assert!(old.is_none(), "an entry appeared inside the fault mutex");
+}

@@ -1,0 +1,64 @@
+//! What a child inherits.
+
+use hugetlbfs::Hold;
+use memmap::MappedBy;
+use units::{Access, MmId, Scope, Site};
+
+use crate::{Entry, Env, Vma, VmaFlags, exit_space};
+
+/// No page for the child's page table; the child is gone again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no page for the child's page table")]
+pub struct ForkError;
+
+/// Copies an address space. Shared areas are shared and start unmapped; private areas share their pages until somebody writes. No
+/// reservation is inherited: only the owner's touch is promised.
+///
+/// # Errors
+/// The fault plan refuses a table page; nothing is left of the child.
+pub fn fork_space<P: Env>(p: &mut P, parent: MmId) -> Result<MmId, ForkError> {
+    let child = p.new_space();
+    let copied = p.scope(Scope::AddressSpace(parent, Access::Write), |p| {
+        let areas = p.with_vmas(parent, |vmas| vmas.iter().copied().collect::<alloc::vec::Vec<_>>());
+        for vma in areas.unwrap_or_default() {
+            if !vma.flags.contains(VmaFlags::DONT_FORK) {
+                copy_area(p, parent, child, &vma)?;
+            }
+        }
+        Ok(())
+    });
+    if copied.is_err() {
+        exit_space(p, child);
+    }
+    copied.map(|()| child)
+}
+
+fn copy_area<P: Env>(p: &mut P, parent: MmId, child: MmId, vma: &Vma) -> Result<(), ForkError> {
+    let copy = Vma { id: p.new_vma_id(), owner: None, flags: vma.flags - VmaFlags::UNMAPPED, ..*vma };
+    hugetlbfs::hold(p, vma.inode, Hold::Area);
+    p.scope(Scope::FileMapping(vma.inode, Access::Write), |p| {
+        p.with_mappings(vma.inode, |m| m.insert(copy.as_mapped(child)));
+        p.with_vmas(child, |vmas| vmas.insert(copy));
+    });
+    if vma.is_shared() || !vma.flags.contains(VmaFlags::ANON) {
+        return Ok(());
+    }
+    if p.refused(Site::TablePage) {
+        return Err(ForkError);
+    }
+    p.scope(Scope::VmaLock(vma.inode, Access::Write), |p| {
+        let entries = p.with_table(parent, |table| {
+            table.write_protect(vma.range);
+            table.over(vma.range).collect::<alloc::vec::Vec<_>>()
+        });
+        for (addr, entry) in entries.unwrap_or_default() {
+            p.with_memmap(|map| {
+                map.get_refs(entry.pfn, 1);
+                // The folio stays what it is, anonymous or the file's.
+                map.add_mapping(entry.pfn, MappedBy::File);
+            });
+            p.with_table(child, |table| table.set(addr, Entry { writable: false, ..entry }));
+        }
+    });
+    Ok(())
+}

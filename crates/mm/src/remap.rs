@@ -1,0 +1,178 @@
+//! Moving and shrinking mappings.
+
+use units::{Access, Bytes, Event, MmId, Scope, Vaddr, VaddrRange};
+
+use crate::unmap::{InsidePage, can_split, pages_between, split_at, unmap_range};
+use crate::{Env, Vma};
+
+bitflags::bitflags! {
+    /// How a mapping is to be remapped.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct RemapFlags: u8 {
+        /// It may move.
+        const MAY_MOVE = 1 << 0;
+        /// It must move to the given address; what lies there goes first.
+        const FIXED = 1 << 1;
+        /// The old range stays mapped.
+        const DONT_UNMAP = 1 << 2;
+    }
+}
+
+/// A mapping to be moved or shrunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemapRequest {
+    /// Where it is.
+    pub from: Vaddr,
+    /// How long it is.
+    pub old_len: Bytes,
+    /// How long it is to be.
+    pub new_len: Bytes,
+    /// How.
+    pub flags: RemapFlags,
+    /// Where to, with [`RemapFlags::FIXED`].
+    pub to: Vaddr,
+}
+
+/// Why a mapping cannot be moved or shrunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MremapError {
+    /// Flags that do not go together, no length, or a length or address that cannot be.
+    #[error("these flags, lengths and addresses do not go together")]
+    BadArguments,
+    /// Huge pages do not stay behind.
+    #[error("a mapping of huge pages cannot stay mapped where it was")]
+    DontUnmap,
+    /// Nothing is mapped at the start.
+    #[error("nothing is mapped at {0}")]
+    NoArea(Vaddr),
+    /// An address inside a huge page.
+    #[error("{at} is not a multiple of the page size, {page}")]
+    Misaligned {
+        /// The address.
+        at: Vaddr,
+        /// The page size.
+        page: Bytes,
+    },
+    /// A promise cannot be extended, so a mapping cannot grow.
+    #[error("a mapping of huge pages cannot grow")]
+    Grows,
+    /// The range runs past its area in a way that cannot be moved.
+    #[error("the range runs past the area at {0}")]
+    PastArea(Vaddr),
+}
+
+/// Moves or shrinks a mapping; returns where it is then. A range of several areas moves area by area, each keeping its place
+/// in the range.
+///
+/// # Errors
+/// What cannot be; nothing is changed.
+pub fn mremap<P: Env>(p: &mut P, mm: MmId, request: &RemapRequest) -> Result<Vaddr, MremapError> {
+    let RemapRequest { from, old_len, new_len, flags, to } = *request;
+    let base = p.page_shift();
+    check_flags(flags)?;
+    if !from.is_aligned(base.bytes()) || new_len.is_zero() {
+        return Err(MremapError::BadArguments);
+    }
+    let (old_len, new_len) =
+        base.round_up(old_len).zip(base.round_up(new_len)).ok_or(MremapError::BadArguments)?;
+    p.scope(Scope::AddressSpace(mm, Access::Write), |p| {
+        let found = p.with_vmas(mm, |vmas| vmas.find(from).copied()).flatten();
+        let vma = found.ok_or(MremapError::NoArea(from))?;
+        let page = vma.size.bytes();
+        let (old_len, new_len) =
+            old_len.round_up(page).zip(new_len.round_up(page)).ok_or(MremapError::BadArguments)?;
+        if old_len.is_zero() || new_len > old_len {
+            return Err(MremapError::Grows);
+        }
+        let fixed = flags.contains(RemapFlags::FIXED);
+        for at in core::iter::once(from).chain(fixed.then_some(to)) {
+            if !at.is_aligned(page) {
+                return Err(MremapError::Misaligned { at, page });
+            }
+        }
+        if flags.contains(RemapFlags::DONT_UNMAP) {
+            return Err(MremapError::DontUnmap);
+        }
+        let old = p.checked_range(from, old_len).ok_or(MremapError::BadArguments)?;
+        if fixed {
+            let new = p.checked_range(to, new_len).ok_or(MremapError::BadArguments)?;
+            if old.overlaps(new) {
+                return Err(MremapError::BadArguments);
+            }
+            return move_to(p, mm, old, new);
+        }
+        let tail = VaddrRange::new(from + new_len, old.end);
+        unmap_range(p, mm, tail).map_err(misaligned)?;
+        Ok(from)
+    })
+}
+
+fn check_flags(flags: RemapFlags) -> Result<(), MremapError> {
+    let moves = flags.contains(RemapFlags::MAY_MOVE);
+    if (flags.intersects(RemapFlags::FIXED | RemapFlags::DONT_UNMAP)) && !moves {
+        return Err(MremapError::BadArguments);
+    }
+    Ok(())
+}
+
+/// The target is cleared first, then the tail of a range that shrinks, then every area moves.
+fn move_to<P: Env>(p: &mut P, mm: MmId, old: VaddrRange, new: VaddrRange) -> Result<Vaddr, MremapError> {
+    can_split(p, mm, old.start).map_err(misaligned)?;
+    can_split(p, mm, old.end).map_err(misaligned)?;
+    unmap_range(p, mm, new).map_err(misaligned)?;
+    let moved = VaddrRange::new(old.start, old.start + new.len());
+    unmap_range(p, mm, VaddrRange::new(moved.end, old.end)).map_err(misaligned)?;
+    note_partial_move(p, mm, moved);
+    split_at(p, mm, moved.start);
+    split_at(p, mm, moved.end);
+    for vma in p.with_vmas(mm, |vmas| vmas.copy_over(moved)).unwrap_or_default() {
+        move_area(p, mm, &vma, new.start + vma.range.start.since(old.start));
+    }
+    Ok(new.start)
+}
+
+/// Tells listeners that a part of an owner's area leaves the rest behind.
+fn note_partial_move<P: Env>(p: &mut P, mm: MmId, moved: VaddrRange) {
+    for vma in p.with_vmas(mm, |vmas| vmas.copy_over(moved)).unwrap_or_default() {
+        let part = vma.pages_in(moved);
+        if let Some(map) = vma.owner.filter(|_| part != vma.pages()) {
+            let whole = vma.pages();
+            p.emit(|| Event::OwnerMovedPart {
+                map,
+                start: part.start,
+                end: part.end,
+                whole_start: whole.start,
+                whole_end: whole.end,
+            });
+        }
+    }
+}
+
+/// Moves a whole area with its page table; its reservations move along, because the map is the area's own.
+fn move_area<P: Env>(p: &mut P, mm: MmId, vma: &Vma, to: Vaddr) {
+    let mut moved = *vma;
+    moved.range = VaddrRange::new(to, to + vma.range.len());
+    debug_assert!(!pages_between(vma, vma.range.start, vma.range.end).is_zero(), "an area is never empty");
+    p.scope(Scope::VmaLock(vma.inode, Access::Write), |p| {
+        p.scope(Scope::FileMapping(vma.inode, Access::Write), |p| {
+            p.with_mappings(vma.inode, |m| {
+                m.remove(vma.first, vma.id);
+                m.insert(moved.as_mapped(mm));
+            });
+            p.with_vmas(mm, |vmas| {
+                vmas.remove(vma.range.start);
+                vmas.insert(moved);
+            });
+            p.with_table(mm, |table| {
+                for (addr, entry) in table.take_range(vma.range) {
+                    table.set(to + addr.since(vma.range.start), entry);
+                }
+            });
+        });
+    });
+}
+
+fn misaligned(inside: InsidePage) -> MremapError {
+    MremapError::Misaligned { at: inside.at, page: inside.page }
+}

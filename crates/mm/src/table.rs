@@ -1,0 +1,94 @@
+//! What is mapped in one address space.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use units::{Bytes, HugeSize, Pfn, Vaddr, VaddrRange};
+
+/// One huge page mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The folio.
+    pub pfn: Pfn,
+    /// May it be written without a fault?
+    pub writable: bool,
+    /// Its size.
+    pub size: HugeSize,
+}
+
+/// The present entries of one address space, by address. Each is one leaf, whatever its size.
+#[derive(Clone, Debug, Default)]
+pub struct PageTable {
+    entries: BTreeMap<Vaddr, Entry>,
+    mapped: Bytes,
+}
+
+impl PageTable {
+    /// Nothing mapped.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { entries: BTreeMap::new(), mapped: Bytes::ZERO }
+    }
+
+    /// The entry at `addr`, which is the start of a page.
+    #[must_use]
+    pub fn get(&self, addr: Vaddr) -> Option<Entry> {
+        self.entries.get(&addr).copied()
+    }
+
+    /// Maps a page; the old entry, if there was one.
+    pub fn set(&mut self, addr: Vaddr, entry: Entry) -> Option<Entry> {
+        let old = self.entries.insert(addr, entry);
+        self.mapped += entry.size.bytes();
+        if let Some(old) = old {
+            self.mapped -= old.size.bytes();
+        }
+        old
+    }
+
+    /// Unmaps a page.
+    pub fn take(&mut self, addr: Vaddr) -> Option<Entry> {
+        let old = self.entries.remove(&addr)?;
+        self.mapped -= old.size.bytes();
+        Some(old)
+    }
+
+    /// Unmaps everything in `range`; the entries in order.
+    pub fn take_range(&mut self, range: VaddrRange) -> Vec<(Vaddr, Entry)> {
+        let taken: Vec<_> = self.over(range).collect();
+        for &(addr, _) in &taken {
+            self.take(addr);
+        }
+        taken
+    }
+
+    /// The entries in `range`, in order.
+    pub fn over(&self, range: VaddrRange) -> impl Iterator<Item = (Vaddr, Entry)> {
+        self.entries.range(range.start..range.end).map(|(&addr, &entry)| (addr, entry))
+    }
+
+    /// Takes the right to write away in `range`.
+    pub fn write_protect(&mut self, range: VaddrRange) {
+        for (_, entry) in self.entries.range_mut(range.start..range.end) {
+            entry.writable = false;
+        }
+    }
+
+    /// Lets the page at `addr` be written.
+    pub fn make_writable(&mut self, addr: Vaddr) {
+        if let Some(entry) = self.entries.get_mut(&addr) {
+            entry.writable = true;
+        }
+    }
+
+    /// Bytes mapped (`HugetlbPages:` of `/proc/PID/status`).
+    #[must_use]
+    pub const fn mapped(&self) -> Bytes {
+        self.mapped
+    }
+
+    /// All entries in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Vaddr, Entry)> {
+        self.entries.iter().map(|(&addr, &entry)| (addr, entry))
+    }
+}

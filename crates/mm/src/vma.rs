@@ -1,0 +1,185 @@
+//! Areas of an address space.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use filemap::MappedArea;
+use units::{HstateId, HugeIndex, HugeRange, HugeSize, InodeId, MmId, ResvMapId, Vaddr, VaddrRange, VmaId};
+
+bitflags::bitflags! {
+    /// What may be done to an area's memory.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Prot: u8 {
+        /// Read it.
+        const READ = 1 << 0;
+        /// Write it.
+        const WRITE = 1 << 1;
+        /// Run it.
+        const EXEC = 1 << 2;
+    }
+}
+
+bitflags::bitflags! {
+    /// What an area is.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct VmaFlags: u8 {
+        /// Shared with the file: what is written is seen by everybody.
+        const SHARED = 1 << 0;
+        /// Writing may be permitted later.
+        const MAY_WRITE = 1 << 1;
+        /// Not copied by fork.
+        const DONT_FORK = 1 << 2;
+        /// Pages were taken from it so that their owner could write: it gets no further ones.
+        const UNMAPPED = 1 << 3;
+        /// It has had an anonymous page prepared: fork copies its page table.
+        const ANON = 1 << 4;
+    }
+}
+
+/// One area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vma {
+    /// Unique for the life of the machine.
+    pub id: VmaId,
+    /// Its addresses.
+    pub range: VaddrRange,
+    /// What may be done now.
+    pub prot: Prot,
+    /// What it is.
+    pub flags: VmaFlags,
+    /// The size of its pages.
+    pub hstate: HstateId,
+    /// The same as a size.
+    pub size: HugeSize,
+    /// The file it maps.
+    pub inode: InodeId,
+    /// The file's page at its first address.
+    pub first: HugeIndex,
+    /// The map of a private owner: nobody else's area has reservations of its own.
+    pub owner: Option<ResvMapId>,
+}
+
+impl Vma {
+    /// Shared with the file?
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        self.flags.contains(VmaFlags::SHARED)
+    }
+
+    /// The file's page at `addr`, which lies inside.
+    #[must_use]
+    pub const fn index_of(&self, addr: Vaddr) -> HugeIndex {
+        self.first.offset(self.size.count_floor(addr.since(self.range.start)))
+    }
+
+    /// The pages of the file that it maps.
+    #[must_use]
+    pub const fn pages(&self) -> HugeRange {
+        HugeRange::new(self.first, self.index_of(self.range.end))
+    }
+
+    /// The pages of the file behind `range`, rounded outwards.
+    #[must_use]
+    pub fn pages_in(&self, range: VaddrRange) -> HugeRange {
+        let part = self.range.intersect(range);
+        let end = part.end.since(self.range.start);
+        let end = self.first.offset(units::HugeCount::new(self.size.index_ceil(end).get()));
+        HugeRange::new(self.index_of(part.start), end)
+    }
+
+    /// Itself as its file sees it.
+    #[must_use]
+    pub const fn as_mapped(&self, mm: MmId) -> MappedArea {
+        MappedArea {
+            mm,
+            vma: self.id,
+            inode: self.inode,
+            range: self.pages(),
+            start: self.range.start,
+            hstate: self.hstate,
+            shared: self.is_shared(),
+            owner: self.owner,
+        }
+    }
+}
+
+/// All areas of one address space, by first address.
+#[derive(Clone, Debug, Default)]
+pub struct VmaTree {
+    areas: BTreeMap<Vaddr, Vma>,
+}
+
+impl VmaTree {
+    /// No area.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { areas: BTreeMap::new() }
+    }
+
+    /// The area at `addr`.
+    #[must_use]
+    pub fn find(&self, addr: Vaddr) -> Option<&Vma> {
+        self.areas.range(..=addr).next_back().map(|(_, vma)| vma).filter(|vma| vma.range.contains(addr))
+    }
+
+    /// The areas that share an address with `range`, in order.
+    pub fn over(&self, range: VaddrRange) -> impl Iterator<Item = &Vma> {
+        let first = self.find(range.start).map_or(range.start, |vma| vma.range.start);
+        self.areas.range(first..range.end.max(first)).map(|(_, vma)| vma)
+    }
+
+    /// The areas that share an address with `range`, as they are now.
+    #[must_use]
+    pub fn copy_over(&self, range: VaddrRange) -> Vec<Vma> {
+        self.over(range).copied().collect()
+    }
+
+    /// All areas in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Vma> {
+        self.areas.values()
+    }
+
+    /// Adds an area; its addresses must be free.
+    pub fn insert(&mut self, vma: Vma) {
+        debug_assert!(self.over(vma.range).next().is_none(), "{} overlaps another area", vma.range);
+        self.areas.insert(vma.range.start, vma);
+    }
+
+    /// Takes an area out.
+    pub fn remove(&mut self, start: Vaddr) -> Option<Vma> {
+        self.areas.remove(&start)
+    }
+
+    /// Changes an area in place; its addresses must stay.
+    pub fn update(&mut self, start: Vaddr, f: impl FnOnce(&mut Vma)) {
+        if let Some(vma) = self.areas.get_mut(&start) {
+            f(vma);
+            debug_assert_eq!(vma.range.start, start, "an area does not move by update");
+        }
+    }
+
+    /// Changes the area with that id, wherever it is.
+    pub fn update_by_id(&mut self, id: VmaId, f: impl FnOnce(&mut Vma)) {
+        if let Some(vma) = self.areas.values_mut().find(|vma| vma.id == id) {
+            f(vma);
+        }
+    }
+
+    /// The highest free range of `len` bytes below `ceiling` that starts at a multiple of `align`.
+    #[must_use]
+    pub fn highest_gap(&self, len: units::Bytes, align: units::Bytes, floor: Vaddr, ceiling: Vaddr) -> Option<Vaddr> {
+        let mut top = ceiling;
+        for vma in self.areas.values().rev().filter(|vma| vma.range.start < ceiling) {
+            if let Some(start) = fits(len, align, vma.range.end, top) {
+                return Some(start);
+            }
+            top = vma.range.start;
+        }
+        fits(len, align, floor, top)
+    }
+}
+
+fn fits(len: units::Bytes, align: units::Bytes, floor: Vaddr, top: Vaddr) -> Option<Vaddr> {
+    let start = Vaddr::new(top.get().checked_sub(len.get())?).align_down(align);
+    (start >= floor).then_some(start)
+}

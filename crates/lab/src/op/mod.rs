@@ -1,0 +1,39 @@
+//! Operations as data: what a scenario, a recorded script, a random test or a fuzzer asks of a target.
+//!
+//! One table ([`VERBS`], written down in `verbs.rs`) gives every verb with its arguments. The types, the readers and
+//! printers of scenario text and JSON lines, the help and the grammar page are all made from it.
+//!
+//! ```
+//! use lab::op::{Op, Record};
+//!
+//! let op = Op::from_text("a0 touch A p0..4 write = 5")?;
+//! assert_eq!(op.to_string(), "a0 touch A p0..4 write = 5");
+//! assert_eq!(op.to_record().to_string(), r#"{"op":"touch","p":0,"m":"A","pg":0,"n":4,"w":1,"v":5}"#);
+//! assert_eq!(Op::from_record(&op.to_record())?, op);
+//! # Ok::<(), lab::op::OpError>(())
+//! ```
+
+mod amount;
+mod argument;
+mod error;
+mod name;
+mod record;
+mod table;
+mod text;
+mod verbs;
+mod word;
+
+pub use amount::{
+    ExitCode, Fill, MountValue, Node, PageIndex, PageTotal, Pages, Size, Span, Verbatim, Written,
+};
+pub use argument::{Argument, Place, Presence, Value, ValueError};
+pub use error::OpError;
+pub use name::{Actor, CgroupName, FileName, MapName, MountName, MountPath, SegmentName, UffdName};
+pub use record::{Record, Scalar};
+pub use table::{ArgumentInfo, Verb, Word};
+pub use text::{nearest, quote, unquote};
+pub use verbs::*;
+pub use word::{
+    Access, Advice, AttachFlag, FallocateMode, Flag, Flags, MemfdFlag, MmapFlag, MremapFlag,
+    OpenFlag, Protection, Seal, SegmentFlag, SizeName, Switch, UffdMode,
+};

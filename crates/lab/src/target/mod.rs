@@ -1,0 +1,72 @@
+//! What runs operations: the instance, the recorded kernel, the running kernel.
+
+mod answer;
+mod counters;
+mod recorded;
+
+pub use answer::{Answer, Extras, Refusal, StepResult};
+pub use counters::{
+    CgroupCounters, CgroupSizes, Counters, Difference, FsCounters, NodeCounters, Ordered,
+    PoolCounters, diff_fields,
+};
+pub use recorded::{Recorded, RecordedLine, RecordingError};
+
+use crate::op::{Op, Size};
+
+/// The machine that a scenario wants, in kernel boot syntax.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MachineLine {
+    /// The memory of each node, node 0 first.
+    pub nodes: Vec<Size>,
+    /// The kernel's boot parameters, such as `hugepagesz=2M`, in order.
+    pub boot: Vec<String>,
+}
+
+/// What stands before the first operation of a script or scenario.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Header {
+    /// The script's name.
+    pub script: String,
+    /// What it shows.
+    pub desc: String,
+    /// The seed of a random script.
+    pub seed: Option<u64>,
+    /// The profile of a random script.
+    pub profile: Option<String>,
+    /// The machine; without one, that of the recordings: one node of 24 GiB, pools of 2 MiB (the default) and 1 GiB pages.
+    pub machine: Option<MachineLine>,
+}
+
+/// Why a target cannot begin a script.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BeginError {
+    /// The target cannot be such a machine.
+    #[error("the machine cannot be built: {0}")]
+    Machine(String),
+    /// The recording cannot be used.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+}
+
+/// Something that runs operations.
+pub trait Target {
+    /// What it is called in reports.
+    fn name(&self) -> &str;
+
+    /// Starts a script on a fresh machine.
+    ///
+    /// # Errors
+    /// The target cannot be the machine of the header, or has no recording of the script.
+    fn begin(&mut self, header: &Header) -> Result<(), BeginError>;
+
+    /// Runs one operation to its end.
+    fn step(&mut self, op: &Op) -> Answer;
+
+    /// The counters as they are now.
+    fn counters(&mut self) -> Counters;
+
+    /// Ends the script as the recordings do, and answers the counters after it: the processes exit by ascending number,
+    /// the segments are removed, the mounts are unmounted in their order; control groups stay.
+    fn end(&mut self) -> Counters;
+}

@@ -1,2 +1,6 @@
 //! hugetlb
 #![no_std]
+
+extern crate alloc as alloc_crate;
+
+pub mod boot;

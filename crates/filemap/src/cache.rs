@@ -60,12 +60,7 @@ impl PageCache {
 ///
 /// # Errors
 /// The fault plan refuses the node; nothing is changed.
-pub fn add_to_cache<P: Env>(
-    p: &mut P,
-    inode: InodeId,
-    index: HugeIndex,
-    folio: HugeFolio,
-) -> Result<(), NoCacheNode> {
+pub fn add_to_cache<P: Env>(p: &mut P, inode: InodeId, index: HugeIndex, folio: HugeFolio) -> Result<(), NoCacheNode> {
     if p.refused(Site::CacheNode) {
         return Err(NoCacheNode);
     }

@@ -149,8 +149,7 @@ fn dequeue<P: Env>(p: &mut P, request: &AllocRequest) -> Option<HugeFolio> {
 }
 
 fn dequeue_from<P: Env>(p: &mut P, request: &AllocRequest, mask: Nodemask) -> Option<HugeFolio> {
-    let claim =
-        if request.flags.contains(AllocFlags::USE_GLOBAL_RESV) { Claim::Reserved } else { Claim::Available };
+    let claim = if request.flags.contains(AllocFlags::USE_GLOBAL_RESV) { Claim::Reserved } else { Claim::Available };
     let mask = mask.intersection(request.allowed);
     let mut place = 0;
     loop {

@@ -32,9 +32,7 @@ fn free_huge<P: Env>(p: &mut P, folio: HugeFolio) {
     if let Some(subpool) = old.subpool.filter(|_| !restored) {
         restored = p.with_subpool(subpool, |s| s.give_back(ONE, ONE)).is_some_and(|released| released.is_zero());
     }
-    for (owner, counter) in
-        [(old.usage_owner, Counter::Usage(hstate)), (old.rsvd_owner, Counter::Rsvd(hstate))]
-    {
+    for (owner, counter) in [(old.usage_owner, Counter::Usage(hstate)), (old.rsvd_owner, Counter::Rsvd(hstate))] {
         if owner.is_some() {
             p.with_charges(|c| c.uncharge(Receipt { owner, counter, pages: ONE }));
         }
@@ -46,8 +44,10 @@ fn free_huge<P: Env>(p: &mut P, folio: HugeFolio) {
         return;
     }
     p.with_shelf(hstate, folio.node, |shelf| shelf.put(folio));
-    if p.with_pool(hstate, |pool| pool.settle_freed(folio.node, restored)) == Fate::Destroyed {
-        destroy_claimed(p, hstate, folio.node);
+    match p.with_pool(hstate, |pool| pool.settle_freed(folio.node, restored)) {
+        Fate::Kept => (),
+        Fate::KeptForReservation => p.emit(|| Event::KeptForReservation { hstate, folio: folio.pfn }),
+        Fate::Destroyed => destroy_claimed(p, hstate, folio.node),
     }
 }
 

@@ -17,6 +17,7 @@ extern crate alloc as alloc_crate;
 
 mod account;
 mod alloc;
+pub mod boot;
 mod free;
 mod hstate;
 mod map_alloc;

@@ -74,6 +74,8 @@ pub(crate) enum Claim {
 pub(crate) enum Fate {
     /// Stays in the pool.
     Kept,
+    /// Stays, although there are surplus pages: a reservation needs it.
+    KeptForReservation,
     /// Leaves it.
     Destroyed,
 }
@@ -207,12 +209,13 @@ impl Pool {
         if restored {
             self.resv += ONE;
         }
-        if !self.node(node).surplus.is_zero() && self.free >= self.resv {
+        let surplus = !self.node(node).surplus.is_zero();
+        if surplus && self.free >= self.resv {
             self.remove_page(node, Joins::Surplus);
             return Fate::Destroyed;
         }
         self.add_free(node);
-        Fate::Kept
+        if surplus { Fate::KeptForReservation } else { Fate::Kept }
     }
 
     /// The first node of `allowed`, from the cursor on, that `fits`; the cursor moves past it.
@@ -276,7 +279,10 @@ impl Pool {
         if self.resv > self.free || self.free > self.nr || self.surplus > self.nr {
             return Err(alloc_crate::format!(
                 "nr {} free {} resv {} surplus {} cannot be",
-                self.nr, self.free, self.resv, self.surplus
+                self.nr,
+                self.free,
+                self.resv,
+                self.surplus
             ));
         }
         if let Some(node) = self.nodes.iter().find(|n| n.surplus > n.nr || n.free > n.nr) {

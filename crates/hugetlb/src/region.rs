@@ -125,8 +125,7 @@ impl RegionSet {
     pub fn is_canonical(&self) -> bool {
         let nonempty = self.regions.iter().all(|(&start, region)| start < region.end);
         let mut pairs = self.regions.iter().zip(self.regions.iter().skip(1));
-        nonempty
-            && pairs.all(|((_, a), (&start, b))| a.end < start || (a.end == start && a.owner != b.owner))
+        nonempty && pairs.all(|((_, a), (&start, b))| a.end < start || (a.end == start && a.owner != b.owner))
     }
 
     /// `range` touches nothing but perhaps its neighbours.

@@ -11,9 +11,7 @@ use units::{
 
 use crate::map_alloc::{give_back, local_of};
 use crate::pool::ONE;
-use crate::{
-    Env, MapKind, NoDescriptor, Piece, ResvMap, SubpoolFull, SurplusRefusal, acct_release, acct_reserve,
-};
+use crate::{Env, MapKind, NoDescriptor, Piece, ResvMap, SubpoolFull, SurplusRefusal, acct_release, acct_reserve};
 
 /// Pages to be promised.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +46,9 @@ pub enum ReserveRefusal {
     #[error(transparent)]
     Descriptor(#[from] NoDescriptor),
     /// Not enough unreserved pages, and no surplus to make up for it.
-    #[error("{asked} asked for, {free} are free and {resv} of them reserved, and the rest cannot be surplus: {surplus}")]
+    #[error(
+        "{asked} asked for, {free} are free and {resv} of them reserved, and the rest cannot be surplus: {surplus}"
+    )]
     Pool {
         /// Asked for.
         asked: HugeCount,

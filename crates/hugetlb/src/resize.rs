@@ -143,8 +143,7 @@ impl Pool {
     /// The lowest persistent count that free pages may be removed down to: what is in use or reserved stays.
     fn floor(&self, count: HugeCount) -> HugeCount {
         let persistent = self.persistent();
-        let persistent_free =
-            if self.free > persistent { self.free.saturating_sub(self.surplus) } else { self.free };
+        let persistent_free = if self.free > persistent { self.free.saturating_sub(self.surplus) } else { self.free };
         count.max(self.resv + persistent - persistent_free)
     }
 }

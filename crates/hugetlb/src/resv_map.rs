@@ -175,11 +175,7 @@ fn open<P: Env>(p: &mut P, map: ResvMapId, index: HugeIndex) -> Result<bool, NoD
     Ok(entry.unwrap_or(false))
 }
 
-fn close_with<P: Env>(
-    p: &mut P,
-    ticket: &Ticket,
-    f: impl FnOnce(&mut ResvMap, HugeRange) -> HugeCount,
-) -> HugeCount {
+fn close_with<P: Env>(p: &mut P, ticket: &Ticket, f: impl FnOnce(&mut ResvMap, HugeRange) -> HugeCount) -> HugeCount {
     let (Holder::Shared(id) | Holder::Owner(id)) = ticket.holder else { return HugeCount::ZERO };
     let page = HugeRange::one(ticket.index);
     let changed = p.with_resv_map(id, |map| {

@@ -33,9 +33,12 @@ pub struct Origin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FallocateError {
-    /// An empty range, or one past the largest file.
-    #[error("the range is empty or ends beyond the largest file")]
-    BadRange,
+    /// An empty range.
+    #[error("the range is empty")]
+    Empty,
+    /// A range whose last page ends beyond the largest file.
+    #[error("the range ends beyond the largest file")]
+    TooLarge,
     /// A seal forbids it.
     #[error("the file is sealed against it")]
     Sealed,
@@ -63,7 +66,7 @@ impl Blame for FallocateError {
         match self {
             Self::Refused { refusal, .. } => refusal.ledger(),
             Self::CacheNode(_) | Self::Descriptor(_) => Some(Ledger::Metadata),
-            Self::BadRange | Self::Sealed | Self::NoInode => None,
+            Self::Empty | Self::TooLarge | Self::Sealed | Self::NoInode => None,
         }
     }
 }
@@ -81,9 +84,9 @@ pub fn fallocate<P: Env>(
     mode: AllocMode,
     origin: &Origin,
 ) -> Result<(), FallocateError> {
-    let end = checked_end(offset, len)?;
     let hstate = p.with_inode(id, |inode| inode.hstate).ok_or(FallocateError::NoInode)?;
     let page = p.hstate(hstate).size;
+    let end = checked_end(offset, len, page)?;
     p.scope(Scope::Inode(id, Access::Write), |p| {
         let sealed = p.with_inode(id, |inode| inode.seals.contains(Seals::GROW) && end > inode.size);
         if sealed.ok_or(FallocateError::NoInode)? {
@@ -117,8 +120,7 @@ fn allocate_page<P: Env>(p: &mut P, id: InodeId, index: HugeIndex, origin: &Orig
         cgroup: origin.cgroup,
         purpose: Purpose::Instantiate,
     };
-    let folio =
-        hugetlb::alloc_for_mapping(p, &want).map_err(|refusal| FallocateError::Refused { index, refusal })?;
+    let folio = hugetlb::alloc_for_mapping(p, &want).map_err(|refusal| FallocateError::Refused { index, refusal })?;
     let bytes = p.hstate(hstate).size.bytes();
     p.with_contents(|contents| contents.zero(folio.pfn, Bytes::ZERO, bytes));
     let added = filemap::add_to_cache(p, id, index, folio);
@@ -135,10 +137,10 @@ fn allocate_page<P: Env>(p: &mut P, id: InodeId, index: HugeIndex, origin: &Orig
 /// # Errors
 /// A bad range, a seal, or no descriptor to split a region of the map.
 pub fn punch_hole<P: Env>(p: &mut P, id: InodeId, offset: Bytes, len: Bytes) -> Result<(), FallocateError> {
-    let end = checked_end(offset, len)?;
     let (hstate, map, subpool) =
         p.with_inode(id, |inode| (inode.hstate, inode.map, inode.subpool)).ok_or(FallocateError::NoInode)?;
     let page = p.hstate(hstate).size;
+    let end = checked_end(offset, len, page)?;
     p.scope(Scope::Inode(id, Access::Write), |p| {
         let seals = p.with_inode(id, |inode| inode.seals).ok_or(FallocateError::NoInode)?;
         if seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE) {
@@ -176,10 +178,15 @@ fn zero_edges<P: Env>(p: &mut P, id: InodeId, page: units::HugeSize, offset: Byt
     }
 }
 
-fn checked_end(offset: Bytes, len: Bytes) -> Result<Bytes, FallocateError> {
+/// The end of the range. Its page, rounded up, must end within the largest file too: a loop over pages could not end else.
+fn checked_end(offset: Bytes, len: Bytes, page: units::HugeSize) -> Result<Bytes, FallocateError> {
+    if len.is_zero() {
+        return Err(FallocateError::Empty);
+    }
     let largest = Bytes::new(i64::MAX.unsigned_abs());
-    match offset.checked_add(len) {
-        Some(end) if !len.is_zero() && end <= largest => Ok(end),
-        _ => Err(FallocateError::BadRange),
+    let end = offset.checked_add(len).ok_or(FallocateError::TooLarge)?;
+    match end.round_up(page.bytes()) {
+        Some(rounded) if rounded <= largest => Ok(end),
+        _ => Err(FallocateError::TooLarge),
     }
 }

@@ -136,8 +136,7 @@ pub fn create_inode<P: Env>(
     hold: Hold,
 ) -> InodeId {
     let map = p.new_resv_map(ResvMap::new(MapKind::Shared));
-    let mut inode =
-        Inode { kind, hstate, map, subpool, size: Bytes::ZERO, seals, links: 0, opens: 0, areas: 0 };
+    let mut inode = Inode { kind, hstate, map, subpool, size: Bytes::ZERO, seals, links: 0, opens: 0, areas: 0 };
     *inode.count(hold) = 1;
     p.new_inode(inode)
 }

@@ -147,9 +147,8 @@ pub fn mount<P: Env>(
 /// # Errors
 /// Not mounted, or in use.
 pub fn umount<P: Env>(p: &mut P, id: MountId, mode: UmountMode) -> Result<(), UmountError> {
-    let (names, inodes) = p
-        .with_mount(id, |m| (m.names.values().copied().collect::<Vec<_>>(), m.inodes))
-        .ok_or(UmountError::NoMount)?;
+    let (names, inodes) =
+        p.with_mount(id, |m| (m.names.values().copied().collect::<Vec<_>>(), m.inodes)).ok_or(UmountError::NoMount)?;
     if mode == UmountMode::Strict {
         let unnamed = u32::try_from(inodes - names.len() as u64).unwrap_or(u32::MAX);
         let users = names.iter().map(|&f| p.with_inode(f, |inode| inode.users()).unwrap_or(0)).sum::<u32>() + unnamed;
@@ -170,8 +169,7 @@ pub fn umount<P: Env>(p: &mut P, id: MountId, mode: UmountMode) -> Result<(), Um
 
 /// What `statfs` says of a mount.
 pub fn statfs<P: Env>(p: &mut P, id: MountId) -> Option<StatFs> {
-    let (hstate, subpool, nr_inodes, inodes) =
-        p.with_mount(id, |m| (m.hstate, m.subpool, m.nr_inodes, m.inodes))?;
+    let (hstate, subpool, nr_inodes, inodes) = p.with_mount(id, |m| (m.hstate, m.subpool, m.nr_inodes, m.inodes))?;
     let block_size = p.hstate(hstate).size.bytes();
     let none = StatFs { block_size, blocks: 0, free_blocks: 0, files: 0, free_files: 0 };
     let Some(subpool) = subpool else { return Some(none) };

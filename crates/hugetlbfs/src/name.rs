@@ -60,9 +60,7 @@ enum Found {
 /// # Errors
 /// Nothing is changed.
 pub fn open<P: Env>(p: &mut P, mount: MountId, name: &str, create: Create) -> Result<InodeId, OpenError> {
-    let found = p
-        .with_mount(mount, |m| look_up(m, name, create))
-        .unwrap_or(Err(OpenError::NoMount))?;
+    let found = p.with_mount(mount, |m| look_up(m, name, create)).unwrap_or(Err(OpenError::NoMount))?;
     match found {
         Found::File(id) => {
             hold(p, id, Hold::Open);

@@ -159,7 +159,8 @@ impl MemMap {
             if u64::from(folio.mappings) > folio.refs {
                 return Err(Broken(alloc::format!(
                     "folio {pfn} has {} mappings and {} references",
-                    folio.mappings, folio.refs
+                    folio.mappings,
+                    folio.refs
                 )));
             }
             end = pfn.offset(folio.order.pages());

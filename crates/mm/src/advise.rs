@@ -5,30 +5,60 @@ use units::{Access, Blame, Bytes, Ledger, MmId, Scope, Vaddr, VaddrRange};
 
 use crate::populate::populate_with;
 use crate::protect::isolate;
-use crate::unmap::{can_split, unmap_area_range};
+use crate::unmap::unmap_area_range;
 use crate::{Env, PopulateError, Touch, Vma, VmaFlags};
 
 /// What a task says about a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Advice {
-    /// No particular use; also random and sequential use, will need, dump and no dump, merge and no merge, huge and no huge pages, keep
-    /// on fork: accepted without effect on huge pages.
+    /// Will be needed, may be merged, kept on fork: accepted without effect on huge pages.
     NoEffect,
+    /// Sets and clears flags of the area, which may split it.
+    Flags {
+        /// The flags it decides about.
+        among: VmaFlags,
+        /// Which of them are set from now on.
+        set: VmaFlags,
+    },
     /// The contents are not needed any more.
     DontNeed,
     /// The file's pages may go.
     Remove,
-    /// Children do not get it.
-    DontFork,
-    /// Children get it (again).
-    DoFork,
     /// Touch every page, reading.
     PopulateRead,
     /// Touch every page, writing.
     PopulateWrite,
-    /// Advice that huge pages refuse: free, cold, page out, collapse, wipe on fork, and what nobody knows.
+    /// Advice that huge pages refuse: free, cold, page out, collapse, wipe on fork.
     Refused,
+    /// Advice that nobody knows.
+    Unknown,
+}
+
+impl Advice {
+    /// Used in no particular order and way.
+    pub const NORMAL: Self = Self::order(VmaFlags::empty());
+    /// Used in random order.
+    pub const RANDOM: Self = Self::order(VmaFlags::RANDOM);
+    /// Used in order.
+    pub const SEQUENTIAL: Self = Self::order(VmaFlags::SEQUENTIAL);
+    /// Children do not get it.
+    pub const DONT_FORK: Self = Self::Flags { among: VmaFlags::DONT_FORK, set: VmaFlags::DONT_FORK };
+    /// Children get it (again).
+    pub const DO_FORK: Self = Self::Flags { among: VmaFlags::DONT_FORK, set: VmaFlags::empty() };
+    /// Not in core dumps.
+    pub const DONT_DUMP: Self = Self::Flags { among: VmaFlags::DONT_DUMP, set: VmaFlags::DONT_DUMP };
+    /// In core dumps (again).
+    pub const DO_DUMP: Self = Self::Flags { among: VmaFlags::DONT_DUMP, set: VmaFlags::empty() };
+    /// Huge pages wished for.
+    pub const HUGE_PAGE: Self = Self::Flags { among: VmaFlags::HUGE.union(VmaFlags::NO_HUGE), set: VmaFlags::HUGE };
+    /// Huge pages not wished for.
+    pub const NO_HUGE_PAGE: Self =
+        Self::Flags { among: VmaFlags::HUGE.union(VmaFlags::NO_HUGE), set: VmaFlags::NO_HUGE };
+
+    const fn order(set: VmaFlags) -> Self {
+        Self::Flags { among: VmaFlags::RANDOM.union(VmaFlags::SEQUENTIAL), set }
+    }
 }
 
 /// Why advice was not followed; what was done before stays done.
@@ -80,8 +110,8 @@ pub fn madvise<P: Env>(
     len: Bytes,
     advice: Advice,
 ) -> Result<(), AdviseError> {
-    if advice == Advice::Refused {
-        return refused(p, mm, start, len);
+    if advice == Advice::Unknown {
+        return Err(AdviseError::NotForHugePages);
     }
     let range = p.checked_range(start, len).ok_or(AdviseError::BadRange(start))?;
     if range.is_empty() {
@@ -105,30 +135,14 @@ pub fn madvise<P: Env>(
     })
 }
 
-fn refused<P: Env>(p: &mut P, mm: MmId, start: Vaddr, len: Bytes) -> Result<(), AdviseError> {
-    let range = p.checked_range(start, len).ok_or(AdviseError::BadRange(start))?;
-    if range.is_empty() {
-        return Ok(());
-    }
-    let mapped = p.with_vmas(mm, |vmas| vmas.over(range).next().is_some()).unwrap_or(false);
-    Err(if mapped { AdviseError::NotForHugePages } else { AdviseError::Hole })
-}
-
 /// `piece` lies inside `vma`.
-fn advise_piece<P: Env>(
-    p: &mut P,
-    mm: MmId,
-    vma: &Vma,
-    piece: VaddrRange,
-    advice: Advice,
-) -> Result<(), AdviseError> {
+fn advise_piece<P: Env>(p: &mut P, mm: MmId, vma: &Vma, piece: VaddrRange, advice: Advice) -> Result<(), AdviseError> {
     match advice {
         Advice::DontNeed => dont_need(p, mm, vma, piece),
         Advice::Remove => remove(p, vma, piece),
-        Advice::DontFork => set_dont_fork(p, mm, vma, piece, VmaFlags::DONT_FORK),
-        Advice::DoFork => set_dont_fork(p, mm, vma, piece, VmaFlags::empty()),
+        Advice::Flags { among, set } => set_flags(p, mm, vma, piece, (vma.flags - among) | set),
         Advice::NoEffect | Advice::PopulateRead | Advice::PopulateWrite => Ok(()),
-        Advice::Refused => Err(AdviseError::NotForHugePages),
+        Advice::Refused | Advice::Unknown => Err(AdviseError::NotForHugePages),
     }
 }
 
@@ -151,20 +165,12 @@ fn remove<P: Env>(p: &mut P, vma: &Vma, piece: VaddrRange) -> Result<(), AdviseE
     Ok(hugetlbfs::punch_hole(p, vma.inode, offset, piece.len())?)
 }
 
-fn set_dont_fork<P: Env>(
-    p: &mut P,
-    mm: MmId,
-    vma: &Vma,
-    piece: VaddrRange,
-    to: VmaFlags,
-) -> Result<(), AdviseError> {
-    if vma.flags & VmaFlags::DONT_FORK == to {
+/// An area that has the flags already is not split.
+fn set_flags<P: Env>(p: &mut P, mm: MmId, vma: &Vma, piece: VaddrRange, flags: VmaFlags) -> Result<(), AdviseError> {
+    if vma.flags == flags {
         return Ok(());
     }
-    for edge in [piece.start, piece.end] {
-        can_split(p, mm, edge).map_err(|inside| AdviseError::InsidePage(inside.at))?;
-    }
     let own = isolate(p, mm, piece).map_err(|inside| AdviseError::InsidePage(inside.at))?;
-    p.with_vmas(mm, |vmas| vmas.update(own.range.start, |vma| vma.flags.set(VmaFlags::DONT_FORK, !to.is_empty())));
+    p.with_vmas(mm, |vmas| vmas.update(own.range.start, |vma| vma.flags = flags));
     Ok(())
 }

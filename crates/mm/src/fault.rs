@@ -41,6 +41,9 @@ pub enum FaultError {
     /// The area does not permit it (SIGSEGV, `SEGV_ACCERR`).
     #[error("{0} may not be accessed that way")]
     Protection(Vaddr),
+    /// The area may only be run (SIGSEGV, `SEGV_PKUERR`).
+    #[error("{0} may only be run, not read")]
+    ExecuteOnly(Vaddr),
     /// Beyond the end of the file (SIGBUS).
     #[error("{index} lies beyond the end of the file, which has {size}")]
     BeyondEof {
@@ -69,7 +72,7 @@ impl Blame for FaultError {
             Self::Refused(refusal) => refusal.ledger(),
             Self::Stolen => Some(Ledger::Pool),
             Self::CacheNode(_) | Self::NoTablePage => Some(Ledger::Metadata),
-            Self::NoArea(_) | Self::Protection(_) | Self::BeyondEof { .. } => None,
+            Self::NoArea(_) | Self::Protection(_) | Self::ExecuteOnly(_) | Self::BeyondEof { .. } => None,
         }
     }
 }
@@ -105,7 +108,8 @@ pub(crate) fn fault_in_space<P: Env>(
     let vma = found.ok_or(FaultError::NoArea(addr))?;
     let permitted = match touch {
         // As on x86-64, what may be written may be read.
-        Touch::Read => vma.prot.intersects(Prot::READ | Prot::WRITE | Prot::EXEC),
+        Touch::Read if vma.prot == Prot::EXEC => return Err(FaultError::ExecuteOnly(addr)),
+        Touch::Read => vma.prot.intersects(Prot::READ | Prot::WRITE),
         Touch::Write => vma.prot.contains(Prot::WRITE),
     };
     if !permitted {
@@ -123,8 +127,11 @@ pub(crate) fn fault_in_space<P: Env>(
 }
 
 fn locked<P: Env>(p: &mut P, place: &Place<'_>, touch: Touch) -> Result<Pfn, FaultError> {
-    let entry = p.with_table(place.mm, |table| table.get(place.addr)).flatten();
-    match entry {
+    let entry = p.with_table(place.mm, |table| {
+        table.reach(place.addr);
+        table.get(place.addr)
+    });
+    match entry.flatten() {
         None => no_page(p, place, touch),
         Some(entry) if touch == Touch::Write && !entry.writable => write_to_protected(p, place, entry),
         Some(entry) => Ok(entry.pfn),

@@ -2,7 +2,9 @@
 
 use hugetlb::{ReserveRefusal, ReserveRequest};
 use hugetlbfs::{Hold, InodeKind, Origin, Seals};
-use units::{Access, Blame, Bytes, HstateId, HugeRange, HugeSize, InodeId, Ledger, MmId, ResvMapId, Scope, Vaddr, VaddrRange};
+use units::{
+    Access, Blame, Bytes, HstateId, HugeRange, HugeSize, InodeId, Ledger, MmId, ResvMapId, Scope, Vaddr, VaddrRange,
+};
 
 use crate::populate::populate;
 use crate::unmap::{can_split, unmap_range};
@@ -64,8 +66,6 @@ pub enum Source {
         inode: InodeId,
         /// What its descriptor permits.
         access: FileAccess,
-        /// Where in the file the mapping starts.
-        offset: Bytes,
     },
     /// No file of anybody's: zeroed pages of that size (`MAP_ANONYMOUS | MAP_HUGETLB`).
     Anonymous(HstateId),
@@ -99,6 +99,8 @@ pub struct MapRequest {
     pub share: Share,
     /// What is mapped.
     pub source: Source,
+    /// Where in the file the mapping starts; checked, but of no use, for an anonymous one.
+    pub offset: Bytes,
     /// How.
     pub flags: MapFlags,
 }
@@ -107,8 +109,8 @@ pub struct MapRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MmapError {
-    /// Nothing to map.
-    #[error("a mapping must not be empty")]
+    /// Nothing to map, or a length that rounds up past the end of all numbers.
+    #[error("a mapping must not be empty, nor longer than can be counted")]
     NoLength,
     /// An offset inside a page of the file.
     #[error("offset {offset} is not a multiple of the page size, {page}")]
@@ -179,12 +181,13 @@ pub fn mmap<P: Env>(p: &mut P, mm: MmId, origin: &Origin, request: &MapRequest) 
         let backing = look_up(p, request)?;
         let len = checked_len(p, request, &backing)?;
         let range = choose(p, mm, request, len, backing.size)?;
-        if !backing.offset.is_multiple_of(backing.size.bytes()) {
-            return Err(MmapError::MisalignedOffset { offset: backing.offset, page: backing.size.bytes() });
-        }
-        check_access(p, request, &backing)?;
+        check_access(p, request, &backing, len)?;
         if let Place::Fixed(_) = request.place {
             unmap_range(p, mm, range).map_err(|split| MmapError::SplitsPage(split.at))?;
+        }
+        // Only now, as on Linux: what lay at an exact address is gone even so.
+        if !backing.offset.is_multiple_of(backing.size.bytes()) {
+            return Err(MmapError::MisalignedOffset { offset: backing.offset, page: backing.size.bytes() });
         }
         let inode = match request.source {
             Source::File { inode, .. } => {
@@ -192,8 +195,7 @@ pub fn mmap<P: Env>(p: &mut P, mm: MmId, origin: &Origin, request: &MapRequest) 
                 inode
             }
             Source::Anonymous(hstate) => {
-                let inode =
-                    hugetlbfs::create_inode(p, InodeKind::Anonymous, hstate, None, Seals::SEAL, Hold::Area);
+                let inode = hugetlbfs::create_inode(p, InodeKind::Anonymous, hstate, None, Seals::SEAL, Hold::Area);
                 p.with_inode(inode, |file| file.size = len);
                 inode
             }
@@ -215,8 +217,8 @@ pub fn mmap<P: Env>(p: &mut P, mm: MmId, origin: &Origin, request: &MapRequest) 
             }
         };
         add_area(p, mm, request, &backing, Area { range, inode, first, owner });
-        if request.flags.intersects(MapFlags::POPULATE | MapFlags::LOCKED) && !request.flags.contains(MapFlags::NONBLOCK)
-        {
+        let populates = request.flags & (MapFlags::POPULATE | MapFlags::NONBLOCK) == MapFlags::POPULATE;
+        if populates || request.flags.contains(MapFlags::LOCKED) {
             // As the call documents: a page that cannot be had now is left for later.
             let _ = populate(p, mm, origin, range);
         }
@@ -226,8 +228,8 @@ pub fn mmap<P: Env>(p: &mut P, mm: MmId, origin: &Origin, request: &MapRequest) 
 
 fn look_up<P: Env>(p: &mut P, request: &MapRequest) -> Result<Backing, MmapError> {
     let (hstate, offset, access) = match request.source {
-        Source::File { inode, access, offset } => {
-            (p.with_inode(inode, |file| file.hstate).ok_or(MmapError::Gone)?, offset, access)
+        Source::File { inode, access } => {
+            (p.with_inode(inode, |file| file.hstate).ok_or(MmapError::Gone)?, request.offset, access)
         }
         Source::Anonymous(hstate) => (hstate, Bytes::ZERO, FileAccess::ReadWrite),
     };
@@ -235,22 +237,15 @@ fn look_up<P: Env>(p: &mut P, request: &MapRequest) -> Result<Backing, MmapError
 }
 
 fn checked_len<P: Env>(p: &mut P, request: &MapRequest, backing: &Backing) -> Result<Bytes, MmapError> {
-    if request.len.is_zero() {
-        return Err(MmapError::NoLength);
-    }
     let base = p.page_shift().bytes();
-    if !backing.offset.is_multiple_of(base) {
-        return Err(MmapError::MisalignedOffset { offset: backing.offset, page: base });
+    if !request.offset.is_multiple_of(base) {
+        return Err(MmapError::MisalignedOffset { offset: request.offset, page: base });
     }
-    let len = request.len.round_up(backing.size.bytes()).ok_or(MmapError::NoRoom(request.len))?;
+    let len = request.len.round_up(backing.size.bytes()).filter(|len| !len.is_zero()).ok_or(MmapError::NoLength)?;
     if len.get() > p.task_size().get() {
         return Err(MmapError::NoRoom(len));
     }
-    let largest = i64::MAX.unsigned_abs();
-    match backing.offset.checked_add(len) {
-        Some(end) if end.get() <= largest => Ok(len),
-        _ => Err(MmapError::Overflow),
-    }
+    Ok(len)
 }
 
 fn choose<P: Env>(
@@ -290,15 +285,20 @@ fn choose<P: Env>(
     }
 }
 
-fn check_access<P: Env>(p: &mut P, request: &MapRequest, backing: &Backing) -> Result<(), MmapError> {
+fn check_access<P: Env>(p: &mut P, request: &MapRequest, backing: &Backing, len: Bytes) -> Result<(), MmapError> {
+    let largest = Bytes::new(i64::MAX.unsigned_abs());
+    if request.offset.checked_add(len).is_none_or(|end| end > largest) {
+        return Err(MmapError::Overflow);
+    }
     let write = request.prot.contains(Prot::WRITE) && request.share == Share::Shared;
+    if let Source::File { inode, .. } = request.source {
+        let seals = p.with_inode(inode, |file| file.seals).ok_or(MmapError::Gone)?;
+        if write && seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE) {
+            return Err(MmapError::Sealed);
+        }
+    }
     if !backing.access.can_read() || (write && !backing.access.can_write()) {
         return Err(MmapError::Access);
-    }
-    let Source::File { inode, .. } = request.source else { return Ok(()) };
-    let seals = p.with_inode(inode, |file| file.seals).ok_or(MmapError::Gone)?;
-    if write && seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE) {
-        return Err(MmapError::Sealed);
     }
     Ok(())
 }
@@ -337,9 +337,8 @@ struct Area {
 
 fn add_area<P: Env>(p: &mut P, mm: MmId, request: &MapRequest, backing: &Backing, area: Area) {
     let shared = request.share == Share::Shared;
-    let sealed = p
-        .with_inode(area.inode, |file| file.seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE))
-        .unwrap_or(false);
+    let sealed =
+        p.with_inode(area.inode, |file| file.seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE)).unwrap_or(false);
     let mut flags = VmaFlags::empty();
     flags.set(VmaFlags::SHARED, shared);
     flags.set(VmaFlags::MAY_WRITE, !shared || (backing.access.can_write() && !sealed));

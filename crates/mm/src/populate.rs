@@ -52,12 +52,7 @@ pub enum MlockError {
 
 /// Touches every page of `range` that its areas permit. A failure after progress is tried once more before it counts, as the
 /// first attempt had only cut the progress short.
-pub(crate) fn populate<P: Env>(
-    p: &mut P,
-    mm: MmId,
-    origin: &Origin,
-    range: VaddrRange,
-) -> Result<(), PopulateError> {
+pub(crate) fn populate<P: Env>(p: &mut P, mm: MmId, origin: &Origin, range: VaddrRange) -> Result<(), PopulateError> {
     populate_with(p, mm, origin, range, |vma| {
         // A shared page needs no private copy, so reading it in will do.
         if vma.prot.contains(Prot::WRITE) && !vma.is_shared() { Touch::Write } else { Touch::Read }
@@ -79,12 +74,12 @@ pub(crate) fn populate_with<P: Env>(
         let vma = found.ok_or(PopulateError::Hole(at))?;
         let touch = touch(&vma);
         let mut done = fault_in_space(p, mm, origin, at, touch);
-        if progress && matches!(done, Err(e) if !matches!(e, FaultError::Protection(_))) {
+        if progress && done.is_err() {
             done = fault_in_space(p, mm, origin, at, touch);
         }
         match done {
             Ok(_) => progress = true,
-            Err(FaultError::Protection(at)) => return Err(PopulateError::Protection(at)),
+            Err(FaultError::Protection(at) | FaultError::ExecuteOnly(at)) => return Err(PopulateError::Protection(at)),
             Err(error) => return Err(PopulateError::Fault { at, error }),
         }
         at = at.align_down(vma.size.bytes()) + vma.size.total(HugeCount::new(1));

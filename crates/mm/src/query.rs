@@ -75,12 +75,7 @@ pub fn smaps<P: Env>(p: &mut P, mm: MmId, range: VaddrRange) -> Smaps {
 ///
 /// # Errors
 /// A start between base pages, or a hole.
-pub fn mincore<P: Env>(
-    p: &mut P,
-    mm: MmId,
-    start: Vaddr,
-    len: Bytes,
-) -> Result<Vec<(VaddrRange, bool)>, MincoreError> {
+pub fn mincore<P: Env>(p: &mut P, mm: MmId, start: Vaddr, len: Bytes) -> Result<Vec<(VaddrRange, bool)>, MincoreError> {
     if !start.is_aligned(p.page_shift().bytes()) {
         return Err(MincoreError::Misaligned(start));
     }
@@ -96,7 +91,7 @@ pub fn mincore<P: Env>(
             while at < piece.end {
                 let page = at.align_down(vma.size.bytes());
                 let end = (page + vma.size.bytes()).min(piece.end);
-                let present = p.with_table(mm, |table| table.get(page)).flatten().is_some();
+                let present = is_resident(p, mm, &vma, page);
                 match runs.last_mut() {
                     Some((run, same)) if *same == present => run.end = end,
                     _ => runs.push((VaddrRange::new(at, end), present)),
@@ -106,6 +101,12 @@ pub fn mincore<P: Env>(
         }
         Ok(runs)
     })
+}
+
+/// Where the address space has a page of table, its entry tells; elsewhere the file's cache does.
+fn is_resident<P: Env>(p: &mut P, mm: MmId, vma: &crate::Vma, page: Vaddr) -> bool {
+    let entry = p.with_table(mm, |table| table.is_reached(page).then(|| table.get(page).is_some())).flatten();
+    entry.unwrap_or_else(|| p.with_cache(vma.inode, |c| c.get(vma.index_of(page))).flatten().is_some())
 }
 
 /// Writes a range back, which for huge pages means only to look that it is mapped.

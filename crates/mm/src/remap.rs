@@ -2,8 +2,8 @@
 
 use units::{Access, Bytes, Event, MmId, Scope, Vaddr, VaddrRange};
 
-use crate::unmap::{InsidePage, can_split, pages_between, split_at, unmap_range};
-use crate::{Env, Vma};
+use crate::unmap::{InsidePage, can_split, split_at, unmap_range};
+use crate::{Env, Vma, VmaFlags};
 
 bitflags::bitflags! {
     /// How a mapping is to be remapped.
@@ -63,97 +63,113 @@ pub enum MremapError {
 }
 
 /// Moves or shrinks a mapping; returns where it is then. A range of several areas moves area by area, each keeping its place
-/// in the range.
+/// in the range, holes included; what shrinks and moves at once must keep to one area.
 ///
 /// # Errors
 /// What cannot be; nothing is changed.
 pub fn mremap<P: Env>(p: &mut P, mm: MmId, request: &RemapRequest) -> Result<Vaddr, MremapError> {
-    let RemapRequest { from, old_len, new_len, flags, to } = *request;
-    let base = p.page_shift();
-    check_flags(flags)?;
-    if !from.is_aligned(base.bytes()) || new_len.is_zero() {
-        return Err(MremapError::BadArguments);
-    }
-    let (old_len, new_len) =
-        base.round_up(old_len).zip(base.round_up(new_len)).ok_or(MremapError::BadArguments)?;
+    let RemapRequest { from, flags, to, .. } = *request;
+    check_arguments(p, request)?;
     p.scope(Scope::AddressSpace(mm, Access::Write), |p| {
         let found = p.with_vmas(mm, |vmas| vmas.find(from).copied()).flatten();
         let vma = found.ok_or(MremapError::NoArea(from))?;
         let page = vma.size.bytes();
-        let (old_len, new_len) =
-            old_len.round_up(page).zip(new_len.round_up(page)).ok_or(MremapError::BadArguments)?;
-        if old_len.is_zero() || new_len > old_len {
-            return Err(MremapError::Grows);
-        }
         let fixed = flags.contains(RemapFlags::FIXED);
         for at in core::iter::once(from).chain(fixed.then_some(to)) {
             if !at.is_aligned(page) {
                 return Err(MremapError::Misaligned { at, page });
             }
         }
+        let old_len = request.old_len.round_up(page).ok_or(MremapError::BadArguments)?;
+        let new_len = request.new_len.round_up(page).ok_or(MremapError::BadArguments)?;
+        if old_len.is_zero() || new_len > old_len {
+            return Err(MremapError::Grows);
+        }
         if flags.contains(RemapFlags::DONT_UNMAP) {
             return Err(MremapError::DontUnmap);
         }
         let old = p.checked_range(from, old_len).ok_or(MremapError::BadArguments)?;
-        if fixed {
-            let new = p.checked_range(to, new_len).ok_or(MremapError::BadArguments)?;
-            if old.overlaps(new) {
-                return Err(MremapError::BadArguments);
-            }
-            return move_to(p, mm, old, new);
+        if !fixed {
+            unmap_range(p, mm, VaddrRange::new(from + new_len, old.end)).map_err(misaligned)?;
+            return Ok(from);
         }
-        let tail = VaddrRange::new(from + new_len, old.end);
-        unmap_range(p, mm, tail).map_err(misaligned)?;
-        Ok(from)
+        let new = p.checked_range(to, new_len).ok_or(MremapError::BadArguments)?;
+        if new_len < old_len && from + new_len > vma.range.end {
+            return Err(MremapError::PastArea(vma.range.end));
+        }
+        move_to(p, mm, old, new)
     })
 }
 
-fn check_flags(flags: RemapFlags) -> Result<(), MremapError> {
+/// What can be told without looking at the address space.
+fn check_arguments<P: Env>(p: &mut P, request: &RemapRequest) -> Result<(), MremapError> {
+    let RemapRequest { from, old_len, new_len, flags, to } = *request;
     let moves = flags.contains(RemapFlags::MAY_MOVE);
-    if (flags.intersects(RemapFlags::FIXED | RemapFlags::DONT_UNMAP)) && !moves {
+    if flags.intersects(RemapFlags::FIXED | RemapFlags::DONT_UNMAP) && !moves {
         return Err(MremapError::BadArguments);
+    }
+    if flags.contains(RemapFlags::DONT_UNMAP) && old_len != new_len {
+        return Err(MremapError::BadArguments);
+    }
+    if new_len.is_zero() {
+        return Err(MremapError::BadArguments);
+    }
+    let old = p.checked_range(from, old_len).ok_or(MremapError::BadArguments)?;
+    if flags.contains(RemapFlags::FIXED) {
+        let new = p.checked_range(to, new_len).ok_or(MremapError::BadArguments)?;
+        if old.overlaps(new) {
+            return Err(MremapError::BadArguments);
+        }
     }
     Ok(())
 }
 
 /// The target is cleared first, then the tail of a range that shrinks, then every area moves.
 fn move_to<P: Env>(p: &mut P, mm: MmId, old: VaddrRange, new: VaddrRange) -> Result<Vaddr, MremapError> {
-    can_split(p, mm, old.start).map_err(misaligned)?;
-    can_split(p, mm, old.end).map_err(misaligned)?;
+    for edge in [old.start, old.end, new.start, new.end] {
+        can_split(p, mm, edge).map_err(misaligned)?;
+    }
     unmap_range(p, mm, new).map_err(misaligned)?;
     let moved = VaddrRange::new(old.start, old.start + new.len());
     unmap_range(p, mm, VaddrRange::new(moved.end, old.end)).map_err(misaligned)?;
-    note_partial_move(p, mm, moved);
-    split_at(p, mm, moved.start);
-    split_at(p, mm, moved.end);
+    for vma in p.with_vmas(mm, |vmas| vmas.copy_over(moved)).unwrap_or_default() {
+        if !vma.pages_in(moved).eq(&vma.pages()) {
+            leave_rest_behind(p, mm, &vma, moved);
+        }
+    }
     for vma in p.with_vmas(mm, |vmas| vmas.copy_over(moved)).unwrap_or_default() {
         move_area(p, mm, &vma, new.start + vma.range.start.since(old.start));
     }
     Ok(new.start)
 }
 
-/// Tells listeners that a part of an owner's area leaves the rest behind.
-fn note_partial_move<P: Env>(p: &mut P, mm: MmId, moved: VaddrRange) {
-    for vma in p.with_vmas(mm, |vmas| vmas.copy_over(moved)).unwrap_or_default() {
-        let part = vma.pages_in(moved);
-        if let Some(map) = vma.owner.filter(|_| part != vma.pages()) {
-            let whole = vma.pages();
-            p.emit(|| Event::OwnerMovedPart {
-                map,
-                start: part.start,
-                end: part.end,
-                whole_start: whole.start,
-                whole_end: whole.end,
-            });
-        }
+/// Cuts the part of `vma` that moves out of it. The rest keeps its reservations, and forgets that pages were taken from it.
+fn leave_rest_behind<P: Env>(p: &mut P, mm: MmId, vma: &Vma, moved: VaddrRange) {
+    let (part, whole) = (vma.pages_in(moved), vma.pages());
+    if let Some(map) = vma.owner {
+        p.emit(|| Event::OwnerMovedPart {
+            map,
+            start: part.start,
+            end: part.end,
+            whole_start: whole.start,
+            whole_end: whole.end,
+        });
     }
+    split_at(p, mm, moved.start.max(vma.range.start));
+    split_at(p, mm, moved.end.min(vma.range.end));
+    p.with_vmas(mm, |vmas| {
+        for piece in vmas.copy_over(vma.range) {
+            if !moved.overlaps(piece.range) {
+                vmas.update(piece.range.start, |rest| rest.flags -= VmaFlags::UNMAPPED);
+            }
+        }
+    });
 }
 
 /// Moves a whole area with its page table; its reservations move along, because the map is the area's own.
 fn move_area<P: Env>(p: &mut P, mm: MmId, vma: &Vma, to: Vaddr) {
     let mut moved = *vma;
     moved.range = VaddrRange::new(to, to + vma.range.len());
-    debug_assert!(!pages_between(vma, vma.range.start, vma.range.end).is_zero(), "an area is never empty");
     p.scope(Scope::VmaLock(vma.inode, Access::Write), |p| {
         p.scope(Scope::FileMapping(vma.inode, Access::Write), |p| {
             p.with_mappings(vma.inode, |m| {

@@ -1,6 +1,6 @@
 //! What is mapped in one address space.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use units::{Bytes, HugeSize, Pfn, Vaddr, VaddrRange};
@@ -20,14 +20,19 @@ pub struct Entry {
 #[derive(Clone, Debug, Default)]
 pub struct PageTable {
     entries: BTreeMap<Vaddr, Entry>,
+    /// Parts of the address space whose page of table exists, entries or not. Only `mincore` can tell.
+    parts: BTreeSet<Vaddr>,
     mapped: Bytes,
 }
+
+/// What one page of table maps: 1 GiB.
+const PART: Bytes = Bytes::gib(1);
 
 impl PageTable {
     /// Nothing mapped.
     #[must_use]
     pub const fn new() -> Self {
-        Self { entries: BTreeMap::new(), mapped: Bytes::ZERO }
+        Self { entries: BTreeMap::new(), parts: BTreeSet::new(), mapped: Bytes::ZERO }
     }
 
     /// The entry at `addr`, which is the start of a page.
@@ -39,11 +44,35 @@ impl PageTable {
     /// Maps a page; the old entry, if there was one.
     pub fn set(&mut self, addr: Vaddr, entry: Entry) -> Option<Entry> {
         let old = self.entries.insert(addr, entry);
+        self.reach(addr);
         self.mapped += entry.size.bytes();
         if let Some(old) = old {
             self.mapped -= old.size.bytes();
         }
         old
+    }
+
+    /// A fault has come as far as the table of `addr`: its page exists from now on.
+    pub fn reach(&mut self, addr: Vaddr) {
+        self.parts.insert(addr.align_down(PART));
+    }
+
+    /// Does the page of table for `addr` exist?
+    #[must_use]
+    pub fn is_reached(&self, addr: Vaddr) -> bool {
+        self.parts.contains(&addr.align_down(PART))
+    }
+
+    /// The parts of the address space over `range` whose page of table exists.
+    #[must_use]
+    pub fn parts_over(&self, range: VaddrRange) -> Vec<VaddrRange> {
+        let parts = self.parts.range(range.start.align_down(PART)..range.end);
+        parts.map(|&start| VaddrRange::new(start, start + PART)).collect()
+    }
+
+    /// The page of table of a part goes; it has no entries.
+    pub fn drop_part(&mut self, start: Vaddr) {
+        self.parts.remove(&start);
     }
 
     /// Unmaps a page.

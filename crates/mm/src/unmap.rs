@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use filemap::MappedArea;
 use hugetlb::Holder;
 use hugetlbfs::Hold;
-use units::{Access, Bytes, HugeCount, HugeRange, MmId, Pfn, Scope, Vaddr, VaddrRange};
+use units::{Access, Bytes, HugeRange, MmId, Pfn, Scope, Vaddr, VaddrRange};
 
 use crate::{Env, Vma};
 
@@ -46,22 +46,27 @@ pub fn munmap<P: Env>(p: &mut P, mm: MmId, start: Vaddr, len: Bytes) -> Result<(
         .map_err(|InsidePage { at, page }| MunmapError::SplitsPage { at, page })
 }
 
-/// Unmaps what lies in `range`, inside the address space's scope. Every page of every area goes first, then the areas are
-/// closed in order of address.
+/// Unmaps what lies in `range`, inside the address space's scope. Every page of every area is unmapped first, then all are
+/// freed, then the areas are closed in order of address.
 pub(crate) fn unmap_range<P: Env>(p: &mut P, mm: MmId, range: VaddrRange) -> Result<(), InsidePage> {
     can_split(p, mm, range.start)?;
     can_split(p, mm, range.end)?;
     split_at(p, mm, range.start);
     split_at(p, mm, range.end);
     let areas = p.with_vmas(mm, |vmas| vmas.copy_over(range)).unwrap_or_default();
+    let mut freed = Vec::new();
     for vma in &areas {
         let area = vma.as_mapped(mm);
         p.scope(Scope::FileMapping(vma.inode, Access::Write), |p| {
-            unmap_area_range(p, &area, area.range);
+            zap(p, &area, area.range, &mut freed);
             p.with_mappings(vma.inode, |m| m.remove(area.range.start, vma.id));
         });
         p.with_vmas(mm, |vmas| vmas.remove(vma.range.start));
     }
+    for pfn in freed {
+        hugetlb::put_folio(p, pfn, 1);
+    }
+    drop_empty_tables(p, mm, range);
     for vma in &areas {
         close(p, vma);
     }
@@ -90,10 +95,18 @@ pub fn exit_space<P: Env>(p: &mut P, mm: MmId) {
 /// Takes the pages of `range` out of `area`: the answer to the files' upcall. Inside the file-mapping scope. All pages are
 /// unmapped, and asked whether their reservation returns, before any is freed.
 pub fn unmap_area_range<P: Env>(p: &mut P, area: &MappedArea, range: HugeRange) {
+    let mut freed = Vec::new();
+    zap(p, area, range, &mut freed);
+    for pfn in freed {
+        hugetlb::put_folio(p, pfn, 1);
+    }
+}
+
+/// Unmaps the pages of `range` and decides whether their reservations return; their references are left in `freed`.
+fn zap<P: Env>(p: &mut P, area: &MappedArea, range: HugeRange, freed: &mut Vec<Pfn>) {
     let size = p.hstate(area.hstate).size;
     let at = |index| area.start + size.total(HugeRange::new(area.range.start, index).count());
     let taken = p.with_table(area.mm, |table| table.take_range(VaddrRange::new(at(range.start), at(range.end))));
-    let mut freed: Vec<Pfn> = Vec::new();
     for (addr, entry) in taken.unwrap_or_default() {
         let index = area.range.start.offset(size.count_floor(addr.since(area.start)));
         let (anonymous, left) = p.with_memmap(|map| {
@@ -111,8 +124,14 @@ pub fn unmap_area_range<P: Env>(p: &mut P, area: &MappedArea, range: HugeRange) 
         }
         freed.push(entry.pfn);
     }
-    for pfn in freed {
-        hugetlb::put_folio(p, pfn, 1);
+}
+
+/// A page of page table goes once nothing is mapped in its part of the address space any more.
+fn drop_empty_tables<P: Env>(p: &mut P, mm: MmId, range: VaddrRange) {
+    for part in p.with_table(mm, |table| table.parts_over(range)).unwrap_or_default() {
+        if p.with_vmas(mm, |vmas| vmas.over(part).next().is_none()) == Some(true) {
+            p.with_table(mm, |table| table.drop_part(part.start));
+        }
     }
 }
 
@@ -152,9 +171,4 @@ pub(crate) fn split_at<P: Env>(p: &mut P, mm: MmId, at: Vaddr) {
             vmas.insert(high);
         });
     });
-}
-
-/// How many pages lie between two addresses of an area.
-pub(crate) const fn pages_between(vma: &Vma, from: Vaddr, to: Vaddr) -> HugeCount {
-    vma.size.count_floor(to.since(from))
 }

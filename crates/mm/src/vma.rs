@@ -22,7 +22,7 @@ bitflags::bitflags! {
 bitflags::bitflags! {
     /// What an area is.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct VmaFlags: u8 {
+    pub struct VmaFlags: u16 {
         /// Shared with the file: what is written is seen by everybody.
         const SHARED = 1 << 0;
         /// Writing may be permitted later.
@@ -33,6 +33,16 @@ bitflags::bitflags! {
         const UNMAPPED = 1 << 3;
         /// It has had an anonymous page prepared: fork copies its page table.
         const ANON = 1 << 4;
+        /// Expected to be read in no order.
+        const RANDOM = 1 << 5;
+        /// Expected to be read in order.
+        const SEQUENTIAL = 1 << 6;
+        /// Not in core dumps.
+        const DONT_DUMP = 1 << 7;
+        /// Huge pages wished for: already so.
+        const HUGE = 1 << 8;
+        /// Huge pages not wished for: cannot be helped.
+        const NO_HUGE = 1 << 9;
     }
 }
 

@@ -46,8 +46,7 @@ impl Blame for NoPages {
 /// # Errors
 /// No permitted node has such a block.
 pub fn alloc<P: Env>(p: &mut P, request: &Request) -> Result<(Pfn, NodeId), NoPages> {
-    let mut refusal =
-        NoPages { order: request.order, nodes_tried: 0, free: PageCount::ZERO, refused_by: Ledger::Node };
+    let mut refusal = NoPages { order: request.order, nodes_tried: 0, free: PageCount::ZERO, refused_by: Ledger::Node };
     if p.refused(Site::Frame) {
         refusal.refused_by = Ledger::Watermark;
         return Err(refusal);

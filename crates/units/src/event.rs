@@ -38,6 +38,13 @@ pub enum Event {
         /// Did a reservation come back with it?
         restored: bool,
     },
+    /// A freed page stayed although there are surplus pages: a reservation would have had no page without it.
+    KeptForReservation {
+        /// The pool.
+        hstate: HstateId,
+        /// The folio's first frame.
+        folio: Pfn,
+    },
     /// The owner of private reservations let an anonymous page go while somebody else still maps it.
     OwnerLetGo {
         /// The owner's map.

@@ -32,9 +32,7 @@ impl Size {
 
 impl std::fmt::Display for Size {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let suffix = SUFFIXES
-            .iter()
-            .find(|(_, shift)| self.0 != 0 && self.0 % (1i64 << shift) == 0);
+        let suffix = SUFFIXES.iter().find(|(_, shift)| self.0 != 0 && self.0 % (1i64 << shift) == 0);
         match suffix {
             Some((letter, shift)) => write!(f, "{}{letter}", self.0 >> shift),
             None => write!(f, "{}", self.0),
@@ -46,16 +44,9 @@ impl Value for Size {
     const EXPECTS: &'static str = "a size in bytes, such as 2M or 4096";
     fn from_text(text: &str) -> Result<Self, ValueError> {
         let shift = text.chars().last().and_then(|last| {
-            SUFFIXES
-                .iter()
-                .find(|(letter, _)| *letter == last.to_ascii_uppercase())
-                .map(|(_, shift)| *shift)
+            SUFFIXES.iter().find(|(letter, _)| *letter == last.to_ascii_uppercase()).map(|(_, shift)| *shift)
         });
-        let digits = if shift.is_some() {
-            &text[..text.len() - 1]
-        } else {
-            text
-        };
+        let digits = if shift.is_some() { &text[..text.len() - 1] } else { text };
         let unsigned = digits.strip_prefix('-').unwrap_or(digits);
         if unsigned.is_empty() || !unsigned.bytes().all(|b| b.is_ascii_digit()) {
             return Err(ValueError::new(format!("`{text}` is not a size")));
@@ -80,9 +71,7 @@ impl Value for Size {
 fn whole(scalar: &Scalar) -> Result<i64, ValueError> {
     match scalar {
         Scalar::Number(n) => Ok(*n),
-        Scalar::Text(text) => Err(ValueError::new(format!(
-            "{text:?} is a string where a number is expected"
-        ))),
+        Scalar::Text(text) => Err(ValueError::new(format!("{text:?} is a string where a number is expected"))),
     }
 }
 
@@ -90,8 +79,7 @@ fn decimal<T: std::str::FromStr>(text: &str) -> Result<T, ValueError> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(ValueError::new(format!("`{text}` is not a number")));
     }
-    text.parse()
-        .map_err(|_| ValueError::new(format!("the number {text} is out of range")))
+    text.parse().map_err(|_| ValueError::new(format!("the number {text} is out of range")))
 }
 
 fn in_range<T: TryFrom<i64>>(scalar: &Scalar) -> Result<T, ValueError> {
@@ -186,19 +174,11 @@ impl Argument for Span {
         if let Some((first, end)) = text.split_once("..") {
             let (off, end) = (Size::from_text(first)?, Size::from_text(end)?);
             let len = end.0.checked_sub(off.0).filter(|len| *len >= 0);
-            let len = len.ok_or_else(|| {
-                ValueError::new(format!("the range `{text}` ends before it begins"))
-            })?;
-            return Ok(Self {
-                off,
-                len: Size(len),
-            });
+            let len = len.ok_or_else(|| ValueError::new(format!("the range `{text}` ends before it begins")))?;
+            return Ok(Self { off, len: Size(len) });
         }
         match text.split_once('+') {
-            Some((off, len)) => Ok(Self {
-                off: Size::from_text(off)?,
-                len: Size::from_text(len)?,
-            }),
+            Some((off, len)) => Ok(Self { off: Size::from_text(off)?, len: Size::from_text(len)? }),
             None => Err(ValueError::new(format!("`{text}` is not a range"))),
         }
     }
@@ -208,10 +188,7 @@ impl Argument for Span {
     fn from_record(record: &Record, keys: &[&str]) -> Result<Option<Self>, ValueError> {
         let off = record.get(keys[0]).map(Size::from_scalar).transpose()?;
         let len = record.get(keys[1]).map(Size::from_scalar).transpose()?;
-        Ok(len.map(|len| Self {
-            off: off.unwrap_or_default(),
-            len,
-        }))
+        Ok(len.map(|len| Self { off: off.unwrap_or_default(), len }))
     }
     fn to_record(&self, keys: &[&str], record: &mut Record) {
         record.push(keys[0], self.off.to_scalar());
@@ -231,10 +208,7 @@ pub struct Pages {
 impl Pages {
     /// `count` pages from `first` on.
     pub const fn new(first: u32, count: u32) -> Self {
-        Self {
-            first: PageIndex(first),
-            count: PageTotal(count),
-        }
+        Self { first: PageIndex(first), count: PageTotal(count) }
     }
 }
 
@@ -242,12 +216,7 @@ impl std::fmt::Display for Pages {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.count.0 {
             1 => write!(f, "p{}", self.first.0),
-            _ => write!(
-                f,
-                "p{}..{}",
-                self.first.0,
-                u64::from(self.first.0) + u64::from(self.count.0)
-            ),
+            _ => write!(f, "p{}..{}", self.first.0, u64::from(self.first.0) + u64::from(self.count.0)),
         }
     }
 }
@@ -255,44 +224,24 @@ impl std::fmt::Display for Pages {
 impl Argument for Pages {
     const EXPECTS: &'static str = "huge pages, such as p3 or p0..4";
     fn parse(text: &str) -> Result<Self, ValueError> {
-        let digits = text
-            .strip_prefix('p')
-            .ok_or_else(|| ValueError::new(format!("`{text}` is not a page")))?;
+        let digits = text.strip_prefix('p').ok_or_else(|| ValueError::new(format!("`{text}` is not a page")))?;
         let Some((first, end)) = digits.split_once("..") else {
-            return Ok(Self {
-                first: PageIndex(decimal(digits)?),
-                count: PageTotal(1),
-            });
+            return Ok(Self { first: PageIndex(decimal(digits)?), count: PageTotal(1) });
         };
         let (first, end): (u32, u64) = (decimal(first)?, decimal(end)?);
         let count = end
             .checked_sub(u64::from(first))
             .ok_or_else(|| ValueError::new(format!("the range `{text}` ends before it begins")))?;
-        let count = u32::try_from(count)
-            .map_err(|_| ValueError::new(format!("the range `{text}` is out of range")))?;
-        Ok(Self {
-            first: PageIndex(first),
-            count: PageTotal(count),
-        })
+        let count = u32::try_from(count).map_err(|_| ValueError::new(format!("the range `{text}` is out of range")))?;
+        Ok(Self { first: PageIndex(first), count: PageTotal(count) })
     }
     fn print(&self) -> Option<String> {
         Some(self.to_string())
     }
     fn from_record(record: &Record, keys: &[&str]) -> Result<Option<Self>, ValueError> {
-        let first = record
-            .get(keys[0])
-            .map(PageIndex::from_scalar)
-            .transpose()?
-            .unwrap_or_default();
-        let count = keys
-            .get(1)
-            .and_then(|key| record.get(key))
-            .map(PageTotal::from_scalar)
-            .transpose()?;
-        Ok(Some(Self {
-            first,
-            count: count.unwrap_or(PageTotal(1)),
-        }))
+        let first = record.get(keys[0]).map(PageIndex::from_scalar).transpose()?.unwrap_or_default();
+        let count = keys.get(1).and_then(|key| record.get(key)).map(PageTotal::from_scalar).transpose()?;
+        Ok(Some(Self { first, count: count.unwrap_or(PageTotal(1)) }))
     }
     fn to_record(&self, keys: &[&str], record: &mut Record) {
         record.push(keys[0], self.first.to_scalar());
@@ -303,19 +252,14 @@ impl Argument for Pages {
 }
 
 fn bare(text: &str) -> bool {
-    !text.is_empty()
-        && text != "->"
-        && text
-            .chars()
-            .all(|c| c.is_ascii_graphic() && !"\"#=>".contains(c))
+    !text.is_empty() && text != "->" && text.chars().all(|c| c.is_ascii_graphic() && !"\"#=>".contains(c))
 }
 
 fn text_or_quoted(text: &str) -> Result<String, ValueError> {
     if !text.starts_with('"') {
         return Ok(text.to_owned());
     }
-    unquote(text)
-        .ok_or_else(|| ValueError::new(format!("{text} is not one string between double quotes")))
+    unquote(text).ok_or_else(|| ValueError::new(format!("{text} is not one string between double quotes")))
 }
 
 /// What is written to a knob: JSON `n` (a number) or `raw` (exactly that string), text `8`, `max` or `"8 "`.
@@ -338,8 +282,7 @@ impl Written {
 }
 
 impl Argument for Written {
-    const EXPECTS: &'static str =
-        "what is written: a number, or a word, quoted if it looks like one";
+    const EXPECTS: &'static str = "what is written: a number, or a word, quoted if it looks like one";
     fn parse(text: &str) -> Result<Self, ValueError> {
         match text.parse() {
             Ok(number) => Ok(Written::Number(number)),
@@ -358,14 +301,10 @@ impl Argument for Written {
             (None, None) => Ok(None),
             (Some(number), None) => whole(number).map(|n| Some(Written::Number(n))),
             (None, Some(Scalar::Text(text))) => Ok(Some(Written::Text(text.clone()))),
-            (None, Some(Scalar::Number(n))) => Err(ValueError::new(format!(
-                "`{}` is the number {n}; it must be a string",
-                keys[1]
-            ))),
-            (Some(_), Some(_)) => Err(ValueError::new(format!(
-                "both `{}` and `{}` are given",
-                keys[0], keys[1]
-            ))),
+            (None, Some(Scalar::Number(n))) => {
+                Err(ValueError::new(format!("`{}` is the number {n}; it must be a string", keys[1])))
+            }
+            (Some(_), Some(_)) => Err(ValueError::new(format!("both `{}` and `{}` are given", keys[0], keys[1]))),
         }
     }
     fn to_record(&self, keys: &[&str], record: &mut Record) {
@@ -377,8 +316,7 @@ impl Argument for Written {
 }
 
 fn percentage(text: &str) -> bool {
-    text.strip_suffix('%')
-        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+    text.strip_suffix('%').is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// The value of a mount option: bytes or a count as a number, or exactly that string (`50%`).
@@ -401,8 +339,7 @@ impl MountValue {
 }
 
 impl Value for MountValue {
-    const EXPECTS: &'static str =
-        "a size such as 8M, a percentage such as 50%, or any text between double quotes";
+    const EXPECTS: &'static str = "a size such as 8M, a percentage such as 50%, or any text between double quotes";
     fn from_text(text: &str) -> Result<Self, ValueError> {
         if text.starts_with('"') || percentage(text) {
             return text_or_quoted(text).map(MountValue::Text);
@@ -440,18 +377,12 @@ impl Value for Verbatim {
         text_or_quoted(text).map(Self)
     }
     fn to_text(&self) -> String {
-        if bare(&self.0) {
-            self.0.clone()
-        } else {
-            quote(&self.0)
-        }
+        if bare(&self.0) { self.0.clone() } else { quote(&self.0) }
     }
     fn from_scalar(scalar: &Scalar) -> Result<Self, ValueError> {
         match scalar {
             Scalar::Text(text) => Ok(Self(text.clone())),
-            Scalar::Number(n) => Err(ValueError::new(format!(
-                "{n} is a number where a string is expected"
-            ))),
+            Scalar::Number(n) => Err(ValueError::new(format!("{n} is a number where a string is expected"))),
         }
     }
     fn to_scalar(&self) -> Scalar {

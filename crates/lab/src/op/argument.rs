@@ -15,10 +15,7 @@ pub struct ValueError {
 impl ValueError {
     /// An error with this text.
     pub fn new(problem: impl Into<String>) -> Self {
-        Self {
-            problem: problem.into(),
-            nearest: None,
-        }
+        Self { problem: problem.into(), nearest: None }
     }
 }
 
@@ -66,9 +63,7 @@ pub trait Value: Sized {
     fn from_scalar(scalar: &Scalar) -> Result<Self, ValueError> {
         match scalar {
             Scalar::Text(text) => Self::from_text(text),
-            Scalar::Number(n) => Err(ValueError::new(format!(
-                "{n} is a number where a string is expected"
-            ))),
+            Scalar::Number(n) => Err(ValueError::new(format!("{n} is a number where a string is expected"))),
         }
     }
     /// The JSON value.

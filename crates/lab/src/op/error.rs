@@ -18,9 +18,7 @@ pub enum OpError {
         nearest: Option<String>,
     },
     /// A verb of a process without one.
-    #[error(
-        "`{verb}` is done by a process, and none is named; write `a0 {verb} ...`, in JSON \"p\": 0"
-    )]
+    #[error("`{verb}` is done by a process, and none is named; write `a0 {verb} ...`, in JSON \"p\": 0")]
     NoActor {
         /// The verb.
         verb: &'static str,
@@ -84,9 +82,7 @@ pub enum OpError {
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {
-    nearest.map_or_else(String::new, |nearest| {
-        format!("; did you mean `{nearest}`?")
-    })
+    nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"))
 }
 
 fn did_you_mean_or_list(nearest: Option<&str>, arguments: &str) -> String {
@@ -102,9 +98,7 @@ impl OpError {
     pub fn word(&self) -> Option<usize> {
         match self {
             OpError::UnknownVerb { .. } => Some(0),
-            OpError::UnknownArgument { at, .. }
-            | OpError::Twice { at, .. }
-            | OpError::BadValue { at, .. } => Some(*at),
+            OpError::UnknownArgument { at, .. } | OpError::Twice { at, .. } | OpError::BadValue { at, .. } => Some(*at),
             _ => None,
         }
     }

@@ -23,9 +23,7 @@ mod text;
 mod verbs;
 mod word;
 
-pub use amount::{
-    ExitCode, Fill, MountValue, Node, PageIndex, PageTotal, Pages, Size, Span, Verbatim, Written,
-};
+pub use amount::{ExitCode, Fill, MountValue, Node, PageIndex, PageTotal, Pages, Size, Span, Verbatim, Written};
 pub use argument::{Argument, Place, Presence, Value, ValueError};
 pub use error::OpError;
 pub use name::{Actor, CgroupName, FileName, MapName, MountName, MountPath, SegmentName, UffdName};
@@ -34,6 +32,6 @@ pub use table::{ArgumentInfo, Verb, Word};
 pub use text::{nearest, quote, unquote};
 pub use verbs::*;
 pub use word::{
-    Access, Advice, AttachFlag, FallocateMode, Flag, Flags, MemfdFlag, MmapFlag, MremapFlag,
-    OpenFlag, Protection, Seal, SegmentFlag, SizeName, Switch, UffdMode,
+    Access, Advice, AttachFlag, FallocateMode, Flag, Flags, MemfdFlag, MmapFlag, MremapFlag, OpenFlag, Protection,
+    Seal, SegmentFlag, SizeName, Switch, UffdMode,
 };

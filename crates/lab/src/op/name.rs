@@ -59,18 +59,10 @@ fn check_name(text: &str, extra: &str, may_be_empty: bool) -> Result<(), ValueEr
         return Err(ValueError::new("the name is empty"));
     }
     if text.len() > LONGEST_NAME {
-        return Err(ValueError::new(format!(
-            "a name of {} bytes is longer than {LONGEST_NAME}",
-            text.len()
-        )));
+        return Err(ValueError::new(format!("a name of {} bytes is longer than {LONGEST_NAME}", text.len())));
     }
-    match text
-        .chars()
-        .find(|c| !c.is_ascii_alphanumeric() && !"_-.".contains(*c) && !extra.contains(*c))
-    {
-        Some(c) => Err(ValueError::new(format!(
-            "{c:?} cannot stand in the name {text:?}"
-        ))),
+    match text.chars().find(|c| !c.is_ascii_alphanumeric() && !"_-.".contains(*c) && !extra.contains(*c)) {
+        Some(c) => Err(ValueError::new(format!("{c:?} cannot stand in the name {text:?}"))),
         None => Ok(()),
     }
 }
@@ -144,10 +136,7 @@ impl MountPath {
     /// The name is longer than 255 bytes or holds a character that no name may hold.
     pub fn new(mount: MountName, name: &str) -> Result<Self, ValueError> {
         check_name(name, "/", true)?;
-        Ok(Self {
-            mount,
-            name: name.to_owned(),
-        })
+        Ok(Self { mount, name: name.to_owned() })
     }
 
     /// The file's name inside the mount.
@@ -159,18 +148,14 @@ impl MountPath {
 impl super::argument::Argument for MountPath {
     const EXPECTS: &'static str = "a file as MOUNT/NAME";
     fn parse(text: &str) -> Result<Self, ValueError> {
-        let (mount, name) = text
-            .split_once('/')
-            .ok_or_else(|| ValueError::new(format!("`{text}` names no file of a mount")))?;
+        let (mount, name) =
+            text.split_once('/').ok_or_else(|| ValueError::new(format!("`{text}` names no file of a mount")))?;
         Self::new(MountName::new(mount)?, name)
     }
     fn print(&self) -> Option<String> {
         Some(format!("{}/{}", self.mount, self.name))
     }
-    fn from_record(
-        record: &super::record::Record,
-        keys: &[&str],
-    ) -> Result<Option<Self>, ValueError> {
+    fn from_record(record: &super::record::Record, keys: &[&str]) -> Result<Option<Self>, ValueError> {
         let Some(mount) = record.get(keys[0]) else {
             return Ok(None);
         };
@@ -178,9 +163,7 @@ impl super::argument::Argument for MountPath {
             Some(Scalar::Text(name)) => name,
             None => "",
             Some(Scalar::Number(n)) => {
-                return Err(ValueError::new(format!(
-                    "{n} is a number where a name is expected"
-                )));
+                return Err(ValueError::new(format!("{n} is a number where a name is expected")));
             }
         };
         Self::new(MountName::from_scalar(mount)?, name).map(Some)

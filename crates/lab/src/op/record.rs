@@ -55,8 +55,7 @@ impl Record {
 
     /// Whether both hold the same keys with the same values, in any order.
     pub fn same(&self, other: &Record) -> bool {
-        self.entries.len() == other.entries.len()
-            && self.entries.iter().all(|(k, v)| other.get(k) == Some(v))
+        self.entries.len() == other.entries.len() && self.entries.iter().all(|(k, v)| other.get(k) == Some(v))
     }
 }
 
@@ -92,9 +91,7 @@ impl<'de> Deserialize<'de> for Record {
                 let mut record = Record::new();
                 while let Some(key) = map.next_key::<String>()? {
                     if record.get(&key).is_some() {
-                        return Err(de::Error::custom(format_args!(
-                            "key `{key}` is given twice; keep one"
-                        )));
+                        return Err(de::Error::custom(format_args!("key `{key}` is given twice; keep one")));
                     }
                     let value = map.next_value::<Scalar>()?;
                     record.entries.push((key, value));
@@ -122,10 +119,7 @@ impl<'de> Deserialize<'de> for Scalar {
             }
             fn visit_u64<E: de::Error>(self, value: u64) -> Result<Scalar, E> {
                 let number = i64::try_from(value).map_err(|_| {
-                    E::custom(format_args!(
-                        "{value} is out of range; the largest number is {}",
-                        i64::MAX
-                    ))
+                    E::custom(format_args!("{value} is out of range; the largest number is {}", i64::MAX))
                 })?;
                 Ok(Scalar::Number(number))
             }

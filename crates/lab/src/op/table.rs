@@ -63,17 +63,11 @@ fn key_and_value(text: &str) -> Option<(&str, &str)> {
 
 impl<'a> Arguments<'a> {
     pub(crate) fn sort(verb: &'static Verb, words: &[Word<'a>]) -> Result<Self, OpError> {
-        let mut sorted = Self {
-            verb,
-            words: vec![None; verb.arguments.len()],
-        };
+        let mut sorted = Self { verb, words: vec![None; verb.arguments.len()] };
         for word in words {
             let (index, text) = sorted.place_of(word)?;
             if sorted.words[index].replace((text, word.at)).is_some() {
-                return Err(OpError::Twice {
-                    argument: verb.arguments[index].name,
-                    at: word.at,
-                });
+                return Err(OpError::Twice { argument: verb.arguments[index].name, at: word.at });
             }
         }
         Ok(sorted)
@@ -81,32 +75,21 @@ impl<'a> Arguments<'a> {
 
     fn place_of(&self, word: &Word<'a>) -> Result<(usize, &'a str), OpError> {
         let arguments = self.verb.arguments;
-        let of_place = |place: Place| {
-            arguments
-                .iter()
-                .position(|argument| argument.place == place)
-        };
+        let of_place = |place: Place| arguments.iter().position(|argument| argument.place == place);
         let named = |key: &str| arguments.iter().position(|argument| argument.name == key);
         if word.after_equals {
-            return of_place(Place::AfterEquals)
-                .map(|index| (index, word.text))
-                .ok_or_else(|| self.unknown(word, "="));
+            return of_place(Place::AfterEquals).map(|index| (index, word.text)).ok_or_else(|| self.unknown(word, "="));
         }
         if let Some((key, value)) = key_and_value(word.text) {
-            return named(key)
-                .map(|index| (index, value))
-                .ok_or_else(|| self.unknown(word, key));
+            return named(key).map(|index| (index, value)).ok_or_else(|| self.unknown(word, key));
         }
-        if let Some(index) = named(word.text).filter(|index| arguments[*index].place == Place::Word)
-        {
+        if let Some(index) = named(word.text).filter(|index| arguments[*index].place == Place::Word) {
             return Ok((index, "1"));
         }
         arguments
             .iter()
             .enumerate()
-            .position(|(index, argument)| {
-                argument.place == Place::Positional && self.words[index].is_none()
-            })
+            .position(|(index, argument)| argument.place == Place::Positional && self.words[index].is_none())
             .map(|index| (index, word.text))
             .ok_or_else(|| self.unknown(word, word.text))
     }
@@ -136,11 +119,7 @@ impl<'a> Arguments<'a> {
     }
 }
 
-fn unknown_argument(
-    verb: &'static Verb,
-    word: &str,
-    name: fn(&ArgumentInfo) -> &'static str,
-) -> OpError {
+fn unknown_argument(verb: &'static Verb, word: &str, name: fn(&ArgumentInfo) -> &'static str) -> OpError {
     let names: Vec<&str> = verb.arguments.iter().map(name).collect();
     OpError::UnknownArgument {
         verb: verb.name,
@@ -151,36 +130,20 @@ fn unknown_argument(
     }
 }
 
-fn or_absent<A: Argument>(
-    verb: &'static Verb,
-    info: &ArgumentInfo,
-    default: Option<A>,
-) -> Result<A, OpError> {
-    default.or_else(A::absent).ok_or(OpError::Missing {
-        verb: verb.name,
-        argument: info.name,
-        expects: info.expects,
-    })
+fn or_absent<A: Argument>(verb: &'static Verb, info: &ArgumentInfo, default: Option<A>) -> Result<A, OpError> {
+    default.or_else(A::absent).ok_or(OpError::Missing { verb: verb.name, argument: info.name, expects: info.expects })
 }
 
 /// Refuses keys of `record` that the verb does not have.
 pub(crate) fn check_keys(verb: &'static Verb, record: &Record) -> Result<(), OpError> {
     for (key, value) in record.entries() {
-        let known = key == "op"
-            || (verb.by_actor && key == "p")
-            || verb.arguments.iter().any(|a| a.keys.contains(&key));
+        let known =
+            key == "op" || (verb.by_actor && key == "p") || verb.arguments.iter().any(|a| a.keys.contains(&key));
         if key == "p" && !known {
-            return Err(OpError::UnwantedActor {
-                verb: verb.name,
-                actor: value.to_string(),
-            });
+            return Err(OpError::UnwantedActor { verb: verb.name, actor: value.to_string() });
         }
         if !known {
-            let keys: Vec<&str> = verb
-                .arguments
-                .iter()
-                .flat_map(|a| a.keys.iter().copied())
-                .collect();
+            let keys: Vec<&str> = verb.arguments.iter().flat_map(|a| a.keys.iter().copied()).collect();
             return Err(OpError::UnknownArgument {
                 verb: verb.name,
                 word: key.to_owned(),
@@ -222,12 +185,7 @@ pub(crate) fn record_argument<A: Argument>(
         Err(problem) => Err(OpError::BadValue {
             verb: verb.name,
             argument: info.name,
-            key: info
-                .keys
-                .iter()
-                .find(|key| record.get(key).is_some())
-                .copied()
-                .unwrap_or(info.keys[0]),
+            key: info.keys.iter().find(|key| record.get(key).is_some()).copied().unwrap_or(info.keys[0]),
             problem,
             expects: info.expects,
             at: 0,
@@ -432,12 +390,8 @@ mod tests {
                 .map(|argument| argument.presence)
                 .collect();
             let first_usual = positional.iter().position(|p| *p == Presence::Defaulted);
-            let required_after =
-                first_usual.is_some_and(|first| positional[first..].contains(&Presence::Required));
-            let usual = positional
-                .iter()
-                .filter(|p| **p == Presence::Defaulted)
-                .count();
+            let required_after = first_usual.is_some_and(|first| positional[first..].contains(&Presence::Required));
+            let usual = positional.iter().filter(|p| **p == Presence::Defaulted).count();
             assert!(!required_after && usual <= 1, "{}", verb.name);
         }
     }
@@ -445,21 +399,9 @@ mod tests {
     #[test]
     fn names_and_keys_are_given_once() {
         for (index, verb) in VERBS.iter().enumerate() {
-            assert!(
-                VERBS[..index].iter().all(|other| other.name != verb.name),
-                "{}",
-                verb.name
-            );
-            let names: Vec<&str> = verb
-                .arguments
-                .iter()
-                .map(|argument| argument.name)
-                .collect();
-            let keys: Vec<&str> = verb
-                .arguments
-                .iter()
-                .flat_map(|a| a.keys.iter().copied())
-                .collect();
+            assert!(VERBS[..index].iter().all(|other| other.name != verb.name), "{}", verb.name);
+            let names: Vec<&str> = verb.arguments.iter().map(|argument| argument.name).collect();
+            let keys: Vec<&str> = verb.arguments.iter().flat_map(|a| a.keys.iter().copied()).collect();
             for list in [names, keys] {
                 for (at, word) in list.iter().enumerate() {
                     assert!(!list[..at].contains(word), "{} {word}", verb.name);

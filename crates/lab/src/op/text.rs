@@ -70,10 +70,7 @@ mod tests {
 
     #[test]
     fn a_typing_error_finds_its_word_and_a_strange_word_finds_none() {
-        assert_eq!(
-            nearest("muunmap", ["mmap", "munmap", "touch"]),
-            Some("munmap")
-        );
+        assert_eq!(nearest("muunmap", ["mmap", "munmap", "touch"]), Some("munmap"));
         assert_eq!(nearest("defragment", ["mmap", "munmap", "touch"]), None);
     }
 

@@ -4,23 +4,16 @@
 //! always holds; an `Option` may be left out in both. Arguments that are not optional stand in order, the others as
 //! `name=value`. `by actor` marks the verbs that a process does. `writes` names the files by which scenarios write a knob.
 
-use super::amount::{
-    ExitCode, Fill, MountValue, Node, PageIndex, PageTotal, Pages, Size, Span, Verbatim, Written,
-};
+use super::amount::{ExitCode, Fill, MountValue, Node, PageIndex, PageTotal, Pages, Size, Span, Verbatim, Written};
 use super::argument::{Argument, Presence, Value};
 use super::error::OpError;
-use super::name::{
-    Actor, CgroupName, FileName, MapName, MountName, MountPath, SegmentName, UffdName,
-};
+use super::name::{Actor, CgroupName, FileName, MapName, MountName, MountPath, SegmentName, UffdName};
 use super::record::{Record, Scalar};
-use super::table::{
-    ArgumentInfo, Arguments, Verb, Word, actor_of, check_keys, print_argument, record_argument,
-    verbs,
-};
+use super::table::{ArgumentInfo, Arguments, Verb, Word, actor_of, check_keys, print_argument, record_argument, verbs};
 use super::text::nearest;
 use super::word::{
-    Access, Advice, AttachFlag, FallocateMode, Flags, MemfdFlag, MmapFlag, MremapFlag, OpenFlag,
-    Protection, Seal, SegmentFlag, SizeName, Switch, UffdMode,
+    Access, Advice, AttachFlag, FallocateMode, Flags, MemfdFlag, MmapFlag, MremapFlag, OpenFlag, Protection, Seal,
+    SegmentFlag, SizeName, Switch, UffdMode,
 };
 
 verbs! {
@@ -529,10 +522,7 @@ verbs! {
 
 fn unknown_verb(word: &str) -> OpError {
     let nearest = nearest(word, VERBS.iter().map(|verb| verb.name)).map(str::to_owned);
-    OpError::UnknownVerb {
-        word: word.chars().take(40).collect(),
-        nearest,
-    }
+    OpError::UnknownVerb { word: word.chars().take(40).collect(), nearest }
 }
 
 impl Op {
@@ -563,10 +553,9 @@ impl Op {
     pub fn from_words(actor: Option<Actor>, verb: &str, words: &[Word<'_>]) -> Result<Op, OpError> {
         let op = Self::read_words(verb, actor, words)?;
         match actor {
-            Some(actor) if !op.verb().by_actor => Err(OpError::UnwantedActor {
-                verb: op.verb().name,
-                actor: actor.to_string(),
-            }),
+            Some(actor) if !op.verb().by_actor => {
+                Err(OpError::UnwantedActor { verb: op.verb().name, actor: actor.to_string() })
+            }
             _ => Ok(op),
         }
     }
@@ -621,10 +610,5 @@ fn number<'a>(words: &[&'a str]) -> Vec<Word<'a>> {
         at: index + 1,
         after_equals: equals.is_some_and(|equals| index > equals),
     };
-    words
-        .iter()
-        .enumerate()
-        .filter(|(index, _)| Some(*index) != equals)
-        .map(numbered)
-        .collect()
+    words.iter().enumerate().filter(|(index, _)| Some(*index) != equals).map(numbered).collect()
 }

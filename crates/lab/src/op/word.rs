@@ -76,18 +76,10 @@ pub struct Protection {
 
 impl Protection {
     /// Loads and stores.
-    pub const READ_WRITE: Protection = Protection {
-        read: true,
-        write: true,
-        exec: false,
-    };
+    pub const READ_WRITE: Protection = Protection { read: true, write: true, exec: false };
 
     fn letters(self) -> String {
-        [(self.read, 'r'), (self.write, 'w'), (self.exec, 'x')]
-            .iter()
-            .filter(|(on, _)| *on)
-            .map(|(_, c)| *c)
-            .collect()
+        [(self.read, 'r'), (self.write, 'w'), (self.exec, 'x')].iter().filter(|(on, _)| *on).map(|(_, c)| *c).collect()
     }
 
     fn from_letters(text: &str) -> Result<Self, ValueError> {
@@ -107,26 +99,16 @@ impl Protection {
 impl Value for Protection {
     const EXPECTS: &'static str = "a protection: letters of rwx, or none";
     fn from_text(text: &str) -> Result<Self, ValueError> {
-        if text == "none" {
-            Ok(Self::default())
-        } else {
-            Self::from_letters(text)
-        }
+        if text == "none" { Ok(Self::default()) } else { Self::from_letters(text) }
     }
     fn to_text(&self) -> String {
         let letters = self.letters();
-        if letters.is_empty() {
-            "none".to_owned()
-        } else {
-            letters
-        }
+        if letters.is_empty() { "none".to_owned() } else { letters }
     }
     fn from_scalar(scalar: &Scalar) -> Result<Self, ValueError> {
         match scalar {
             Scalar::Text(text) => Self::from_letters(text),
-            Scalar::Number(n) => Err(ValueError::new(format!(
-                "{n} is a number where letters of rwx are expected"
-            ))),
+            Scalar::Number(n) => Err(ValueError::new(format!("{n} is a number where letters of rwx are expected"))),
         }
     }
     fn to_scalar(&self) -> Scalar {
@@ -250,12 +232,7 @@ impl<F: Flag> Flags<F> {
     }
 
     fn words(&self) -> String {
-        let word = |flag: &F| {
-            F::ALL
-                .iter()
-                .find(|(_, f)| f == flag)
-                .map_or("", |(word, _)| *word)
-        };
+        let word = |flag: &F| F::ALL.iter().find(|(_, f)| f == flag).map_or("", |(word, _)| *word);
         self.0.iter().map(word).collect::<Vec<_>>().join(",")
     }
 
@@ -264,45 +241,27 @@ impl<F: Flag> Flags<F> {
             return Ok(Self::NONE);
         }
         let flag = |word: &str| {
-            F::ALL
-                .iter()
-                .find(|(known, _)| *known == word)
-                .map(|(_, flag)| *flag)
-                .ok_or_else(|| ValueError {
-                    nearest: nearest(word, F::ALL.iter().map(|(known, _)| *known))
-                        .map(str::to_owned),
-                    ..ValueError::new(format!("`{word}` is not {}", F::WHAT))
-                })
+            F::ALL.iter().find(|(known, _)| *known == word).map(|(_, flag)| *flag).ok_or_else(|| ValueError {
+                nearest: nearest(word, F::ALL.iter().map(|(known, _)| *known)).map(str::to_owned),
+                ..ValueError::new(format!("`{word}` is not {}", F::WHAT))
+            })
         };
-        text.split(',')
-            .map(flag)
-            .collect::<Result<_, _>>()
-            .map(Self)
+        text.split(',').map(flag).collect::<Result<_, _>>().map(Self)
     }
 }
 
 impl<F: Flag> Value for Flags<F> {
     const EXPECTS: &'static str = F::EXPECTS;
     fn from_text(text: &str) -> Result<Self, ValueError> {
-        if text == "none" {
-            Ok(Self::NONE)
-        } else {
-            Self::from_words(text)
-        }
+        if text == "none" { Ok(Self::NONE) } else { Self::from_words(text) }
     }
     fn to_text(&self) -> String {
-        if self.0.is_empty() {
-            "none".to_owned()
-        } else {
-            self.words()
-        }
+        if self.0.is_empty() { "none".to_owned() } else { self.words() }
     }
     fn from_scalar(scalar: &Scalar) -> Result<Self, ValueError> {
         match scalar {
             Scalar::Text(text) => Self::from_words(text),
-            Scalar::Number(n) => Err(ValueError::new(format!(
-                "{n} is a number where a list of words is expected"
-            ))),
+            Scalar::Number(n) => Err(ValueError::new(format!("{n} is a number where a list of words is expected"))),
         }
     }
     fn to_scalar(&self) -> Scalar {

@@ -54,17 +54,10 @@ impl StepResult {
         if word == NOT_MODELLED {
             return Some(StepResult::NotModelled(String::new()));
         }
-        let known = WORDS
-            .iter()
-            .find(|(known, _)| *known == word)
-            .map(|(_, result)| result.clone());
+        let known = WORDS.iter().find(|(known, _)| *known == word).map(|(_, result)| result.clone());
         let errno = || {
-            let rest = word
-                .strip_prefix('E')
-                .filter(|rest| !rest.is_empty() && rest.len() < 24)?;
-            let plain = rest
-                .bytes()
-                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+            let rest = word.strip_prefix('E').filter(|rest| !rest.is_empty() && rest.len() < 24)?;
+            let plain = rest.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
             plain.then(|| StepResult::Errno(word.to_owned()))
         };
         known.or_else(errno)
@@ -75,10 +68,7 @@ impl StepResult {
         match self {
             StepResult::Errno(name) => name,
             StepResult::NotModelled(_) => NOT_MODELLED,
-            other => WORDS
-                .iter()
-                .find(|(_, result)| result == other)
-                .map_or("", |(word, _)| *word),
+            other => WORDS.iter().find(|(_, result)| result == other).map_or("", |(word, _)| *word),
         }
     }
 
@@ -221,11 +211,7 @@ impl Answer {
 
 impl From<StepResult> for Answer {
     fn from(result: StepResult) -> Self {
-        Self {
-            result,
-            extras: Extras::default(),
-            refusal: None,
-        }
+        Self { result, extras: Extras::default(), refusal: None }
     }
 }
 

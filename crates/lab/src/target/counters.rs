@@ -193,13 +193,7 @@ pub struct Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let say = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
-        write!(
-            f,
-            "{}: ours {}, theirs {}",
-            self.field,
-            say(&self.ours),
-            say(&self.theirs)
-        )
+        write!(f, "{}: ours {}, theirs {}", self.field, say(&self.ours), say(&self.theirs))
     }
 }
 
@@ -234,12 +228,8 @@ impl Counters {
 }
 
 /// The names whose values differ in two lists of named values.
-pub fn diff_fields<K: AsRef<str>, V: ToString + PartialEq>(
-    ours: &[(K, V)],
-    theirs: &[(K, V)],
-) -> Vec<Difference> {
-    let find =
-        |fields: &[(K, V)], name: &str| fields.iter().position(|(field, _)| field.as_ref() == name);
+pub fn diff_fields<K: AsRef<str>, V: ToString + PartialEq>(ours: &[(K, V)], theirs: &[(K, V)]) -> Vec<Difference> {
+    let find = |fields: &[(K, V)], name: &str| fields.iter().position(|(field, _)| field.as_ref() == name);
     let mut differences = Vec::new();
     for (name, value) in ours {
         let their = find(theirs, name.as_ref()).map(|index| &theirs[index].1);
@@ -254,11 +244,7 @@ pub fn diff_fields<K: AsRef<str>, V: ToString + PartialEq>(
     for (name, value) in theirs {
         if find(ours, name.as_ref()).is_none() {
             let theirs = Some(value.to_string());
-            differences.push(Difference {
-                field: name.as_ref().to_owned(),
-                ours: None,
-                theirs,
-            });
+            differences.push(Difference { field: name.as_ref().to_owned(), ours: None, theirs });
         }
     }
     differences
@@ -284,13 +270,7 @@ mod tests {
         theirs.m2.resv = 2;
         theirs.hp_kb.push("11", 5);
         let shown: Vec<String> = ours.diff(&theirs).iter().map(ToString::to_string).collect();
-        assert_eq!(
-            shown,
-            [
-                "2M resv_hugepages: ours 1, theirs 2",
-                "a11 HugetlbPages: ours nothing, theirs 5"
-            ]
-        );
+        assert_eq!(shown, ["2M resv_hugepages: ours 1, theirs 2", "a11 HugetlbPages: ours nothing, theirs 5"]);
         assert!(ours.diff(&ours).is_empty());
     }
 

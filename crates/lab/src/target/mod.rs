@@ -6,8 +6,7 @@ mod recorded;
 
 pub use answer::{Answer, Extras, Refusal, StepResult};
 pub use counters::{
-    CgroupCounters, CgroupSizes, Counters, Difference, FsCounters, NodeCounters, Ordered,
-    PoolCounters, diff_fields,
+    CgroupCounters, CgroupSizes, Counters, Difference, FsCounters, NodeCounters, Ordered, PoolCounters, diff_fields,
 };
 pub use recorded::{Recorded, RecordedLine, RecordingError};
 

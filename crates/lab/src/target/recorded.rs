@@ -14,9 +14,7 @@ use crate::op::Op;
 #[non_exhaustive]
 pub enum RecordingError {
     /// The file cannot be read.
-    #[error(
-        "{path}: {reason}; a recording stands in recorded/ beside scripts/, under the script's name"
-    )]
+    #[error("{path}: {reason}; a recording stands in recorded/ beside scripts/, under the script's name")]
     Unreadable {
         /// The file.
         path: String,
@@ -105,47 +103,24 @@ impl RecordedLine {
     /// The text says what is wrong with it.
     pub fn from_json(line: &str) -> Result<Self, String> {
         let raw: Raw = serde_json::from_str(line).map_err(|error| error.to_string())?;
-        let extras: Extras =
-            serde_json::from_value(Value::Object(raw.extras)).map_err(|error| error.to_string())?;
+        let extras: Extras = serde_json::from_value(Value::Object(raw.extras)).map_err(|error| error.to_string())?;
         let counters = raw.c;
         match (raw.script, raw.kernel, raw.i, raw.op, raw.r) {
-            (Some(script), Some(kernel), None, None, None) => Ok(RecordedLine::Head {
-                script,
-                kernel,
-                counters,
-            }),
+            (Some(script), Some(kernel), None, None, None) => Ok(RecordedLine::Head { script, kernel, counters }),
             (None, None, Some(index), Some(verb), Some(word)) => {
-                let result = StepResult::from_word(&word)
-                    .ok_or_else(|| format!("`{word}` is not a result"))?;
-                let answer = Box::new(Answer {
-                    result,
-                    extras,
-                    refusal: None,
-                });
-                Ok(RecordedLine::Step {
-                    index,
-                    verb,
-                    answer,
-                    counters,
-                })
+                let result = StepResult::from_word(&word).ok_or_else(|| format!("`{word}` is not a result"))?;
+                let answer = Box::new(Answer { result, extras, refusal: None });
+                Ok(RecordedLine::Step { index, verb, answer, counters })
             }
-            (None, None, None, None, None) if raw.end.is_some() => {
-                Ok(RecordedLine::End { counters })
-            }
-            _ => Err(
-                "it is neither the first line, nor a step, nor the end of a recording".to_owned(),
-            ),
+            (None, None, None, None, None) if raw.end.is_some() => Ok(RecordedLine::End { counters }),
+            _ => Err("it is neither the first line, nor a step, nor the end of a recording".to_owned()),
         }
     }
 
     /// The line as the recording prints it, byte by byte.
     pub fn to_json(&self) -> String {
         let printed = match self {
-            RecordedLine::Head {
-                script,
-                kernel,
-                counters,
-            } => serde_json::to_string(&Raw {
+            RecordedLine::Head { script, kernel, counters } => serde_json::to_string(&Raw {
                 oracle: Some(1),
                 script: Some(script.clone()),
                 kernel: Some(kernel.clone()),
@@ -156,12 +131,7 @@ impl RecordedLine {
                 extras: Map::new(),
                 c: counters.clone(),
             }),
-            RecordedLine::Step {
-                index,
-                verb,
-                answer,
-                counters,
-            } => serde_json::to_string(&Printed {
+            RecordedLine::Step { index, verb, answer, counters } => serde_json::to_string(&Printed {
                 i: *index,
                 op: verb,
                 r: answer.result.word(),
@@ -213,33 +183,17 @@ impl Recorded {
 
     fn load(&mut self, path: &Path) -> Result<(), RecordingError> {
         let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| RecordingError::Unreadable {
-            path: shown.clone(),
-            reason: error.to_string(),
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| RecordingError::Unreadable { path: shown.clone(), reason: error.to_string() })?;
         self.steps.clear();
         for (number, line) in text.lines().enumerate() {
-            let bad = |reason: String| RecordingError::BadLine {
-                path: shown.clone(),
-                line: number + 1,
-                reason,
-            };
+            let bad = |reason: String| RecordingError::BadLine { path: shown.clone(), line: number + 1, reason };
             match RecordedLine::from_json(line).map_err(bad)? {
-                RecordedLine::Head {
-                    kernel, counters, ..
-                } => (self.kernel, self.counters) = (kernel, counters),
+                RecordedLine::Head { kernel, counters, .. } => (self.kernel, self.counters) = (kernel, counters),
                 RecordedLine::Step { index, .. } if index != self.steps.len() => {
-                    return Err(bad(format!(
-                        "step {index} stands in the place of step {}",
-                        self.steps.len()
-                    )));
+                    return Err(bad(format!("step {index} stands in the place of step {}", self.steps.len())));
                 }
-                RecordedLine::Step {
-                    verb,
-                    answer,
-                    counters,
-                    ..
-                } => self.steps.push_back((verb, *answer, counters)),
+                RecordedLine::Step { verb, answer, counters, .. } => self.steps.push_back((verb, *answer, counters)),
                 RecordedLine::End { counters } => self.end = counters,
             }
         }

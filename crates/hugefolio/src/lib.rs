@@ -1,1 +1,65 @@
-//! hugefolio
+//! Linux's huge-page memory management as a value.
+//!
+//! A [`Machine`] holds everything: nodes and their free memory, pools of huge pages, reservations, files, address spaces and
+//! processes. Nothing is global; a thousand machines run side by side, each deterministic and checkable.
+//!
+//! ```
+//! use hugefolio::{Bytes, Calls, HugeSize, Machine, MapCall, NodeId, Share};
+//!
+//! let mut machine = Machine::builder().node(NodeId::new(0), Bytes::gib(1)).cmdline("hugepages=2").build()?;
+//! let process = machine.spawn();
+//! let page = HugeSize::M2.bytes();
+//! let at = machine.mmap(process, &MapCall::anonymous(Bytes::new(2 * page.get()), Share::Private))?;
+//! machine.write_byte(process, at, 7)?;
+//! assert_eq!(machine.pool(HugeSize::M2)?.resv.get(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The system calls are the methods of [`Calls`], which a [`Machine`] and an [`OnCpu`] both have: every path is written once,
+//! over the environment traits of the rooms. A refusal says which ledger refused, with the numbers that decided
+//! ([`Blame::ledger`]); the errno is derived from it in [`errno`] alone.
+
+mod builder;
+mod calls;
+pub mod errno;
+mod fault_plan;
+mod machine;
+mod machine_env;
+mod process;
+mod shared;
+mod shared_env;
+mod validate;
+
+pub use builder::{BuildError, MachineBuilder};
+pub use calls::{
+    BadFd, CallError, Calls, Env, FallocateCallError, FallocateMode, FtruncateError, MapCall, MapCallError, MapSource,
+    MemfdFlags, NoSuchSize, OpenCall, OpenCallError, PoolView, ReadCallError, ResizeCallError, Truncate,
+};
+pub use fault_plan::FaultPlan;
+pub use machine::Machine;
+pub use process::{Fd, OpenFile, Process};
+pub use shared::{CpuBusy, CpuHandle, OnCpu, SharedMachine};
+pub use validate::Broken;
+
+pub use charge::{Charges, Counter, OverLimit};
+pub use hugetlb::boot;
+pub use hugetlb::{
+    AllocRefusal, Hstate, HugeFolio, NodeCounts, Pool, ReserveRefusal, ResizeError, ResizeNodes, SubpoolFull,
+    SurplusRefusal,
+};
+pub use hugetlbfs::{
+    Create, FallocateError, MountError, MountOptions, OpenError, Origin, SealError, Seals, Stat, StatFs, TruncateError,
+    UmountError, UmountMode, UnlinkError,
+};
+pub use mm::{
+    Advice, AdviseError, FaultError, FileAccess, ForkError, MapFlags, MincoreError, MlockError, MmapError,
+    MprotectError, MremapError, MunmapError, PageState, Place, PopulateError, Prot, RemapFlags, RemapRequest, Share,
+    Smaps, Touch, VmaFlags,
+};
+pub use page_alloc::NoPages;
+pub use policy::{Mempolicy, Mode, Placement, Topology, TopologyError, Weights};
+pub use units::{
+    Blame, Bytes, CgroupId, CpuId, Event, GfpFlags, HstateId, HugeCount, HugeIndex, HugeRange, HugeSize, InodeId, Ledger,
+    MmId, MountId, NodeId, Nodemask, Order, PageCount, PageShift, Pfn, Pid, ResvMapId, Site, SubpoolId, Ticks, Vaddr,
+    VaddrRange, VmaId,
+};

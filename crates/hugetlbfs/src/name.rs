@@ -30,6 +30,12 @@ pub enum OpenError {
     /// There is one already.
     #[error("a file of that name exists")]
     Exists,
+    /// The name is that of the root directory, or ends as only a directory's may.
+    #[error("the name is a directory's")]
+    IsDirectory,
+    /// A part of the path is a file, which holds no other files.
+    #[error("a part of the path is not a directory")]
+    NotDirectory,
     /// The mount's `nr_inodes=` is used up.
     #[error("the mount allows {limit} inodes, the root included")]
     NoInodes {
@@ -48,6 +54,9 @@ pub enum UnlinkError {
     /// No file of that name.
     #[error("no file of that name")]
     NoEntry,
+    /// The root directory stays.
+    #[error("the name is a directory's")]
+    IsDirectory,
 }
 
 enum Found {
@@ -79,10 +88,11 @@ pub fn open<P: Env>(p: &mut P, mount: MountId, name: &str, create: Create) -> Re
 }
 
 fn look_up(mount: &Mount, name: &str, create: Create) -> Result<Found, OpenError> {
-    if create != Create::Unnamed
-        && let Some(&id) = mount.names.get(name)
-    {
-        return if create == Create::Exclusive { Err(OpenError::Exists) } else { Ok(Found::File(id)) };
+    if create != Create::Unnamed {
+        check_name(mount, name, create)?;
+        if let Some(&id) = mount.names.get(name) {
+            return if create == Create::Exclusive { Err(OpenError::Exists) } else { Ok(Found::File(id)) };
+        }
     }
     if create == Create::Never {
         return Err(OpenError::NoEntry);
@@ -94,11 +104,26 @@ fn look_up(mount: &Mount, name: &str, create: Create) -> Result<Found, OpenError
     }
 }
 
+/// A mount has one directory, its root: a path through anything else leads nowhere.
+fn check_name(mount: &Mount, name: &str, create: Create) -> Result<(), OpenError> {
+    if name == "." || name.is_empty() {
+        return Err(if create == Create::Exclusive { OpenError::Exists } else { OpenError::IsDirectory });
+    }
+    let Some((first, rest)) = name.split_once('/') else { return Ok(()) };
+    if mount.names.contains_key(first) {
+        return Err(OpenError::NotDirectory);
+    }
+    Err(if rest.is_empty() && create != Create::Never { OpenError::IsDirectory } else { OpenError::NoEntry })
+}
+
 /// Removes a name. The file stays while it is open or mapped.
 ///
 /// # Errors
 /// No such mount or name.
 pub fn unlink<P: Env>(p: &mut P, mount: MountId, name: &str) -> Result<(), UnlinkError> {
+    if name == "." || name.is_empty() {
+        return Err(UnlinkError::IsDirectory);
+    }
     let removed = p.with_mount(mount, |m| m.names.remove(name)).ok_or(UnlinkError::NoMount)?;
     release(p, removed.ok_or(UnlinkError::NoEntry)?, Hold::Link);
     Ok(())

@@ -28,8 +28,18 @@ pub enum Place {
 pub enum Share {
     /// Everybody who maps the file.
     Shared,
+    /// The same, and flags that are not known are refused (`MAP_SHARED_VALIDATE`).
+    SharedValidate,
     /// This area and those who inherit from it.
     Private,
+    /// Nothing was said, which is refused.
+    Unspecified,
+}
+
+impl Share {
+    const fn is_shared(self) -> bool {
+        matches!(self, Self::Shared | Self::SharedValidate)
+    }
 }
 
 /// What a descriptor permits.
@@ -137,6 +147,12 @@ pub enum MmapError {
     /// Offset and length leave the file's largest size.
     #[error("the range leaves the largest file")]
     Overflow,
+    /// A mapping is either shared or private.
+    #[error("a mapping is either shared or private")]
+    NeitherSharedNorPrivate,
+    /// A flag that a validated mapping does not know.
+    #[error("a validated mapping does not know that flag")]
+    UnknownFlag,
     /// The descriptor does not permit it.
     #[error("the descriptor does not permit that mapping")]
     Access,
@@ -290,12 +306,17 @@ fn check_access<P: Env>(p: &mut P, request: &MapRequest, backing: &Backing, len:
     if request.offset.checked_add(len).is_none_or(|end| end > largest) {
         return Err(MmapError::Overflow);
     }
-    let write = request.prot.contains(Prot::WRITE) && request.share == Share::Shared;
+    let write = request.prot.contains(Prot::WRITE) && request.share.is_shared();
     if let Source::File { inode, .. } = request.source {
         let seals = p.with_inode(inode, |file| file.seals).ok_or(MmapError::Gone)?;
         if write && seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE) {
             return Err(MmapError::Sealed);
         }
+    }
+    match (request.share, request.place) {
+        (Share::Unspecified, _) => return Err(MmapError::NeitherSharedNorPrivate),
+        (Share::SharedValidate, Place::FixedNoReplace(_)) => return Err(MmapError::UnknownFlag),
+        _ => (),
     }
     if !backing.access.can_read() || (write && !backing.access.can_write()) {
         return Err(MmapError::Access);
@@ -319,7 +340,7 @@ fn promise<P: Env>(
     let reserve = ReserveRequest {
         hstate,
         range,
-        shared: (request.share == Share::Shared).then_some(map),
+        shared: request.share.is_shared().then_some(map),
         subpool,
         placement: origin.policy.interpret(origin.local, origin.allowed, range.start),
         allowed: origin.policy.reservation_nodes(origin.allowed),
@@ -336,7 +357,7 @@ struct Area {
 }
 
 fn add_area<P: Env>(p: &mut P, mm: MmId, request: &MapRequest, backing: &Backing, area: Area) {
-    let shared = request.share == Share::Shared;
+    let shared = request.share.is_shared();
     let sealed =
         p.with_inode(area.inode, |file| file.seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE)).unwrap_or(false);
     let mut flags = VmaFlags::empty();

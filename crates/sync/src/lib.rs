@@ -1,2 +1,15 @@
-//! sync
+//! The only room that names a lock or a thread.
+//!
+//! [`Rank`] and [`RankStack`] are plain data: a single owner checks its nesting with them. [`locks`], with the feature of that
+//! name, holds the locks behind a shared machine; they are `parking_lot`'s, or shuttle's under `--cfg shuttle`.
 #![no_std]
+
+extern crate alloc;
+#[cfg(feature = "locks")]
+extern crate std;
+
+#[cfg(feature = "locks")]
+pub mod locks;
+mod rank;
+
+pub use rank::{Rank, RankStack};

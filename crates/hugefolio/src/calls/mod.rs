@@ -1,0 +1,365 @@
+//! The system calls.
+//!
+//! Written once, over [`Env`]: a [`crate::Machine`] and an [`crate::OnCpu`] have them alike. Arguments are checked in Linux's
+//! order, so that of two mistakes the same one is reported.
+
+mod file;
+mod memory;
+mod pool;
+mod process;
+
+pub use file::{FallocateCallError, FallocateMode, FtruncateError, MemfdFlags, OpenCall, OpenCallError, ReadCallError, Truncate};
+pub use memory::{MapCall, MapCallError, MapSource};
+pub use pool::{NoSuchSize, PoolView};
+
+use hugetlb::Hstates;
+use hugetlbfs::{
+    MountError, MountOptions, Origin, SealError, Seals, Stat, StatFs, UmountError, UmountMode, UnlinkError,
+};
+use mm::{
+    Advice, AdviseError, FaultError, ForkError, MincoreError, MlockError, MprotectError, MremapError, MunmapError,
+    PageState, Prot, RemapRequest, Smaps,
+};
+use units::{Blame, Bytes, HugeCount, HugeSize, Ledger, MountId, Pid, Vaddr, VaddrRange};
+
+use crate::{Fd, Process, ResizeError, ResizeNodes};
+
+/// What the calls need: the rooms below, the table of sizes and a section over processes.
+pub trait Env: mm::Env {
+    /// Looks at the table of huge page sizes.
+    fn with_hstates<R>(&mut self, f: impl FnOnce(&Hstates) -> R) -> R;
+
+    /// A new process.
+    fn new_process(&mut self, process: Process) -> Pid;
+
+    /// The section of one process; nothing where it is gone.
+    fn with_process<R>(&mut self, pid: Pid, f: impl FnOnce(&mut Process) -> R) -> Option<R>;
+
+    /// Ends a process.
+    fn drop_process(&mut self, pid: Pid) -> Option<Process>;
+}
+
+/// Why a call of a process fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError<E> {
+    /// There is no such process.
+    #[error("no such process")]
+    NoProcess,
+    /// The call itself failed.
+    #[error(transparent)]
+    Failed(#[from] E),
+}
+
+impl<E: Blame> Blame for CallError<E> {
+    fn ledger(&self) -> Option<Ledger> {
+        match self {
+            Self::NoProcess => None,
+            Self::Failed(error) => error.ledger(),
+        }
+    }
+}
+
+/// No such descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is not open")]
+pub struct BadFd(pub Fd);
+
+/// The system calls of a machine. Sizes and offsets are in bytes, counts in huge pages.
+pub trait Calls: Env + Sized {
+    /// A new process, in the root control group, on the first node.
+    fn spawn(&mut self) -> Pid {
+        process::spawn(self)
+    }
+
+    /// A new process that runs, allocates and pays as `origin` says.
+    fn spawn_as(&mut self, origin: Origin) -> Pid {
+        process::spawn_as(self, origin)
+    }
+
+    /// A child: it shares what is shared, copies the rest on write, and has no reservation.
+    ///
+    /// # Errors
+    /// No page for its page table; there is no child then.
+    fn fork(&mut self, parent: Pid) -> Result<Pid, CallError<ForkError>> {
+        process::fork(self, parent)
+    }
+
+    /// Ends a process: its address space first, then its descriptors. Says whether there was one.
+    fn exit(&mut self, pid: Pid) -> bool {
+        process::exit(self, pid)
+    }
+
+    /// `mmap`.
+    ///
+    /// # Errors
+    /// A bad argument, or the ledger that refused to promise the pages.
+    fn mmap(&mut self, pid: Pid, call: &MapCall) -> Result<Vaddr, CallError<MapCallError>> {
+        memory::mmap(self, pid, call)
+    }
+
+    /// `munmap`.
+    ///
+    /// # Errors
+    /// A bad range, or an edge inside a huge page.
+    fn munmap(&mut self, pid: Pid, start: Vaddr, len: Bytes) -> Result<(), CallError<MunmapError>> {
+        process::in_space(self, pid, |p, mm, _| mm::munmap(p, mm, start, len))
+    }
+
+    /// `mremap`: moves or shrinks; returns where the mapping is then.
+    ///
+    /// # Errors
+    /// What cannot be moved or shrunk so.
+    fn mremap(&mut self, pid: Pid, request: &RemapRequest) -> Result<Vaddr, CallError<MremapError>> {
+        process::in_space(self, pid, |p, mm, _| mm::mremap(p, mm, request))
+    }
+
+    /// `mprotect`.
+    ///
+    /// # Errors
+    /// What stopped it; areas before that keep what they were given.
+    fn mprotect(&mut self, pid: Pid, start: Vaddr, len: Bytes, prot: Prot) -> Result<(), CallError<MprotectError>> {
+        process::in_space(self, pid, |p, mm, _| mm::mprotect(p, mm, start, len, prot))
+    }
+
+    /// `madvise`.
+    ///
+    /// # Errors
+    /// The first area that refused, or a hole.
+    fn madvise(&mut self, pid: Pid, start: Vaddr, len: Bytes, advice: Advice) -> Result<(), CallError<AdviseError>> {
+        process::in_space(self, pid, |p, mm, origin| mm::madvise(p, mm, origin, start, len, advice))
+    }
+
+    /// `mlock`: for huge pages, touches the range.
+    ///
+    /// # Errors
+    /// A hole, or a page that cannot be had.
+    fn mlock(&mut self, pid: Pid, start: Vaddr, len: Bytes) -> Result<(), CallError<MlockError>> {
+        process::in_space(self, pid, |p, mm, origin| mm::mlock(p, mm, origin, start, len))
+    }
+
+    /// `munlock`: changes nothing.
+    ///
+    /// # Errors
+    /// A hole.
+    fn munlock(&mut self, pid: Pid, start: Vaddr, len: Bytes) -> Result<(), CallError<MlockError>> {
+        process::in_space(self, pid, |p, mm, _| mm::munlock(p, mm, start, len))
+    }
+
+    /// `msync`: changes nothing.
+    ///
+    /// # Errors
+    /// A hole.
+    fn msync(&mut self, pid: Pid, start: Vaddr, len: Bytes) -> Result<(), CallError<MincoreError>> {
+        process::in_space(self, pid, |p, mm, _| mm::msync(p, mm, start, len))
+    }
+
+    /// `mincore`, as runs of base pages that are alike.
+    ///
+    /// # Errors
+    /// A hole.
+    fn mincore(
+        &mut self,
+        pid: Pid,
+        start: Vaddr,
+        len: Bytes,
+    ) -> Result<Vec<(VaddrRange, bool)>, CallError<MincoreError>> {
+        process::in_space(self, pid, |p, mm, _| mm::mincore(p, mm, start, len))
+    }
+
+    /// Reads one byte.
+    ///
+    /// # Errors
+    /// The signal that the access would raise, with its cause.
+    fn read_byte(&mut self, pid: Pid, addr: Vaddr) -> Result<u8, CallError<FaultError>> {
+        memory::read_byte(self, pid, addr)
+    }
+
+    /// Writes one byte.
+    ///
+    /// # Errors
+    /// The signal that the access would raise, with its cause.
+    fn write_byte(&mut self, pid: Pid, addr: Vaddr, value: u8) -> Result<(), CallError<FaultError>> {
+        memory::write_byte(self, pid, addr, value)
+    }
+
+    /// The page at `addr` as `/proc/PID/pagemap` shows it.
+    fn page_state(&mut self, pid: Pid, addr: Vaddr) -> Option<PageState> {
+        let mm = self.with_process(pid, |process| process.mm)?;
+        Some(mm::page_state(self, mm, addr))
+    }
+
+    /// The areas over `range` as `/proc/PID/smaps` shows them, added up.
+    fn smaps(&mut self, pid: Pid, range: VaddrRange) -> Option<Smaps> {
+        let mm = self.with_process(pid, |process| process.mm)?;
+        Some(mm::smaps(self, mm, range))
+    }
+
+    /// `HugetlbPages:` of `/proc/PID/status`, in bytes.
+    fn hugetlb_pages(&mut self, pid: Pid) -> Option<Bytes> {
+        let mm = self.with_process(pid, |process| process.mm)?;
+        self.with_table(mm, |table| table.mapped())
+    }
+
+    /// `open` of a file of a mount.
+    ///
+    /// # Errors
+    /// Nothing is opened or made.
+    fn open(&mut self, pid: Pid, call: &OpenCall<'_>) -> Result<Fd, CallError<OpenCallError>> {
+        file::open(self, pid, call)
+    }
+
+    /// `memfd_create` with `MFD_HUGETLB`.
+    ///
+    /// # Errors
+    /// No pool of that size.
+    fn memfd(
+        &mut self,
+        pid: Pid,
+        size: Option<HugeSize>,
+        flags: MemfdFlags,
+    ) -> Result<Fd, CallError<NoSuchSize>> {
+        file::memfd(self, pid, size, flags)
+    }
+
+    /// `close`.
+    ///
+    /// # Errors
+    /// It is not open.
+    fn close(&mut self, pid: Pid, fd: Fd) -> Result<(), CallError<BadFd>> {
+        file::close(self, pid, fd)
+    }
+
+    /// `ftruncate`.
+    ///
+    /// # Errors
+    /// Nothing is changed.
+    fn ftruncate(&mut self, pid: Pid, fd: Fd, size: Bytes) -> Result<(), CallError<FtruncateError>> {
+        file::ftruncate(self, pid, fd, size)
+    }
+
+    /// `fallocate`.
+    ///
+    /// # Errors
+    /// Pages allocated before a failure stay.
+    fn fallocate(
+        &mut self,
+        pid: Pid,
+        fd: Fd,
+        mode: FallocateMode,
+        offset: Bytes,
+        len: Bytes,
+    ) -> Result<(), CallError<FallocateCallError>> {
+        file::fallocate(self, pid, fd, mode, offset, len)
+    }
+
+    /// `pread`: how many bytes there are up to `len`, and the first `keep` of them.
+    ///
+    /// # Errors
+    /// The descriptor is not open for reading.
+    fn pread(
+        &mut self,
+        pid: Pid,
+        fd: Fd,
+        offset: Bytes,
+        len: Bytes,
+        keep: usize,
+    ) -> Result<(Bytes, Vec<u8>), CallError<ReadCallError>> {
+        file::pread(self, pid, fd, offset, len, keep)
+    }
+
+    /// `fstat`.
+    ///
+    /// # Errors
+    /// The descriptor is not open.
+    fn fstat(&mut self, pid: Pid, fd: Fd) -> Result<Stat, CallError<BadFd>> {
+        file::fstat(self, pid, fd)
+    }
+
+    /// `fcntl(F_ADD_SEALS)`.
+    ///
+    /// # Errors
+    /// The file may not be sealed so.
+    fn add_seals(&mut self, pid: Pid, fd: Fd, seals: Seals) -> Result<(), CallError<SealError>> {
+        file::add_seals(self, pid, fd, seals)
+    }
+
+    /// `fcntl(F_GET_SEALS)`.
+    ///
+    /// # Errors
+    /// The descriptor is not open.
+    fn seals(&mut self, pid: Pid, fd: Fd) -> Result<Seals, CallError<BadFd>> {
+        file::seals(self, pid, fd)
+    }
+
+    /// `unlink` of a file of a mount.
+    ///
+    /// # Errors
+    /// No such mount or file.
+    fn unlink(&mut self, mount: MountId, name: &str) -> Result<(), UnlinkError> {
+        hugetlbfs::unlink(self, mount, name)
+    }
+
+    /// Mounts a hugetlbfs.
+    ///
+    /// # Errors
+    /// Limits that contradict each other, or the ledger that refused the minimum.
+    fn mount(&mut self, options: &MountOptions) -> Result<MountId, MountError> {
+        let nodes = self.with_topology(policy::Topology::nodes);
+        let local = nodes.next_from(units::NodeId::new(0)).unwrap_or_default();
+        hugetlbfs::mount(self, options, local, nodes)
+    }
+
+    /// Unmounts a hugetlbfs.
+    ///
+    /// # Errors
+    /// Not mounted, or in use.
+    fn umount(&mut self, mount: MountId, mode: UmountMode) -> Result<(), UmountError> {
+        hugetlbfs::umount(self, mount, mode)
+    }
+
+    /// `statfs`.
+    fn statfs(&mut self, mount: MountId) -> Option<StatFs> {
+        hugetlbfs::statfs(self, mount)
+    }
+
+    /// The counters of a pool.
+    ///
+    /// # Errors
+    /// No pool of that size.
+    fn pool(&mut self, size: HugeSize) -> Result<PoolView, NoSuchSize> {
+        pool::view(self, size)
+    }
+
+    /// Writes `nr_hugepages`: how many persistent pages the pool, or one node's part of it, is to have. Falling short is no
+    /// error.
+    ///
+    /// # Errors
+    /// No pool of that size, or no such node.
+    fn set_nr_hugepages(&mut self, size: HugeSize, count: HugeCount, nodes: ResizeNodes) -> Result<(), ResizeCallError> {
+        let hstate = pool::hstate(self, Some(size))?;
+        Ok(hugetlb::set_max(self, hstate.id, count, nodes)?)
+    }
+
+    /// Writes `nr_overcommit_hugepages`: how many surplus pages there may be.
+    ///
+    /// # Errors
+    /// No pool of that size, or a size that is never surplus.
+    fn set_nr_overcommit(&mut self, size: HugeSize, limit: HugeCount) -> Result<(), ResizeCallError> {
+        let hstate = pool::hstate(self, Some(size))?;
+        Ok(hugetlb::set_overcommit(self, hstate.id, limit)?)
+    }
+}
+
+impl<P: Env> Calls for P {}
+
+/// Why a pool cannot be given that size or cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResizeCallError {
+    /// No pool of that size.
+    #[error(transparent)]
+    NoSuchSize(#[from] NoSuchSize),
+    /// The pool refused.
+    #[error(transparent)]
+    Resize(#[from] ResizeError),
+}

@@ -1,0 +1,50 @@
+//! The life of a process.
+
+use hugetlbfs::{Hold, Origin};
+use mm::ForkError;
+use policy::Mempolicy;
+use units::{MmId, NodeId, Pid};
+
+use super::{CallError, Env};
+use crate::Process;
+
+pub(super) fn spawn<P: Env>(p: &mut P) -> Pid {
+    let allowed = p.with_topology(policy::Topology::nodes);
+    let local = allowed.next_from(NodeId::new(0)).unwrap_or_default();
+    spawn_as(p, Origin { local, allowed, policy: Mempolicy::Default, cgroup: None })
+}
+
+pub(super) fn spawn_as<P: Env>(p: &mut P, origin: Origin) -> Pid {
+    let mm = p.new_space();
+    p.new_process(Process::new(mm, origin))
+}
+
+pub(super) fn fork<P: Env>(p: &mut P, parent: Pid) -> Result<Pid, CallError<ForkError>> {
+    let child = in_space(p, parent, |p, mm, _| mm::fork_space(p, mm))?;
+    let process = p.with_process(parent, |process| process.forked(child)).ok_or(CallError::NoProcess)?;
+    let files: Vec<_> = process.files().collect();
+    for (_, file) in files {
+        hugetlbfs::hold(p, file.inode, Hold::Open);
+    }
+    Ok(p.new_process(process))
+}
+
+pub(super) fn exit<P: Env>(p: &mut P, pid: Pid) -> bool {
+    let Some(process) = p.drop_process(pid) else { return false };
+    mm::exit_space(p, process.mm);
+    for (_, file) in process.files() {
+        hugetlbfs::release(p, file.inode, Hold::Open);
+    }
+    true
+}
+
+/// Runs a call in the address space of a process, on its behalf.
+pub(super) fn in_space<P: Env, T, E>(
+    p: &mut P,
+    pid: Pid,
+    f: impl FnOnce(&mut P, MmId, &Origin) -> Result<T, E>,
+) -> Result<T, CallError<E>> {
+    let (mm, origin) =
+        p.with_process(pid, |process| (process.mm, process.origin.clone())).ok_or(CallError::NoProcess)?;
+    f(p, mm, &origin).map_err(CallError::Failed)
+}

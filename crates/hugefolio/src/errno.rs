@@ -1,0 +1,338 @@
+//! Errors and signals as Linux reports them: the one place where they are derived.
+
+use std::fmt;
+
+use hugetlbfs::{
+    FallocateError, MountError, OpenError, SealError, TruncateError, UmountError, UnlinkError,
+};
+use mm::{
+    AdviseError, FaultError, ForkError, MincoreError, MlockError, MmapError, MprotectError, MremapError, MunmapError,
+    PopulateError,
+};
+
+use crate::calls::{BadFd, CallError, FallocateCallError, FtruncateError, MapCallError, OpenCallError, ReadCallError};
+use crate::{NoSuchSize, ResizeCallError, ResizeError};
+
+macro_rules! errnos {
+    ($($name:ident = $number:literal),* $(,)?) => {
+        /// An error number, by its Linux name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[expect(clippy::upper_case_acronyms, missing_docs, reason = "the names are Linux's own")]
+        #[non_exhaustive]
+        pub enum Errno {
+            $($name = $number),*
+        }
+
+        impl Errno {
+            /// Its name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name)),*
+                }
+            }
+
+            /// Its number on x86-64 and arm64.
+            #[must_use]
+            pub const fn number(self) -> i32 {
+                self as i32
+            }
+        }
+    };
+}
+
+errnos! {
+    EPERM = 1, ENOENT = 2, ESRCH = 3, EBADF = 9, ENOMEM = 12, EACCES = 13, EFAULT = 14, EBUSY = 16, EEXIST = 17,
+    ENODEV = 19, ENOTDIR = 20, EISDIR = 21, EINVAL = 22, EFBIG = 27, ENOSPC = 28, ERANGE = 34, EOVERFLOW = 75,
+    EOPNOTSUPP = 95,
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// An error that a system call reports as a number.
+pub trait ToErrno {
+    /// The number.
+    fn errno(&self) -> Errno;
+}
+
+/// The signal that a failed access raises, with its code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Nothing is mapped there (`SEGV_MAPERR`), the area does not permit it (`SEGV_ACCERR`), or it may only be run (`SEGV_PKUERR`).
+    Sigsegv(u8),
+    /// No page can be had (`BUS_ADRERR`).
+    Sigbus(u8),
+}
+
+/// The signal of a failed access.
+#[must_use]
+pub const fn signal(error: &FaultError) -> Signal {
+    match error {
+        FaultError::NoArea(_) => Signal::Sigsegv(1),
+        FaultError::Protection(_) => Signal::Sigsegv(2),
+        FaultError::ExecuteOnly(_) => Signal::Sigsegv(4),
+        _ => Signal::Sigbus(2),
+    }
+}
+
+impl<E: ToErrno> ToErrno for CallError<E> {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoProcess => Errno::ESRCH,
+            Self::Failed(error) => error.errno(),
+        }
+    }
+}
+
+/// A failed access by the kernel on a task's behalf.
+impl ToErrno for FaultError {
+    fn errno(&self) -> Errno {
+        Errno::EFAULT
+    }
+}
+
+impl ToErrno for MmapError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoLength
+            | Self::MisalignedOffset { .. }
+            | Self::MisalignedAddress { .. }
+            | Self::NeitherSharedNorPrivate
+            | Self::SplitsPage(_) => Errno::EINVAL,
+            Self::Occupied(_) => Errno::EEXIST,
+            Self::Overflow => Errno::EOVERFLOW,
+            Self::UnknownFlag => Errno::EOPNOTSUPP,
+            Self::Access => Errno::EACCES,
+            Self::Sealed => Errno::EPERM,
+            // Whatever ledger refused: a mapping that cannot be promised is out of memory.
+            Self::NoRoom(_) | Self::Refused(_) => Errno::ENOMEM,
+            _ => Errno::ESRCH,
+        }
+    }
+}
+
+impl ToErrno for MapCallError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::BadFd(error) => error.errno(),
+            Self::NoSuchSize(_) => Errno::EINVAL,
+            Self::Mmap(error) => error.errno(),
+        }
+    }
+}
+
+impl ToErrno for BadFd {
+    fn errno(&self) -> Errno {
+        Errno::EBADF
+    }
+}
+
+/// Of `memfd_create`; a mapping of an unknown size is an invalid argument instead.
+impl ToErrno for NoSuchSize {
+    fn errno(&self) -> Errno {
+        Errno::ENODEV
+    }
+}
+
+impl ToErrno for MunmapError {
+    fn errno(&self) -> Errno {
+        Errno::EINVAL
+    }
+}
+
+impl ToErrno for MremapError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoArea(_) | Self::PastArea(_) => Errno::EFAULT,
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl ToErrno for MprotectError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Hole(_) | Self::BadRange(_) => Errno::ENOMEM,
+            Self::Access(_) => Errno::EACCES,
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl ToErrno for AdviseError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Hole => Errno::ENOMEM,
+            Self::NotRemovable => Errno::EACCES,
+            Self::Punch(error) => error.errno(),
+            Self::Populate(error) => error.errno(),
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl ToErrno for PopulateError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Hole(_) => Errno::ENOMEM,
+            Self::Protection(_) => Errno::EINVAL,
+            _ => Errno::EFAULT,
+        }
+    }
+}
+
+impl ToErrno for MlockError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::BadRange(_) => Errno::EINVAL,
+            _ => Errno::ENOMEM,
+        }
+    }
+}
+
+impl ToErrno for MincoreError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Misaligned(_) => Errno::EINVAL,
+            _ => Errno::ENOMEM,
+        }
+    }
+}
+
+impl ToErrno for ForkError {
+    fn errno(&self) -> Errno {
+        Errno::ENOMEM
+    }
+}
+
+impl ToErrno for OpenError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Exists => Errno::EEXIST,
+            Self::NoInodes { .. } => Errno::ENOSPC,
+            Self::IsDirectory => Errno::EISDIR,
+            Self::NotDirectory => Errno::ENOTDIR,
+            _ => Errno::ENOENT,
+        }
+    }
+}
+
+impl ToErrno for OpenCallError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::UnnamedReadOnly => Errno::EINVAL,
+            Self::Open(error) => error.errno(),
+        }
+    }
+}
+
+impl ToErrno for UnlinkError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::IsDirectory => Errno::EISDIR,
+            _ => Errno::ENOENT,
+        }
+    }
+}
+
+impl ToErrno for TruncateError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Sealed { .. } => Errno::EPERM,
+            Self::NoInode => Errno::ENOENT,
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl ToErrno for FtruncateError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::BadFd(error) => error.errno(),
+            Self::NotWritable(_) => Errno::EINVAL,
+            Self::Truncate(error) => error.errno(),
+        }
+    }
+}
+
+impl ToErrno for FallocateError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Empty => Errno::EINVAL,
+            Self::TooLarge => Errno::EFBIG,
+            Self::Sealed => Errno::EPERM,
+            // A descriptor is plain memory; every other refusal is a page that the file cannot have.
+            Self::Refused { refusal: hugetlb::AllocRefusal::Descriptor(_), .. }
+            | Self::Descriptor(_)
+            | Self::CacheNode(_) => Errno::ENOMEM,
+            Self::Refused { .. } => Errno::ENOSPC,
+            _ => Errno::ENOENT,
+        }
+    }
+}
+
+impl ToErrno for FallocateCallError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::BadFd(_) | Self::NotWritable(_) => Errno::EBADF,
+            Self::Unsupported => Errno::EOPNOTSUPP,
+            Self::Fallocate(error) => error.errno(),
+        }
+    }
+}
+
+impl ToErrno for ReadCallError {
+    fn errno(&self) -> Errno {
+        Errno::EBADF
+    }
+}
+
+impl ToErrno for SealError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Sealed => Errno::EPERM,
+            Self::MappedWritable => Errno::EBUSY,
+            _ => Errno::EBADF,
+        }
+    }
+}
+
+impl ToErrno for MountError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Refused(_) => Errno::ENOMEM,
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl ToErrno for UmountError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Busy { .. } => Errno::EBUSY,
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl ToErrno for ResizeError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoSuchNode(_) => Errno::ENOENT,
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl ToErrno for ResizeCallError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoSuchSize(_) => Errno::ENOENT,
+            Self::Resize(error) => error.errno(),
+        }
+    }
+}

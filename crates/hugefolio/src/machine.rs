@@ -1,0 +1,101 @@
+//! The machine: all state, owned.
+
+use hugetlb::{Hstates, Pool, ResvMap, Shelf, Subpool};
+use hugetlbfs::{Inode, Mount};
+use memmap::{Contents, MemMap};
+use mm::{PageTable, VmaTree};
+use policy::Topology;
+use slotmap::{SecondaryMap, SlotMap};
+use sync::RankStack;
+use units::{Event, InodeId, MmId, MountId, NodeId, PageShift, Pid, ResvMapId, SubpoolId, Vaddr};
+
+use crate::{FaultPlan, MachineBuilder, Process};
+
+/// What does not change after construction.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) topology: Topology,
+    pub(crate) hstates: Hstates,
+    pub(crate) page_shift: PageShift,
+    pub(crate) task_size: Vaddr,
+}
+
+/// A machine with huge pages, as one value. See [`crate::Calls`] for what can be done with it.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub(crate) config: Config,
+    pub(crate) memmap: MemMap,
+    pub(crate) contents: Contents,
+    /// By node; nothing for a node without memory.
+    pub(crate) zones: Vec<Option<zone::Zone>>,
+    pub(crate) charges: charge::Charges,
+    /// By hstate.
+    pub(crate) pools: Vec<Pool>,
+    /// By hstate and node.
+    pub(crate) shelves: Vec<Vec<Shelf>>,
+    pub(crate) resv_maps: SlotMap<ResvMapId, ResvMap>,
+    pub(crate) subpools: SlotMap<SubpoolId, Subpool>,
+    pub(crate) inodes: SlotMap<InodeId, Inode>,
+    pub(crate) caches: SecondaryMap<InodeId, filemap::PageCache>,
+    pub(crate) mappings: SecondaryMap<InodeId, filemap::FileMappings>,
+    pub(crate) mounts: SlotMap<MountId, Mount>,
+    pub(crate) spaces: SlotMap<MmId, VmaTree>,
+    pub(crate) tables: SecondaryMap<MmId, PageTable>,
+    pub(crate) next_vma: u64,
+    pub(crate) processes: SlotMap<Pid, Process>,
+    pub(crate) faults: FaultPlan,
+    pub(crate) events: Option<Vec<Event>>,
+    pub(crate) held: RankStack,
+}
+
+impl Machine {
+    /// A machine to be described.
+    #[must_use]
+    pub fn builder() -> MachineBuilder {
+        MachineBuilder::new()
+    }
+
+    /// Which attempts are to fail.
+    pub const fn faults(&mut self) -> &mut FaultPlan {
+        &mut self.faults
+    }
+
+    /// Starts (again) to keep the events from now on.
+    pub fn record_events(&mut self) {
+        self.events = Some(Vec::new());
+    }
+
+    /// The events since the last call, if they are being kept.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        self.events.as_mut().map(core::mem::take).unwrap_or_default()
+    }
+
+    /// The nodes and their distances.
+    #[must_use]
+    pub const fn topology(&self) -> &Topology {
+        &self.config.topology
+    }
+
+    /// The huge page sizes, in order of registration.
+    #[must_use]
+    pub const fn hstates(&self) -> &Hstates {
+        &self.config.hstates
+    }
+
+    /// The size of base pages.
+    #[must_use]
+    pub const fn page_shift(&self) -> PageShift {
+        self.config.page_shift
+    }
+
+    /// The free memory of a node.
+    #[must_use]
+    pub fn zone(&self, node: NodeId) -> Option<&zone::Zone> {
+        self.zones.get(node.index())?.as_ref()
+    }
+
+    /// The processes that are alive.
+    pub fn processes(&self) -> impl Iterator<Item = (Pid, &Process)> {
+        self.processes.iter()
+    }
+}

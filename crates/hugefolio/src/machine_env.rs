@@ -1,0 +1,206 @@
+//! The single owner: every section is a plain borrow, every scope a plain call. Debug builds check the nesting of scopes, so a
+//! test with one owner finds an inversion.
+
+use charge::Charges;
+use filemap::{FileMappings, MappedArea, PageCache};
+use hugetlb::{Hstate, Pool, ResvMap, Shelf, Subpool};
+use hugetlbfs::{Inode, Mount};
+use memmap::{Contents, MemMap};
+use mm::{PageTable, VmaTree};
+use policy::Topology;
+use sync::Rank;
+use units::{
+    Event, HstateId, HugeRange, InodeId, MmId, MountId, NodeId, PageShift, Pid, ResvMapId, Scope, Scopes, Site,
+    SubpoolId, Vaddr, VmaId,
+};
+
+use crate::{Machine, Process};
+
+impl Scopes for Machine {
+    fn scope<R>(&mut self, scope: Scope, f: impl FnOnce(&mut Self) -> R) -> R {
+        if cfg!(debug_assertions) {
+            let (major, minor) = scope.rank();
+            self.held.enter(Rank(major, minor));
+        }
+        let result = f(self);
+        if cfg!(debug_assertions) {
+            self.held.leave();
+        }
+        result
+    }
+
+    fn refused(&mut self, site: Site) -> bool {
+        self.faults.refuses(site)
+    }
+
+    fn emit(&mut self, event: impl FnOnce() -> Event) {
+        if let Some(events) = &mut self.events {
+            events.push(event());
+        }
+    }
+}
+
+impl memmap::Env for Machine {
+    fn with_memmap<R>(&mut self, f: impl FnOnce(&mut MemMap) -> R) -> R {
+        f(&mut self.memmap)
+    }
+
+    fn with_contents<R>(&mut self, f: impl FnOnce(&mut Contents) -> R) -> R {
+        f(&mut self.contents)
+    }
+}
+
+impl policy::Env for Machine {
+    fn with_topology<R>(&mut self, f: impl FnOnce(&Topology) -> R) -> R {
+        f(&self.config.topology)
+    }
+}
+
+impl zone::Env for Machine {
+    fn with_zone<R>(&mut self, node: NodeId, f: impl FnOnce(&mut zone::Zone) -> R) -> Option<R> {
+        self.zones.get_mut(node.index())?.as_mut().map(f)
+    }
+}
+
+impl page_alloc::Env for Machine {}
+
+impl charge::Env for Machine {
+    fn with_charges<R>(&mut self, f: impl FnOnce(&mut Charges) -> R) -> R {
+        f(&mut self.charges)
+    }
+}
+
+impl hugetlb::Env for Machine {
+    fn hstate(&mut self, id: HstateId) -> Hstate {
+        self.config.hstates.get(id)
+    }
+
+    fn with_pool<R>(&mut self, id: HstateId, f: impl FnOnce(&mut Pool) -> R) -> R {
+        f(&mut self.pools[id.index()])
+    }
+
+    fn with_shelf<R>(&mut self, id: HstateId, node: NodeId, f: impl FnOnce(&mut Shelf) -> R) -> R {
+        f(&mut self.shelves[id.index()][node.index()])
+    }
+
+    fn new_resv_map(&mut self, map: ResvMap) -> ResvMapId {
+        self.resv_maps.insert(map)
+    }
+
+    fn with_resv_map<R>(&mut self, id: ResvMapId, f: impl FnOnce(&mut ResvMap) -> R) -> Option<R> {
+        self.resv_maps.get_mut(id).map(f)
+    }
+
+    fn drop_resv_map(&mut self, id: ResvMapId) -> Option<ResvMap> {
+        self.resv_maps.remove(id)
+    }
+
+    fn with_subpool<R>(&mut self, id: SubpoolId, f: impl FnOnce(&mut Subpool) -> R) -> Option<R> {
+        self.subpools.get_mut(id).map(f)
+    }
+}
+
+impl filemap::Env for Machine {
+    fn with_cache<R>(&mut self, inode: InodeId, f: impl FnOnce(&mut PageCache) -> R) -> Option<R> {
+        self.caches.get_mut(inode).map(f)
+    }
+
+    fn with_mappings<R>(&mut self, inode: InodeId, f: impl FnOnce(&mut FileMappings) -> R) -> Option<R> {
+        self.mappings.get_mut(inode).map(f)
+    }
+
+    fn unmap_area_range(&mut self, area: &MappedArea, range: HugeRange) {
+        mm::unmap_area_range(self, area, range);
+    }
+}
+
+impl hugetlbfs::Env for Machine {
+    fn new_inode(&mut self, inode: Inode) -> InodeId {
+        let id = self.inodes.insert(inode);
+        self.caches.insert(id, PageCache::new());
+        self.mappings.insert(id, FileMappings::new());
+        id
+    }
+
+    fn with_inode<R>(&mut self, id: InodeId, f: impl FnOnce(&mut Inode) -> R) -> Option<R> {
+        self.inodes.get_mut(id).map(f)
+    }
+
+    fn drop_inode(&mut self, id: InodeId) {
+        self.inodes.remove(id);
+        self.caches.remove(id);
+        self.mappings.remove(id);
+    }
+
+    fn new_mount(&mut self, mount: Mount) -> MountId {
+        self.mounts.insert(mount)
+    }
+
+    fn with_mount<R>(&mut self, id: MountId, f: impl FnOnce(&mut Mount) -> R) -> Option<R> {
+        self.mounts.get_mut(id).map(f)
+    }
+
+    fn drop_mount(&mut self, id: MountId) -> Option<Mount> {
+        self.mounts.remove(id)
+    }
+
+    fn new_subpool(&mut self, subpool: Subpool) -> SubpoolId {
+        self.subpools.insert(subpool)
+    }
+
+    fn drop_subpool(&mut self, id: SubpoolId) -> Option<Subpool> {
+        self.subpools.remove(id)
+    }
+}
+
+impl mm::Env for Machine {
+    fn new_space(&mut self) -> MmId {
+        let id = self.spaces.insert(VmaTree::new());
+        self.tables.insert(id, PageTable::new());
+        id
+    }
+
+    fn drop_space(&mut self, mm: MmId) {
+        self.spaces.remove(mm);
+        self.tables.remove(mm);
+    }
+
+    fn new_vma_id(&mut self) -> VmaId {
+        self.next_vma += 1;
+        VmaId::new(self.next_vma)
+    }
+
+    fn with_vmas<R>(&mut self, mm: MmId, f: impl FnOnce(&mut VmaTree) -> R) -> Option<R> {
+        self.spaces.get_mut(mm).map(f)
+    }
+
+    fn with_table<R>(&mut self, mm: MmId, f: impl FnOnce(&mut PageTable) -> R) -> Option<R> {
+        self.tables.get_mut(mm).map(f)
+    }
+
+    fn task_size(&mut self) -> Vaddr {
+        self.config.task_size
+    }
+
+    fn page_shift(&mut self) -> PageShift {
+        self.config.page_shift
+    }
+}
+
+impl crate::calls::Env for Machine {
+    fn with_hstates<R>(&mut self, f: impl FnOnce(&hugetlb::Hstates) -> R) -> R {
+        f(&self.config.hstates)
+    }
+
+    fn new_process(&mut self, process: Process) -> Pid {
+        self.processes.insert(process)
+    }
+
+    fn with_process<R>(&mut self, pid: Pid, f: impl FnOnce(&mut Process) -> R) -> Option<R> {
+        self.processes.get_mut(pid).map(f)
+    }
+
+    fn drop_process(&mut self, pid: Pid) -> Option<Process> {
+        self.processes.remove(pid)
+    }
+}

@@ -1,0 +1,220 @@
+//! One machine, many threads.
+
+use std::collections::BTreeSet;
+
+use charge::Charges;
+use filemap::{FileMappings, PageCache};
+use hugetlb::{Pool, ResvMap, Shelf, Subpool};
+use hugetlbfs::{Inode, Mount};
+use memmap::{Contents, MemMap};
+use mm::{PageTable, VmaTree};
+use slotmap::{SecondaryMap, SlotMap};
+use sync::Rank;
+use sync::locks::{Gate, Section};
+use units::{CpuId, Event, InodeId, MmId, MountId, Pid, ResvMapId, SubpoolId};
+
+use crate::machine::Config;
+use crate::{FaultPlan, Machine, Process};
+
+/// Gates of one scope kind; objects share them by hash.
+pub(crate) const GATES: usize = 64;
+
+/// The rank of each section, all inside every scope. No two are ever held together; the numbers only say so to debug builds.
+pub(crate) mod rank {
+    use sync::Rank;
+
+    pub(crate) const PROCESSES: Rank = Rank(20, 0);
+    pub(crate) const VMAS: Rank = Rank(21, 0);
+    pub(crate) const CACHES: Rank = Rank(22, 0);
+    pub(crate) const MAPPINGS: Rank = Rank(23, 0);
+    pub(crate) const INODES: Rank = Rank(24, 0);
+    pub(crate) const MOUNTS: Rank = Rank(25, 0);
+    pub(crate) const TABLES: Rank = Rank(26, 0);
+    pub(crate) const RESV_MAPS: Rank = Rank(27, 0);
+    pub(crate) const SUBPOOLS: Rank = Rank(28, 0);
+    pub(crate) const CHARGES: Rank = Rank(29, 0);
+    pub(crate) const POOLS: Rank = Rank(30, 0);
+    pub(crate) const SHELVES: Rank = Rank(31, 0);
+    pub(crate) const ZONES: Rank = Rank(32, 0);
+    pub(crate) const MEMMAP: Rank = Rank(33, 0);
+    pub(crate) const CONTENTS: Rank = Rank(34, 0);
+    pub(crate) const CPUS: Rank = Rank(35, 0);
+}
+
+/// A machine whose parts are behind locks, one for each. Threads run paths on it through [`OnCpu`]; a [`Machine`] becomes one
+/// with `From` and is one again with [`SharedMachine::into_machine`].
+#[derive(Debug)]
+pub struct SharedMachine {
+    pub(crate) config: Config,
+    pub(crate) memmap: Section<MemMap>,
+    pub(crate) contents: Section<Contents>,
+    pub(crate) zones: Vec<Option<Section<zone::Zone>>>,
+    pub(crate) charges: Section<Charges>,
+    pub(crate) pools: Vec<Section<Pool>>,
+    pub(crate) shelves: Vec<Vec<Section<Shelf>>>,
+    pub(crate) resv_maps: Section<SlotMap<ResvMapId, ResvMap>>,
+    pub(crate) subpools: Section<SlotMap<SubpoolId, Subpool>>,
+    pub(crate) inodes: Section<SlotMap<InodeId, Inode>>,
+    pub(crate) caches: Section<SecondaryMap<InodeId, PageCache>>,
+    pub(crate) mappings: Section<SecondaryMap<InodeId, FileMappings>>,
+    pub(crate) mounts: Section<SlotMap<MountId, Mount>>,
+    pub(crate) spaces: Section<(SlotMap<MmId, VmaTree>, u64)>,
+    pub(crate) tables: Section<SecondaryMap<MmId, PageTable>>,
+    pub(crate) processes: Section<SlotMap<Pid, Process>>,
+    cpus: Section<BTreeSet<CpuId>>,
+    pub(crate) gates: Gates,
+}
+
+/// Locks that guard no data: the scopes.
+#[derive(Debug, Default)]
+pub(crate) struct Gates {
+    pub(crate) resize: Vec<Gate>,
+    pub(crate) space: Vec<Gate>,
+    pub(crate) inode: Vec<Gate>,
+    pub(crate) fault: Vec<Gate>,
+    pub(crate) vma: Vec<Gate>,
+    pub(crate) mapping: Vec<Gate>,
+    pub(crate) folio: Vec<Gate>,
+}
+
+impl Gates {
+    fn new() -> Self {
+        let table = || (0..GATES).map(|_| Gate::default()).collect();
+        Self {
+            resize: table(),
+            space: table(),
+            inode: table(),
+            fault: table(),
+            vma: table(),
+            mapping: table(),
+            folio: table(),
+        }
+    }
+}
+
+/// A processor as checked out by one thread: what that thread owns and no lock has to guard.
+#[derive(Debug)]
+pub struct CpuHandle {
+    id: CpuId,
+    pub(crate) faults: FaultPlan,
+    pub(crate) events: Option<Vec<Event>>,
+}
+
+/// Somebody has that processor already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is checked out already: give its handle back first")]
+pub struct CpuBusy(pub CpuId);
+
+/// What a thread runs paths on: the shared machine, and the processor it owns.
+#[derive(Debug)]
+pub struct OnCpu<'a> {
+    pub(crate) shared: &'a SharedMachine,
+    pub(crate) cpu: &'a mut CpuHandle,
+}
+
+impl CpuHandle {
+    /// Which processor.
+    #[must_use]
+    pub const fn id(&self) -> CpuId {
+        self.id
+    }
+
+    /// Which attempts of this processor are to fail.
+    pub const fn faults(&mut self) -> &mut FaultPlan {
+        &mut self.faults
+    }
+
+    /// Starts (again) to keep this processor's events from now on.
+    pub fn record_events(&mut self) {
+        self.events = Some(Vec::new());
+    }
+
+    /// This processor's events since the last call, if they are being kept.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        self.events.as_mut().map(core::mem::take).unwrap_or_default()
+    }
+}
+
+impl SharedMachine {
+    /// Checks a processor out. One thread owns it until it is given back with [`SharedMachine::check_in`].
+    ///
+    /// # Errors
+    /// It is checked out already.
+    pub fn check_out(&self, cpu: CpuId) -> Result<CpuHandle, CpuBusy> {
+        let fresh = self.cpus.with(|cpus| cpus.insert(cpu));
+        let handle = CpuHandle { id: cpu, faults: FaultPlan::default(), events: None };
+        if fresh { Ok(handle) } else { Err(CpuBusy(cpu)) }
+    }
+
+    /// Gives a processor back.
+    pub fn check_in(&self, cpu: CpuHandle) {
+        self.cpus.with(|cpus| cpus.remove(&cpu.id));
+    }
+
+    /// Paths on this machine, run by the thread that owns `cpu`.
+    pub const fn on<'a>(&'a self, cpu: &'a mut CpuHandle) -> OnCpu<'a> {
+        OnCpu { shared: self, cpu }
+    }
+
+    /// The machine, by its only owner.
+    #[must_use]
+    pub fn into_machine(self) -> Machine {
+        let (spaces, next_vma) = self.spaces.into_inner();
+        Machine {
+            config: self.config,
+            memmap: self.memmap.into_inner(),
+            contents: self.contents.into_inner(),
+            zones: self.zones.into_iter().map(|zone| zone.map(Section::into_inner)).collect(),
+            charges: self.charges.into_inner(),
+            pools: self.pools.into_iter().map(Section::into_inner).collect(),
+            shelves: self
+                .shelves
+                .into_iter()
+                .map(|nodes| nodes.into_iter().map(Section::into_inner).collect())
+                .collect(),
+            resv_maps: self.resv_maps.into_inner(),
+            subpools: self.subpools.into_inner(),
+            inodes: self.inodes.into_inner(),
+            caches: self.caches.into_inner(),
+            mappings: self.mappings.into_inner(),
+            mounts: self.mounts.into_inner(),
+            spaces,
+            tables: self.tables.into_inner(),
+            next_vma,
+            processes: self.processes.into_inner(),
+            faults: FaultPlan::default(),
+            events: None,
+            held: sync::RankStack::new(),
+        }
+    }
+}
+
+impl From<Machine> for SharedMachine {
+    fn from(m: Machine) -> Self {
+        let behind = |rank: Rank| move |pool| Section::new(rank, pool);
+        Self {
+            config: m.config,
+            memmap: Section::new(rank::MEMMAP, m.memmap),
+            contents: Section::new(rank::CONTENTS, m.contents),
+            zones: m.zones.into_iter().map(|zone| zone.map(|zone| Section::new(rank::ZONES, zone))).collect(),
+            charges: Section::new(rank::CHARGES, m.charges),
+            pools: m.pools.into_iter().map(behind(rank::POOLS)).collect(),
+            shelves: m
+                .shelves
+                .into_iter()
+                .map(|nodes| nodes.into_iter().map(|shelf| Section::new(rank::SHELVES, shelf)).collect())
+                .collect(),
+            resv_maps: Section::new(rank::RESV_MAPS, m.resv_maps),
+            subpools: Section::new(rank::SUBPOOLS, m.subpools),
+            inodes: Section::new(rank::INODES, m.inodes),
+            caches: Section::new(rank::CACHES, m.caches),
+            mappings: Section::new(rank::MAPPINGS, m.mappings),
+            mounts: Section::new(rank::MOUNTS, m.mounts),
+            spaces: Section::new(rank::VMAS, (m.spaces, m.next_vma)),
+            tables: Section::new(rank::TABLES, m.tables),
+            processes: Section::new(rank::PROCESSES, m.processes),
+            cpus: Section::new(rank::CPUS, BTreeSet::new()),
+            gates: Gates::new(),
+        }
+    }
+}

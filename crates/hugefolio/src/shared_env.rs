@@ -1,0 +1,225 @@
+//! Threads: every section is one lock held for one closure, every scope a gate that guards no data.
+
+use charge::Charges;
+use filemap::{FileMappings, MappedArea, PageCache};
+use hugetlb::{Hstate, Pool, ResvMap, Shelf, Subpool};
+use hugetlbfs::{Inode, Mount};
+use memmap::{Contents, MemMap};
+use mm::{PageTable, VmaTree};
+use policy::Topology;
+use slotmap::Key;
+use sync::Rank;
+use sync::locks::Gate;
+use units::{
+    Access, Event, HstateId, HugeRange, InodeId, MmId, MountId, NodeId, PageShift, Pid, ResvMapId, Scope, Scopes, Site,
+    SubpoolId, Vaddr, VmaId,
+};
+
+use crate::shared::GATES;
+use crate::{OnCpu, Process};
+
+impl Scopes for OnCpu<'_> {
+    fn scope<R>(&mut self, scope: Scope, f: impl FnOnce(&mut Self) -> R) -> R {
+        let gates = &self.shared.gates;
+        let (major, minor) = scope.rank();
+        let rank = Rank(major, minor);
+        let (gate, access) = match scope {
+            Scope::Resize(size) => (pick(&gates.resize, u64::from(size.shift())), Access::Write),
+            Scope::AddressSpace(mm, access) => (pick(&gates.space, mm.data().as_ffi()), access),
+            Scope::Inode(inode, access) => (pick(&gates.inode, inode.data().as_ffi()), access),
+            Scope::FaultMutex(inode, index) => {
+                (pick(&gates.fault, inode.data().as_ffi().wrapping_mul(31) ^ index.get()), Access::Write)
+            }
+            Scope::VmaLock(inode, access) => (pick(&gates.vma, inode.data().as_ffi()), access),
+            Scope::FileMapping(inode, access) => (pick(&gates.mapping, inode.data().as_ffi()), access),
+            Scope::Folio(pfn) => (pick(&gates.folio, pfn.get()), Access::Write),
+        };
+        match access {
+            Access::Read => gate.read(rank, || f(self)),
+            Access::Write => gate.write(rank, || f(self)),
+        }
+    }
+
+    fn refused(&mut self, site: Site) -> bool {
+        self.cpu.faults.refuses(site)
+    }
+
+    fn emit(&mut self, event: impl FnOnce() -> Event) {
+        if let Some(events) = &mut self.cpu.events {
+            events.push(event());
+        }
+    }
+}
+
+/// Objects share gates by hash.
+#[expect(clippy::cast_possible_truncation, reason = "below the number of gates")]
+fn pick(gates: &[Gate], key: u64) -> &Gate {
+    &gates[(key % GATES as u64) as usize]
+}
+
+impl memmap::Env for OnCpu<'_> {
+    fn with_memmap<R>(&mut self, f: impl FnOnce(&mut MemMap) -> R) -> R {
+        self.shared.memmap.with(f)
+    }
+
+    fn with_contents<R>(&mut self, f: impl FnOnce(&mut Contents) -> R) -> R {
+        self.shared.contents.with(f)
+    }
+}
+
+impl policy::Env for OnCpu<'_> {
+    fn with_topology<R>(&mut self, f: impl FnOnce(&Topology) -> R) -> R {
+        f(&self.shared.config.topology)
+    }
+}
+
+impl zone::Env for OnCpu<'_> {
+    fn with_zone<R>(&mut self, node: NodeId, f: impl FnOnce(&mut zone::Zone) -> R) -> Option<R> {
+        self.shared.zones.get(node.index())?.as_ref().map(|zone| zone.with(f))
+    }
+}
+
+impl page_alloc::Env for OnCpu<'_> {}
+
+impl charge::Env for OnCpu<'_> {
+    fn with_charges<R>(&mut self, f: impl FnOnce(&mut Charges) -> R) -> R {
+        self.shared.charges.with(f)
+    }
+}
+
+impl hugetlb::Env for OnCpu<'_> {
+    fn hstate(&mut self, id: HstateId) -> Hstate {
+        self.shared.config.hstates.get(id)
+    }
+
+    fn with_pool<R>(&mut self, id: HstateId, f: impl FnOnce(&mut Pool) -> R) -> R {
+        self.shared.pools[id.index()].with(f)
+    }
+
+    fn with_shelf<R>(&mut self, id: HstateId, node: NodeId, f: impl FnOnce(&mut Shelf) -> R) -> R {
+        self.shared.shelves[id.index()][node.index()].with(f)
+    }
+
+    fn new_resv_map(&mut self, map: ResvMap) -> ResvMapId {
+        self.shared.resv_maps.with(|maps| maps.insert(map))
+    }
+
+    fn with_resv_map<R>(&mut self, id: ResvMapId, f: impl FnOnce(&mut ResvMap) -> R) -> Option<R> {
+        self.shared.resv_maps.with(|maps| maps.get_mut(id).map(f))
+    }
+
+    fn drop_resv_map(&mut self, id: ResvMapId) -> Option<ResvMap> {
+        self.shared.resv_maps.with(|maps| maps.remove(id))
+    }
+
+    fn with_subpool<R>(&mut self, id: SubpoolId, f: impl FnOnce(&mut Subpool) -> R) -> Option<R> {
+        self.shared.subpools.with(|subpools| subpools.get_mut(id).map(f))
+    }
+}
+
+impl filemap::Env for OnCpu<'_> {
+    fn with_cache<R>(&mut self, inode: InodeId, f: impl FnOnce(&mut PageCache) -> R) -> Option<R> {
+        self.shared.caches.with(|caches| caches.get_mut(inode).map(f))
+    }
+
+    fn with_mappings<R>(&mut self, inode: InodeId, f: impl FnOnce(&mut FileMappings) -> R) -> Option<R> {
+        self.shared.mappings.with(|mappings| mappings.get_mut(inode).map(f))
+    }
+
+    fn unmap_area_range(&mut self, area: &MappedArea, range: HugeRange) {
+        mm::unmap_area_range(self, area, range);
+    }
+}
+
+impl hugetlbfs::Env for OnCpu<'_> {
+    fn new_inode(&mut self, inode: Inode) -> InodeId {
+        let id = self.shared.inodes.with(|inodes| inodes.insert(inode));
+        self.shared.caches.with(|caches| caches.insert(id, PageCache::new()));
+        self.shared.mappings.with(|mappings| mappings.insert(id, FileMappings::new()));
+        id
+    }
+
+    fn with_inode<R>(&mut self, id: InodeId, f: impl FnOnce(&mut Inode) -> R) -> Option<R> {
+        self.shared.inodes.with(|inodes| inodes.get_mut(id).map(f))
+    }
+
+    fn drop_inode(&mut self, id: InodeId) {
+        self.shared.inodes.with(|inodes| inodes.remove(id));
+        self.shared.caches.with(|caches| caches.remove(id));
+        self.shared.mappings.with(|mappings| mappings.remove(id));
+    }
+
+    fn new_mount(&mut self, mount: Mount) -> MountId {
+        self.shared.mounts.with(|mounts| mounts.insert(mount))
+    }
+
+    fn with_mount<R>(&mut self, id: MountId, f: impl FnOnce(&mut Mount) -> R) -> Option<R> {
+        self.shared.mounts.with(|mounts| mounts.get_mut(id).map(f))
+    }
+
+    fn drop_mount(&mut self, id: MountId) -> Option<Mount> {
+        self.shared.mounts.with(|mounts| mounts.remove(id))
+    }
+
+    fn new_subpool(&mut self, subpool: Subpool) -> SubpoolId {
+        self.shared.subpools.with(|subpools| subpools.insert(subpool))
+    }
+
+    fn drop_subpool(&mut self, id: SubpoolId) -> Option<Subpool> {
+        self.shared.subpools.with(|subpools| subpools.remove(id))
+    }
+}
+
+impl mm::Env for OnCpu<'_> {
+    fn new_space(&mut self) -> MmId {
+        let id = self.shared.spaces.with(|(spaces, _)| spaces.insert(VmaTree::new()));
+        self.shared.tables.with(|tables| tables.insert(id, PageTable::new()));
+        id
+    }
+
+    fn drop_space(&mut self, mm: MmId) {
+        self.shared.spaces.with(|(spaces, _)| spaces.remove(mm));
+        self.shared.tables.with(|tables| tables.remove(mm));
+    }
+
+    fn new_vma_id(&mut self) -> VmaId {
+        self.shared.spaces.with(|(_, next)| {
+            *next += 1;
+            VmaId::new(*next)
+        })
+    }
+
+    fn with_vmas<R>(&mut self, mm: MmId, f: impl FnOnce(&mut VmaTree) -> R) -> Option<R> {
+        self.shared.spaces.with(|(spaces, _)| spaces.get_mut(mm).map(f))
+    }
+
+    fn with_table<R>(&mut self, mm: MmId, f: impl FnOnce(&mut PageTable) -> R) -> Option<R> {
+        self.shared.tables.with(|tables| tables.get_mut(mm).map(f))
+    }
+
+    fn task_size(&mut self) -> Vaddr {
+        self.shared.config.task_size
+    }
+
+    fn page_shift(&mut self) -> PageShift {
+        self.shared.config.page_shift
+    }
+}
+
+impl crate::calls::Env for OnCpu<'_> {
+    fn with_hstates<R>(&mut self, f: impl FnOnce(&hugetlb::Hstates) -> R) -> R {
+        f(&self.shared.config.hstates)
+    }
+
+    fn new_process(&mut self, process: Process) -> Pid {
+        self.shared.processes.with(|processes| processes.insert(process))
+    }
+
+    fn with_process<R>(&mut self, pid: Pid, f: impl FnOnce(&mut Process) -> R) -> Option<R> {
+        self.shared.processes.with(|processes| processes.get_mut(pid).map(f))
+    }
+
+    fn drop_process(&mut self, pid: Pid) -> Option<Process> {
+        self.shared.processes.with(|processes| processes.remove(pid))
+    }
+}

@@ -1,0 +1,212 @@
+//! Recounting a whole machine.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use hugetlb::MapKind;
+use memmap::FolioKind;
+use units::{HstateId, HugeCount, InodeId, PageCount, Pfn};
+
+use crate::Machine;
+
+/// An invariant that a recount found broken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Broken(String);
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn broken<T>(what: impl Into<String>) -> Result<T, Broken> {
+    Err(Broken(what.into()))
+}
+
+impl Machine {
+    /// Recounts everything from scratch: every room's own invariants, that memory is owned exactly once, that references and
+    /// mappings are what caches and page tables say, and that every reservation has its holder.
+    ///
+    /// # Errors
+    /// The first invariant found broken.
+    pub fn validate(&self) -> Result<(), Broken> {
+        self.memmap.validate().map_err(|b| Broken(b.to_string()))?;
+        for zone in self.zones.iter().flatten() {
+            zone.validate().map_err(|b| Broken(b.to_string()))?;
+        }
+        for (n, pool) in self.pools.iter().enumerate() {
+            pool.validate().map_err(|b| Broken(format!("pool {n}: {b}")))?;
+        }
+        for (id, map) in &self.resv_maps {
+            map.validate().map_err(|b| Broken(format!("{id:?}: {b}")))?;
+        }
+        self.validate_memory()?;
+        self.validate_references()?;
+        self.validate_shelves()?;
+        self.validate_reservations()?;
+        self.validate_files()?;
+        if self.held.is_empty() { Ok(()) } else { broken("a scope was not left") }
+    }
+
+    /// Free and allocated base pages make up what the zones manage.
+    fn validate_memory(&self) -> Result<(), Broken> {
+        let managed: PageCount = self.zones.iter().flatten().map(zone::Zone::managed).sum();
+        let free: PageCount = self.zones.iter().flatten().map(zone::Zone::free).sum();
+        let allocated = self.memmap.allocated();
+        if free + allocated != managed {
+            return broken(format!("{free} free and {allocated} allocated of {managed}"));
+        }
+        Ok(())
+    }
+
+    /// Each folio has the mappings that page tables show and the references that they and the caches hold.
+    fn validate_references(&self) -> Result<(), Broken> {
+        let mut seen: BTreeMap<Pfn, (u32, u64)> = BTreeMap::new();
+        for (_, table) in &self.tables {
+            for (addr, entry) in table.iter() {
+                if !addr.is_aligned(entry.size.bytes()) {
+                    return broken(format!("an entry at {addr} is not aligned to {}", entry.size));
+                }
+                let counts = seen.entry(entry.pfn).or_default();
+                counts.0 += 1;
+                counts.1 += 1;
+            }
+        }
+        for (id, cache) in &self.caches {
+            let Some(inode) = self.inodes.get(id) else { return broken(format!("{id:?} has a cache but is gone")) };
+            let refs = self.config.hstates.get(inode.hstate).cache_refs();
+            for (_, pfn) in cache.iter() {
+                seen.entry(pfn).or_default().1 += refs;
+            }
+        }
+        for (pfn, folio) in self.memmap.iter() {
+            let (mappings, refs) = seen.remove(&pfn).unwrap_or_default();
+            if (folio.mapcount(), folio.refs()) != (mappings, refs) {
+                return broken(format!(
+                    "{pfn} counts {} mappings and {} references; {mappings} and {refs} are there",
+                    folio.mapcount(),
+                    folio.refs()
+                ));
+            }
+        }
+        match seen.keys().next() {
+            Some(pfn) => broken(format!("{pfn} is mapped or cached but not allocated")),
+            None => Ok(()),
+        }
+    }
+
+    /// A shelf holds as many folios as its node counts free, all of them without references.
+    fn validate_shelves(&self) -> Result<(), Broken> {
+        for (n, (pool, nodes)) in self.pools.iter().zip(&self.shelves).enumerate() {
+            for (node, shelf) in nodes.iter().enumerate() {
+                let node = units::NodeId::new(u8::try_from(node).unwrap_or(u8::MAX));
+                let free = HugeCount::new(shelf.iter().len() as u64);
+                if free != pool.node(node).free {
+                    return broken(format!("pool {n} counts {} on {node}, its shelf has {free}", pool.node(node).free));
+                }
+                for folio in shelf.iter() {
+                    let record = self.memmap.get(folio.pfn);
+                    let mine = record.is_some_and(|r| r.refs() == 0 && matches!(r.kind, FolioKind::Huge(_)));
+                    if !mine {
+                        return broken(format!("{} is on a shelf but not a free huge page", folio.pfn));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every reservation has a holder: an entry of a shared map without a page in the cache, a page of an owner's area that was
+    /// not consumed, or the part of a mount's minimum that is not handed out.
+    fn validate_reservations(&self) -> Result<(), Broken> {
+        let mut held = vec![HugeCount::ZERO; self.pools.len()];
+        for (_, mount) in &self.mounts {
+            if let Some(subpool) = mount.subpool.and_then(|id| self.subpools.get(id)) {
+                held[mount.hstate.index()] += subpool.rsv();
+            }
+        }
+        let mut by_subpool = BTreeMap::new();
+        for (id, inode) in &self.inodes {
+            let outstanding = self.outstanding_of_file(id)?;
+            *by_subpool.entry((inode.hstate, inode.subpool)).or_insert(HugeCount::ZERO) += outstanding;
+        }
+        for (mm, vmas) in &self.spaces {
+            for vma in vmas.iter() {
+                let Some(map) = vma.owner else { continue };
+                let Some(map) = self.resv_maps.get(map) else {
+                    return broken(format!("{} of {mm:?} has a map that is gone", vma.id));
+                };
+                let unconsumed = vma.pages().count() - map.regions().count(vma.pages());
+                let subpool = self.inodes.get(vma.inode).and_then(|inode| inode.subpool);
+                *by_subpool.entry((vma.hstate, subpool)).or_insert(HugeCount::ZERO) += unconsumed;
+            }
+        }
+        for ((hstate, _), count) in by_subpool {
+            held[hstate.index()] += count;
+        }
+        for (n, pool) in self.pools.iter().enumerate() {
+            if pool.resv() != held[n] {
+                return broken(format!("pool {n} counts {} reserved, holders have {}", pool.resv(), held[n]));
+            }
+        }
+        Ok(())
+    }
+
+    fn outstanding_of_file(&self, id: InodeId) -> Result<HugeCount, Broken> {
+        let inode = &self.inodes[id];
+        let (Some(map), Some(cache)) = (self.resv_maps.get(inode.map), self.caches.get(id)) else {
+            return broken(format!("{id:?} has no map or no cache"));
+        };
+        if map.kind != MapKind::Shared {
+            return broken(format!("{id:?} has a private map"));
+        }
+        if let Some((index, _)) = cache.iter().find(|&(index, _)| !map.regions().contains(index)) {
+            return broken(format!("{index} of {id:?} is cached without an entry in the map"));
+        }
+        let entries = map.regions().count(units::HugeRange::from(units::HugeIndex::ZERO));
+        Ok(entries - HugeCount::new(cache.len() as u64))
+    }
+
+    /// Areas and the files they map know of each other, and a file counts the areas and descriptors that there are.
+    fn validate_files(&self) -> Result<(), Broken> {
+        let mut areas: BTreeMap<InodeId, u32> = BTreeMap::new();
+        let mut maps = BTreeMap::new();
+        for (mm, vmas) in &self.spaces {
+            for vma in vmas.iter() {
+                *areas.entry(vma.inode).or_default() += 1;
+                if let Some(map) = vma.owner {
+                    *maps.entry(map).or_insert(0u32) += 1;
+                }
+                let known = self.mappings.get(vma.inode).is_some_and(|m| m.iter().any(|a| a == vma.as_mapped(mm)));
+                if !known {
+                    return broken(format!("{} of {mm:?} is not known to its file", vma.id));
+                }
+            }
+        }
+        for (id, inode) in &self.inodes {
+            let counted = areas.get(&id).copied().unwrap_or(0);
+            let known = self.mappings.get(id).map_or(0, |m| m.iter().count());
+            if inode.areas() != counted || usize::try_from(counted) != Ok(known) {
+                return broken(format!("{id:?} counts {} areas, {counted} map it, it knows {known}", inode.areas()));
+            }
+            let open = self.processes.values().flat_map(|p| p.files()).filter(|(_, file)| file.inode == id).count();
+            if usize::try_from(inode.users() - inode.areas()) != Ok(open) {
+                return broken(format!("{id:?} counts other descriptors than there are"));
+            }
+        }
+        for (id, map) in &self.resv_maps {
+            if let MapKind::Private { areas, .. } = map.kind
+                && maps.get(&id) != Some(&areas)
+            {
+                return broken(format!("{id:?} counts {areas} areas, {:?} have it", maps.get(&id)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The pools, by hstate.
+    #[must_use]
+    pub fn pool_of(&self, hstate: HstateId) -> Option<&hugetlb::Pool> {
+        self.pools.get(hstate.index())
+    }
+}

@@ -1,0 +1,105 @@
+//! Ranked locks.
+//!
+//! Every lock knows its rank; debug builds keep what each thread holds and panic on the first inversion, whether or not a
+//! second thread is there to deadlock with.
+
+#[cfg(not(shuttle))]
+use parking_lot::{Mutex as RawMutex, RwLock as RawRwLock};
+#[cfg(shuttle)]
+use shuttle::sync::{Mutex as RawMutex, RwLock as RawRwLock};
+
+use core::cell::RefCell;
+
+use crate::{Rank, RankStack};
+
+#[cfg(not(shuttle))]
+std::thread_local!(static HELD: RefCell<RankStack> = const { RefCell::new(RankStack::new()) });
+#[cfg(shuttle)]
+shuttle::thread_local!(static HELD: RefCell<RankStack> = RefCell::new(RankStack::new()));
+
+/// One entry of this thread's rank stack.
+struct Entered;
+
+impl Entered {
+    fn new(rank: Rank) -> Self {
+        if cfg!(debug_assertions) {
+            HELD.with(|held| held.borrow_mut().enter(rank));
+        }
+        Self
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if cfg!(debug_assertions) {
+            HELD.with(|held| held.borrow_mut().leave());
+        }
+    }
+}
+
+/// State behind a lock: a section.
+#[derive(Debug)]
+pub struct Section<T> {
+    rank: Rank,
+    state: RawMutex<T>,
+}
+
+impl<T> Section<T> {
+    /// Puts `state` behind a lock of that rank.
+    pub fn new(rank: Rank, state: T) -> Self {
+        Self { rank, state: RawMutex::new(state) }
+    }
+
+    /// Runs `f` on the state, alone.
+    pub fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        let _entered = Entered::new(self.rank);
+        #[cfg(not(shuttle))]
+        let mut state = self.state.lock();
+        #[cfg(shuttle)]
+        let mut state = self.state.lock().expect("a panic ends a shuttle run");
+        f(&mut state)
+    }
+
+    /// The state, by the only owner.
+    pub fn into_inner(self) -> T {
+        #[cfg(not(shuttle))]
+        return self.state.into_inner();
+        #[cfg(shuttle)]
+        self.state.into_inner().expect("a panic ends a shuttle run")
+    }
+}
+
+/// Exclusion that guards no data: a scope. Many objects share a table of these by hash, so a thread must never hold two of
+/// one rank.
+#[derive(Debug)]
+pub struct Gate {
+    lock: RawRwLock<()>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { lock: RawRwLock::new(()) }
+    }
+}
+
+impl Gate {
+    /// Runs `f` together with other readers.
+    pub fn read<R>(&self, rank: Rank, f: impl FnOnce() -> R) -> R {
+        let _entered = Entered::new(rank);
+        #[cfg(not(shuttle))]
+        let _held = self.lock.read();
+        #[cfg(shuttle)]
+        let _held = self.lock.read().expect("a panic ends a shuttle run");
+        f()
+    }
+
+    /// Runs `f` alone.
+    pub fn write<R>(&self, rank: Rank, f: impl FnOnce() -> R) -> R {
+        let _entered = Entered::new(rank);
+        #[cfg(not(shuttle))]
+        let _held = self.lock.write();
+        #[cfg(shuttle)]
+        let _held = self.lock.write().expect("a panic ends a shuttle run");
+        f()
+    }
+}

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use lab::op::{Op, Record};
+use lab::op::Record;
+use lab::scenario::Scenario;
 use lab::target::RecordedLine;
 
 fn files(folder: &str) -> Vec<PathBuf> {
@@ -16,19 +17,24 @@ fn files(folder: &str) -> Vec<PathBuf> {
     files
 }
 
+fn records(json_lines: &str) -> Vec<Record> {
+    json_lines.lines().map(|line| serde_json::from_str(line).expect("a line of the corpus is flat JSON")).collect()
+}
+
 #[test]
 fn scripts_convert_from_json_to_scenario_text_and_back() {
     for file in files("scripts") {
-        for (number, line) in
-            std::fs::read_to_string(&file).expect("the corpus is part of the repository").lines().enumerate().skip(1)
-        {
-            let place = format!("{}:{}", file.display(), number + 1);
-            let record: Record = serde_json::from_str(line).unwrap();
-            let op = Op::from_record(&record).unwrap_or_else(|error| panic!("{place}: {error}"));
-            assert!(op.to_record().same(&record), "{place}: {} is not {record}", op.to_record());
-            let text = op.to_string();
-            assert_eq!(Op::from_text(&text).unwrap_or_else(|error| panic!("{place}: {text}: {error}")), op, "{place}");
+        let script = Scenario::read(&file).unwrap_or_else(|problems| panic!("{}", problems[0]));
+        let json = std::fs::read_to_string(&file).unwrap();
+        for (ours, theirs) in records(&script.to_json_lines("")).iter().zip(records(&json)) {
+            assert!(ours.same(&theirs), "{}: {ours} is not {theirs}", file.display());
         }
+        let text = script.to_string();
+        let scenario =
+            Scenario::parse("text", &text).unwrap_or_else(|problems| panic!("{}: {}", file.display(), problems[0]));
+        assert_eq!(scenario.to_string(), text);
+        assert_eq!(scenario.header(""), script.header(""));
+        assert!(scenario.ops().eq(script.ops()), "{}", file.display());
     }
 }
 

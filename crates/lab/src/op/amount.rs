@@ -1,6 +1,7 @@
 //! Numbers of operations: sizes, ranges, pages, and what is written to a knob.
 
 use super::argument::{Argument, Place, Value, ValueError};
+use super::draw::Draws;
 use super::record::{Record, Scalar};
 use super::text::{quote, unquote};
 
@@ -42,6 +43,13 @@ impl std::fmt::Display for Size {
 
 impl Value for Size {
     const EXPECTS: &'static str = "a size in bytes, such as 2M or 4096";
+    fn draw(draws: &mut Draws<'_>) -> Self {
+        match draws.byte() % 4 {
+            0 => Self(0),
+            1 | 2 => Self(i64::from(draws.byte()) << draws.of(&[21, 12, 9, 30])),
+            _ => Self(draws.number()),
+        }
+    }
     fn from_text(text: &str) -> Result<Self, ValueError> {
         let shift = text.chars().last().and_then(|last| {
             SUFFIXES.iter().find(|(letter, _)| *letter == last.to_ascii_uppercase()).map(|(_, shift)| *shift)
@@ -107,6 +115,9 @@ macro_rules! numbers {
         impl Value for $name {
             const EXPECTS: &'static str = $expects;
             const PLACE_IF_OPTIONAL: Place = Place::$place;
+            fn draw(draws: &mut Draws<'_>) -> Self {
+                Self(<$inner>::from(draws.byte()))
+            }
             fn from_text(text: &str) -> Result<Self, ValueError> {
                 decimal(text).map(Self)
             }
@@ -170,6 +181,9 @@ impl std::fmt::Display for Span {
 
 impl Argument for Span {
     const EXPECTS: &'static str = "a byte range, such as 0..2M";
+    fn draw(draws: &mut Draws<'_>) -> Self {
+        Self { off: <Size as Value>::draw(draws), len: <Size as Value>::draw(draws) }
+    }
     fn parse(text: &str) -> Result<Self, ValueError> {
         if let Some((first, end)) = text.split_once("..") {
             let (off, end) = (Size::from_text(first)?, Size::from_text(end)?);
@@ -223,6 +237,9 @@ impl std::fmt::Display for Pages {
 
 impl Argument for Pages {
     const EXPECTS: &'static str = "huge pages, such as p3 or p0..4";
+    fn draw(draws: &mut Draws<'_>) -> Self {
+        Self::new(u32::from(draws.byte() % 8), u32::from(draws.byte() % 8))
+    }
     fn parse(text: &str) -> Result<Self, ValueError> {
         let digits = text.strip_prefix('p').ok_or_else(|| ValueError::new(format!("`{text}` is not a page")))?;
         let Some((first, end)) = digits.split_once("..") else {
@@ -255,6 +272,14 @@ fn bare(text: &str) -> bool {
     !text.is_empty() && text != "->" && text.chars().all(|c| c.is_ascii_graphic() && !"\"#=>".contains(c))
 }
 
+/// Texts that are hard to print so that they read back.
+const TEXTS: &[&str] =
+    &["max", "4M", "8", "-1", "", " 1", "50%", "a=b", "#", "->", "say \"x\"\\", "0x10", "99999999999999999999"];
+
+fn drawn_text(draws: &mut Draws<'_>) -> String {
+    (*draws.of(TEXTS)).to_owned()
+}
+
 fn text_or_quoted(text: &str) -> Result<String, ValueError> {
     if !text.starts_with('"') {
         return Ok(text.to_owned());
@@ -283,6 +308,13 @@ impl Written {
 
 impl Argument for Written {
     const EXPECTS: &'static str = "what is written: a number, or a word, quoted if it looks like one";
+    fn draw(draws: &mut Draws<'_>) -> Self {
+        match draws.byte() % 4 {
+            0 | 1 => Written::Number(i64::from(draws.byte() % 32)),
+            2 => Written::Number(draws.number()),
+            _ => Written::Text(drawn_text(draws)),
+        }
+    }
     fn parse(text: &str) -> Result<Self, ValueError> {
         match text.parse() {
             Ok(number) => Ok(Written::Number(number)),
@@ -340,6 +372,12 @@ impl MountValue {
 
 impl Value for MountValue {
     const EXPECTS: &'static str = "a size such as 8M, a percentage such as 50%, or any text between double quotes";
+    fn draw(draws: &mut Draws<'_>) -> Self {
+        match draws.byte() % 2 {
+            0 => MountValue::Number(<Size as Value>::draw(draws)),
+            _ => MountValue::Text(drawn_text(draws)),
+        }
+    }
     fn from_text(text: &str) -> Result<Self, ValueError> {
         if text.starts_with('"') || percentage(text) {
             return text_or_quoted(text).map(MountValue::Text);
@@ -373,6 +411,12 @@ pub struct Verbatim(pub String);
 
 impl Value for Verbatim {
     const EXPECTS: &'static str = "text, between double quotes if it holds blanks";
+    fn draw(draws: &mut Draws<'_>) -> Self {
+        match draws.byte() % 2 {
+            0 => Self("/proc/sys/vm/drop_caches".to_owned()),
+            _ => Self(drawn_text(draws)),
+        }
+    }
     fn from_text(text: &str) -> Result<Self, ValueError> {
         text_or_quoted(text).map(Self)
     }

@@ -1,5 +1,6 @@
 //! What an argument of an operation must be able to do: be read from and printed as text and JSON.
 
+use super::draw::Draws;
 use super::record::{Record, Scalar};
 
 /// Why a word or a JSON value is not an argument of the wanted type.
@@ -56,6 +57,8 @@ pub trait Value: Sized {
     fn from_text(text: &str) -> Result<Self, ValueError>;
     /// Prints the word that reads back as this value.
     fn to_text(&self) -> String;
+    /// Any value of this type.
+    fn draw(draws: &mut Draws<'_>) -> Self;
     /// Reads a JSON value; by default a string read as text.
     ///
     /// # Errors
@@ -93,6 +96,8 @@ pub trait Argument: Sized {
     fn parse(text: &str) -> Result<Self, ValueError>;
     /// Prints the word, or nothing for an argument left out.
     fn print(&self) -> Option<String>;
+    /// Any argument of this type.
+    fn draw(draws: &mut Draws<'_>) -> Self;
     /// Reads the argument from its keys; `None` when none of them is there.
     ///
     /// # Errors
@@ -110,6 +115,9 @@ impl<V: Value> Argument for V {
     }
     fn print(&self) -> Option<String> {
         Some(V::to_text(self))
+    }
+    fn draw(draws: &mut Draws<'_>) -> Self {
+        V::draw(draws)
     }
     fn from_record(record: &Record, keys: &[&str]) -> Result<Option<Self>, ValueError> {
         record.get(keys[0]).map(V::from_scalar).transpose()
@@ -131,6 +139,9 @@ impl<A: Argument> Argument for Option<A> {
     }
     fn print(&self) -> Option<String> {
         self.as_ref().and_then(A::print)
+    }
+    fn draw(draws: &mut Draws<'_>) -> Self {
+        (draws.byte() % 2 == 1).then(|| A::draw(draws))
     }
     fn from_record(record: &Record, keys: &[&str]) -> Result<Option<Self>, ValueError> {
         A::from_record(record, keys).map(|found| found.map(Some))

@@ -6,32 +6,40 @@
 //! ```
 //! use lab::op::{Op, Record};
 //!
-//! let op = Op::from_text("a0 touch A p0..4 write = 5")?;
+//! let op: Op = "a0 touch A p0..4 write = 5".parse()?;
 //! assert_eq!(op.to_string(), "a0 touch A p0..4 write = 5");
 //! assert_eq!(op.to_record().to_string(), r#"{"op":"touch","p":0,"m":"A","pg":0,"n":4,"w":1,"v":5}"#);
 //! assert_eq!(Op::from_record(&op.to_record())?, op);
-//! # Ok::<(), lab::op::OpError>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod amount;
 mod argument;
+mod draw;
 mod error;
+mod json;
+mod knob;
 mod name;
 mod record;
 mod table;
 mod text;
 mod verbs;
 mod word;
+mod words;
 
 pub use amount::{ExitCode, Fill, MountValue, Node, PageIndex, PageTotal, Pages, Size, Span, Verbatim, Written};
 pub use argument::{Argument, Place, Presence, Value, ValueError};
+pub use draw::Draws;
 pub use error::OpError;
 pub use name::{Actor, CgroupName, FileName, MapName, MountName, MountPath, SegmentName, UffdName};
 pub use record::{Record, Scalar};
-pub use table::{ArgumentInfo, Verb, Word};
+pub use table::{ArgumentInfo, Verb};
 pub use text::{nearest, quote, unquote};
 pub use verbs::*;
 pub use word::{
     Access, Advice, AttachFlag, FallocateMode, Flag, Flags, MemfdFlag, MmapFlag, MremapFlag, OpenFlag, Protection,
     Seal, SegmentFlag, SizeName, Switch, UffdMode,
 };
+pub use words::Word;
+
+pub(crate) use knob::write_to;

@@ -1,6 +1,7 @@
 //! Names that operations give to processes, mappings, files, mounts, control groups and segments.
 
 use super::argument::{Value, ValueError};
+use super::draw::Draws;
 use super::record::Scalar;
 
 const LONGEST_NAME: usize = 255;
@@ -32,6 +33,9 @@ impl std::fmt::Display for Actor {
 
 impl Value for Actor {
     const EXPECTS: &'static str = "a process, a0 to a15";
+    fn draw(draws: &mut Draws<'_>) -> Self {
+        Self(u16::from(draws.byte() % 5))
+    }
     fn from_text(text: &str) -> Result<Self, ValueError> {
         text.strip_prefix('a')
             .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))
@@ -96,6 +100,9 @@ macro_rules! names {
 
         impl Value for $name {
             const EXPECTS: &'static str = $expects;
+            fn draw(draws: &mut Draws<'_>) -> Self {
+                Self((*draws.of(&["A", "B", "C", "x1", "0-._"])).to_owned())
+            }
             fn from_text(text: &str) -> Result<Self, ValueError> {
                 Self::new(text)
             }
@@ -147,6 +154,9 @@ impl MountPath {
 
 impl super::argument::Argument for MountPath {
     const EXPECTS: &'static str = "a file as MOUNT/NAME";
+    fn draw(draws: &mut Draws<'_>) -> Self {
+        Self { mount: <MountName as Value>::draw(draws), name: (*draws.of(&["f", "", "dir/g"])).to_owned() }
+    }
     fn parse(text: &str) -> Result<Self, ValueError> {
         let (mount, name) =
             text.split_once('/').ok_or_else(|| ValueError::new(format!("`{text}` names no file of a mount")))?;

@@ -3,7 +3,7 @@
 /// The candidate nearest to `word` by edit distance, if it is near enough to be meant.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: Vec<char> = word.chars().take(40).collect();
-    let limit = (word.len() / 3).max(1);
+    let limit = word.len().div_ceil(3);
     candidates
         .into_iter()
         .map(|candidate| (distance(&word, candidate), candidate))
@@ -26,7 +26,7 @@ fn distance(a: &[char], b: &str) -> usize {
     row[a.len()]
 }
 
-/// `text` between double quotes, with `\"`, `\\`, `\n` and `\t` escaped.
+/// `text` between double quotes, with `\"`, `\\` and control characters escaped.
 pub fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -37,6 +37,7 @@ pub fn quote(text: &str) -> String {
             '\n' => quoted.push_str("\\n"),
             '\t' => quoted.push_str("\\t"),
             '\r' => quoted.push_str("\\r"),
+            c if c.is_control() => quoted.extend(c.escape_unicode()),
             c => quoted.push(c),
         }
     }
@@ -56,6 +57,11 @@ pub fn unquote(text: &str) -> Option<String> {
                 'n' => '\n',
                 't' => '\t',
                 'r' => '\r',
+                'u' => {
+                    let (code, rest) = chars.as_str().strip_prefix('{')?.split_once('}')?;
+                    chars = rest.chars();
+                    char::from_u32(u32::from_str_radix(code, 16).ok()?)?
+                }
                 c @ ('"' | '\\') => c,
                 _ => return None,
             }),
@@ -76,10 +82,10 @@ mod tests {
 
     #[test]
     fn quoting_is_undone_by_unquoting() {
-        for text in ["", "a b", "say \"x\"", "back\\slash", "two\nlines\t\r"] {
+        for text in ["", "a b", "say \"x\"", "back\\slash", "two\nlines\t\r", "bell \u{7}\u{85}"] {
             assert_eq!(unquote(&quote(text)).as_deref(), Some(text));
         }
-        for broken in ["", "a", "\"a", "\"a\"b", "\"\\q\""] {
+        for broken in ["", "a", "\"a", "\"a\"b", "\"\\q\"", "\"\\u{110000}\""] {
             assert_eq!(unquote(broken), None, "{broken}");
         }
     }

@@ -5,16 +5,20 @@
 //! `name=value`. `by actor` marks the verbs that a process does. `writes` names the files by which scenarios write a knob.
 
 use super::amount::{ExitCode, Fill, MountValue, Node, PageIndex, PageTotal, Pages, Size, Span, Verbatim, Written};
-use super::argument::{Argument, Presence, Value};
+use super::argument::{Argument, Presence};
+use super::draw::{DrawSource, Draws};
 use super::error::OpError;
+use super::json::{RecordSink, RecordSource};
+use super::knob::file_of;
 use super::name::{Actor, CgroupName, FileName, MapName, MountName, MountPath, SegmentName, UffdName};
 use super::record::{Record, Scalar};
-use super::table::{ArgumentInfo, Arguments, Verb, Word, actor_of, check_keys, print_argument, record_argument, verbs};
+use super::table::{ArgumentInfo, Sink, Source, Verb, verbs};
 use super::text::nearest;
 use super::word::{
     Access, Advice, AttachFlag, FallocateMode, Flags, MemfdFlag, MmapFlag, MremapFlag, OpenFlag, Protection, Seal,
     SegmentFlag, SizeName, Switch, UffdMode,
 };
+use super::words::{Word, WordSink, WordSource};
 
 verbs! {
     /// Sets the number of persistent huge pages of a pool, of all nodes or of one.
@@ -26,8 +30,8 @@ verbs! {
         /// The node whose pages alone change.
         node: Option<Node> ["node"];
     } writes
-        "/sys/kernel/mm/hugepages/hugepages-{size}/nr_hugepages",
-        "/sys/devices/system/node/node{node}/hugepages/hugepages-{size}/nr_hugepages"
+        "/sys/kernel/mm/hugepages/hugepages-{size:kB}kB/nr_hugepages",
+        "/sys/devices/system/node/node{node}/hugepages/hugepages-{size:kB}kB/nr_hugepages"
 
     /// Sets the number of persistent huge pages of the default size.
     SysctlNr = "sysctl_nr" {
@@ -41,7 +45,7 @@ verbs! {
         value: Written ["n", "raw"];
         /// The pool's page size.
         size: SizeName ["sz"] or SizeName::M2;
-    } writes "/sys/kernel/mm/hugepages/hugepages-{size}/nr_overcommit_hugepages"
+    } writes "/sys/kernel/mm/hugepages/hugepages-{size:kB}kB/nr_overcommit_hugepages"
 
     /// Splits free huge pages of a pool into pages of its demote size.
     Demote = "demote" {
@@ -49,7 +53,7 @@ verbs! {
         value: Written ["n", "raw"];
         /// The pool's page size.
         size: SizeName ["sz"] or SizeName::M2;
-    } writes "/sys/kernel/mm/hugepages/hugepages-{size}/demote"
+    } writes "/sys/kernel/mm/hugepages/hugepages-{size:kB}kB/demote"
 
     /// Chooses the size into which pages of a pool are split.
     DemoteSize = "demote_size" {
@@ -57,7 +61,7 @@ verbs! {
         value: Written ["n", "raw"];
         /// The pool's page size.
         size: SizeName ["sz"] or SizeName::M2;
-    } writes "/sys/kernel/mm/hugepages/hugepages-{size}/demote_size"
+    } writes "/sys/kernel/mm/hugepages/hugepages-{size:kB}kB/demote_size"
 
     /// Switches vmemmap optimisation of new huge pages on (1) or off (0).
     SetHvo = "set_hvo" {
@@ -127,7 +131,7 @@ verbs! {
         value: Written ["n", "raw"];
         /// The page size.
         size: SizeName ["sz"] or SizeName::M2;
-    } writes "/sys/fs/cgroup/{cg}/hugetlb.{size}.max"
+    } writes "/sys/fs/cgroup/{cg}/hugetlb.{size:B}.max"
 
     /// Limits what a control group may reserve of a page size.
     CgRsvdMax = "cg_rsvd_max" {
@@ -137,7 +141,7 @@ verbs! {
         value: Written ["n", "raw"];
         /// The page size.
         size: SizeName ["sz"] or SizeName::M2;
-    } writes "/sys/fs/cgroup/{cg}/hugetlb.{size}.rsvd.max"
+    } writes "/sys/fs/cgroup/{cg}/hugetlb.{size:B}.rsvd.max"
 
     /// Moves a process into a control group.
     CgAttach = "cg_attach" by actor {
@@ -532,7 +536,7 @@ impl Op {
     /// The object has no known `op`, lacks a key, has one too many, or has a wrong value.
     pub fn from_record(record: &Record) -> Result<Op, OpError> {
         match record.get("op") {
-            Some(Scalar::Text(name)) => Self::read_record(name, record),
+            Some(Scalar::Text(name)) => Self::read(name, &mut RecordSource::new(record)),
             Some(Scalar::Number(n)) => Err(unknown_verb(&n.to_string())),
             None => Err(OpError::NoVerb),
         }
@@ -540,75 +544,44 @@ impl Op {
 
     /// The flat JSON object that reads back as this operation.
     pub fn to_record(&self) -> Record {
-        let mut record = Record::new();
-        record.push("op", Scalar::Text(self.verb().name.to_owned()));
-        self.fill_record(&mut record);
-        record
+        let mut sink = RecordSink::default();
+        self.write(&mut sink);
+        sink.record
     }
 
-    /// Reads an operation from its verb, its process and the words after the verb.
+    /// Reads an operation from its process, its verb and the words after the verb.
     ///
     /// # Errors
     /// The verb is unknown, or an argument is wrong, missing or one too many.
     pub fn from_words(actor: Option<Actor>, verb: &str, words: &[Word<'_>]) -> Result<Op, OpError> {
-        let op = Self::read_words(verb, actor, words)?;
-        match actor {
-            Some(actor) if !op.verb().by_actor => {
-                Err(OpError::UnwantedActor { verb: op.verb().name, actor: actor.to_string() })
-            }
-            _ => Ok(op),
-        }
+        Self::read(verb, &mut WordSource::new(actor, words))
     }
 
-    /// Reads an operation from one line of text without comment.
-    ///
-    /// # Errors
-    /// The line is not an operation.
-    pub fn from_text(line: &str) -> Result<Op, OpError> {
-        let mut words = split(line).into_iter();
-        let mut verb = words.next().ok_or(OpError::NoVerb)?;
-        let actor = <Actor as Value>::from_text(verb).ok();
-        if actor.is_some() {
-            verb = words.next().ok_or(OpError::NoVerb)?;
-        }
-        let words: Vec<&str> = words.collect();
-        Self::from_words(actor, verb, &number(&words))
+    /// Draws an operation of any verb with any arguments.
+    pub fn draw(draws: &mut Draws<'_>) -> Op {
+        let verb = draws.of(VERBS).name;
+        Self::read(verb, &mut DrawSource(draws)).expect("drawn arguments always fit their verb")
+    }
+
+    /// The process that does it.
+    pub fn actor(&self) -> Option<Actor> {
+        self.to_words().actor
+    }
+
+    fn to_words(&self) -> WordSink {
+        let mut sink = WordSink::default();
+        self.write(&mut sink);
+        sink
     }
 }
 
 impl std::fmt::Display for Op {
-    /// One line of scenario text that reads back as this operation.
+    /// The line of a scenario that reads back as this operation; knobs print as the writes they are.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut line = String::new();
-        self.print(&mut line);
-        f.write_str(&line)
-    }
-}
-
-fn split(line: &str) -> Vec<&str> {
-    let mut words = Vec::new();
-    let (mut start, mut quoted, mut escaped) = (None, false, false);
-    for (index, c) in line.char_indices() {
-        if c.is_ascii_whitespace() && !quoted {
-            words.extend(start.take().map(|start| &line[start..index]));
-            continue;
+        let words = self.to_words();
+        match file_of(self, &words.words) {
+            Some((path, value)) => write!(f, "echo {value} > {path}"),
+            None => f.write_str(&words.line()),
         }
-        start = start.or(Some(index));
-        if c == '"' && !escaped {
-            quoted = !quoted;
-        }
-        escaped = quoted && c == '\\' && !escaped;
     }
-    words.extend(start.map(|start| &line[start..]));
-    words
-}
-
-fn number<'a>(words: &[&'a str]) -> Vec<Word<'a>> {
-    let equals = words.iter().position(|word| *word == "=");
-    let numbered = |(index, text): (usize, &&'a str)| Word {
-        text,
-        at: index + 1,
-        after_equals: equals.is_some_and(|equals| index > equals),
-    };
-    words.iter().enumerate().filter(|(index, _)| Some(*index) != equals).map(numbered).collect()
 }

@@ -1,6 +1,8 @@
 //! Words of operations: page sizes, protections, accesses, flags and advice.
 
+use super::amount::Size;
 use super::argument::{Place, Value, ValueError};
+use super::draw::Draws;
 use super::record::Scalar;
 use super::text::nearest;
 
@@ -28,6 +30,11 @@ impl SizeName {
         }
     }
 
+    /// The size in bytes; `None` for the default size and for sizes of 2^63 and more.
+    pub fn size(self) -> Option<Size> {
+        self.log2().and_then(|log| 1i64.checked_shl(u32::from(log))).filter(|bytes| *bytes > 0).map(Size::bytes)
+    }
+
     /// The name of the pool size of 2^`log` bytes.
     pub const fn from_log2(log: u8) -> Self {
         match log {
@@ -40,6 +47,9 @@ impl SizeName {
 
 impl Value for SizeName {
     const EXPECTS: &'static str = "a huge page size: 2M, 1G, default or log:NN";
+    fn draw(draws: &mut Draws<'_>) -> Self {
+        *draws.of(&[SizeName::M2, SizeName::G1, SizeName::Default, SizeName::Log(16), SizeName::Log(21)])
+    }
     fn from_text(text: &str) -> Result<Self, ValueError> {
         match text {
             "2M" => return Ok(SizeName::M2),
@@ -98,6 +108,10 @@ impl Protection {
 
 impl Value for Protection {
     const EXPECTS: &'static str = "a protection: letters of rwx, or none";
+    fn draw(draws: &mut Draws<'_>) -> Self {
+        let bits = draws.byte();
+        Self { read: bits & 1 != 0, write: bits & 2 != 0, exec: bits & 4 != 0 }
+    }
     fn from_text(text: &str) -> Result<Self, ValueError> {
         if text == "none" { Ok(Self::default()) } else { Self::from_letters(text) }
     }
@@ -135,6 +149,9 @@ pub enum Access {
 
 impl Value for Access {
     const EXPECTS: &'static str = "read or write";
+    fn draw(draws: &mut Draws<'_>) -> Self {
+        *draws.of(&[Access::Read, Access::Write])
+    }
     fn from_text(text: &str) -> Result<Self, ValueError> {
         match text {
             "read" => Ok(Access::Read),
@@ -176,6 +193,9 @@ impl Switch {
 impl Value for Switch {
     const EXPECTS: &'static str = "the word itself, or =0";
     const PLACE_IF_OPTIONAL: Place = Place::Word;
+    fn draw(draws: &mut Draws<'_>) -> Self {
+        Self(draws.byte().is_multiple_of(2))
+    }
     fn from_text(text: &str) -> Result<Self, ValueError> {
         match text {
             "1" => Ok(Switch(true)),
@@ -252,6 +272,9 @@ impl<F: Flag> Flags<F> {
 
 impl<F: Flag> Value for Flags<F> {
     const EXPECTS: &'static str = F::EXPECTS;
+    fn draw(draws: &mut Draws<'_>) -> Self {
+        Self((0..draws.byte() % 3).map(|_| draws.of(F::ALL).1).collect())
+    }
     fn from_text(text: &str) -> Result<Self, ValueError> {
         if text == "none" { Ok(Self::NONE) } else { Self::from_words(text) }
     }
@@ -408,6 +431,8 @@ macro_rules! advice {
         impl Advice {
             const EXPECTS: &'static str = concat!("advice, one of:" $(, " ", $word)*, " (another word is unknown advice)");
 
+            const WORDS: &'static [&'static str] = &[$($word,)* "bogus"];
+
             fn from_word(word: &str) -> Self {
                 match word {
                     $($word => Advice::$name,)*
@@ -473,6 +498,9 @@ advice! {
 
 impl Value for Advice {
     const EXPECTS: &'static str = Advice::EXPECTS;
+    fn draw(draws: &mut Draws<'_>) -> Self {
+        Self::from_word(draws.of::<&str>(Self::WORDS))
+    }
     fn from_text(text: &str) -> Result<Self, ValueError> {
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             return Err(ValueError::new(format!("`{text}` is not advice")));

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use units::Ledger;
+
 use serde::{Deserialize, Serialize};
 
 /// How an operation ended.
@@ -87,8 +89,8 @@ impl fmt::Display for StepResult {
 /// Which ledger refused, and the numbers that decided it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The ledger's name, as `expect refused-by` takes it.
-    pub ledger: String,
+    /// The ledger.
+    pub ledger: Ledger,
     /// The whole reason in one sentence.
     pub text: String,
 }

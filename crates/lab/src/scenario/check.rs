@@ -1,0 +1,76 @@
+//! What can be seen to be wrong before anything runs.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::error::LineError;
+use super::{Item, Scenario, Wanted};
+use crate::input::Problem;
+use crate::op::{Actor, Op, Size, SizeName, Value};
+use crate::target::StepResult;
+
+/// The base page, to which every address is aligned.
+const BASE_PAGE: Size = Size::bytes(4096);
+const DEFAULT_HUGE_PAGE: Size = Size::bytes(2 << 20);
+
+impl Scenario {
+    /// Looks for processes that were never started, and for offsets that no page can have. A line that states the error
+    /// to be expected is taken as meant.
+    ///
+    /// # Errors
+    /// Every such line.
+    pub fn check(&self, path: &Path) -> Result<(), Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut started = BTreeSet::new();
+        let huge_page = self.smallest_huge_page();
+        for line in &self.lines {
+            let found = match &line.item {
+                Item::Step(step) => {
+                    started.extend(starts(&step.op));
+                    let bad_actor = step.wanted == Wanted::Result(StepResult::BadActor);
+                    let actor = step.op.actor().filter(|actor| !bad_actor && !started.contains(actor));
+                    let misaligned = || (step.wanted == Wanted::OK).then(|| misaligned(&step.op, huge_page)).flatten();
+                    actor.map(LineError::UnknownActor).or_else(misaligned)
+                }
+                Item::Expect(expectation) => {
+                    expectation.actor().filter(|actor| !started.contains(actor)).map(LineError::UnknownActor)
+                }
+                Item::Blank | Item::Header(_) => None,
+            };
+            problems.extend(found.map(|error| Problem::at(path, line.number, 1, error)));
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    fn smallest_huge_page(&self) -> Size {
+        let machine = self.header("").machine.unwrap_or_default();
+        let sizes = machine.boot.iter().filter_map(|word| word.strip_prefix("hugepagesz="));
+        let sizes = sizes.filter_map(|text| <Size as Value>::from_text(text).ok());
+        sizes.filter(|size| size.signed() > 0).fold(DEFAULT_HUGE_PAGE, Size::min)
+    }
+}
+
+fn starts(op: &Op) -> Option<Actor> {
+    match op {
+        Op::Spawn(spawn) => Some(spawn.actor),
+        Op::Fork(fork) => Some(fork.child),
+        _ => None,
+    }
+}
+
+/// The first number of `op` that makes it fail for its alignment alone.
+fn misaligned(op: &Op, huge_page: Size) -> Option<LineError> {
+    let (what, value, unit) = match op {
+        Op::Mmap(mmap) => ("the file offset", mmap.off?, mmap.pagesize.and_then(SizeName::size).unwrap_or(huge_page)),
+        Op::Ftruncate(truncate) => ("the length", truncate.len, huge_page),
+        Op::Munmap(munmap) => ("the range's start", munmap.range.off, BASE_PAGE),
+        Op::Mprotect(mprotect) => ("the range's start", mprotect.range.off, BASE_PAGE),
+        Op::Madvise(madvise) => ("the range's start", madvise.range.off, BASE_PAGE),
+        _ => return None,
+    };
+    (value.signed() % unit.signed() != 0).then(|| LineError::Misaligned {
+        what,
+        value: value.to_string(),
+        unit: unit.to_string(),
+    })
+}

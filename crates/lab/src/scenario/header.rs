@@ -1,0 +1,123 @@
+//! The lines before the first operation.
+
+use std::fmt;
+
+use super::error::LineError;
+use super::lex::{At, Token};
+use crate::op::{Size, Value, nearest, quote, unquote};
+use crate::target::MachineLine;
+
+/// A line of the header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeaderLine {
+    /// `name NAME`: the scenario's name, where it is not that of its file.
+    Name(String),
+    /// `title "..."`: what it shows.
+    Title(String),
+    /// `seed N`: the seed of a random script.
+    Seed(u64),
+    /// `profile NAME`: the profile of a random script.
+    Profile(String),
+    /// `machine node=24G hugepagesz=2M ...`.
+    Machine(MachineLine),
+}
+
+/// The words of the header, each with its form.
+pub const HEADER_FORMS: [(&str, &str); 5] = [
+    ("name", "name NAME"),
+    ("title", "title \"what it shows\""),
+    ("seed", "seed 7"),
+    ("profile", "profile NAME"),
+    ("machine", "machine node=24G hugepagesz=2M hugepages=4"),
+];
+
+/// The boot parameters that a machine line may hold, besides `node=` for each node's memory.
+pub const BOOT_PARAMETERS: [&str; 7] = [
+    "hugepages",
+    "hugepagesz",
+    "default_hugepagesz",
+    "hugetlb_cma",
+    "hugetlb_cma_only",
+    "hugetlb_free_vmemmap",
+    "hugepage_alloc_threads",
+];
+
+impl HeaderLine {
+    /// The line's word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            HeaderLine::Name(_) => "name",
+            HeaderLine::Title(_) => "title",
+            HeaderLine::Seed(_) => "seed",
+            HeaderLine::Profile(_) => "profile",
+            HeaderLine::Machine(_) => "machine",
+        }
+    }
+
+    /// Reads a line whose first word is one of [`HEADER_FORMS`]; `None` if it is none.
+    pub(crate) fn parse(tokens: &[Token<'_>]) -> Option<Result<Self, At<LineError>>> {
+        let first = tokens.first()?;
+        let (word, form) = HEADER_FORMS.iter().find(|(word, _)| *word == first.text)?;
+        let bad = || (first.column, LineError::HeaderForm(form));
+        let line = match (*word, &tokens[1..]) {
+            ("machine", words) => machine(words).map(HeaderLine::Machine),
+            ("title", [text]) => unquote(text.text).map(HeaderLine::Title).ok_or_else(bad),
+            ("name", [name]) => plain(name).map(HeaderLine::Name).ok_or_else(bad),
+            ("profile", [name]) => plain(name).map(HeaderLine::Profile).ok_or_else(bad),
+            ("seed", [number]) => number.text.parse().map(HeaderLine::Seed).map_err(|_| bad()),
+            _ => Err(bad()),
+        };
+        Some(line)
+    }
+}
+
+/// Whether a name can stand on a line without quotes.
+pub(crate) fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+}
+
+fn plain(token: &Token<'_>) -> Option<String> {
+    is_plain_name(token.text).then(|| token.text.to_owned())
+}
+
+fn machine(words: &[Token<'_>]) -> Result<MachineLine, At<LineError>> {
+    let mut machine = MachineLine::default();
+    for word in words {
+        let bad = |problem: String, mend: &str| (word.column, LineError::Machine { problem, mend: mend.to_owned() });
+        let (name, value) = word.text.split_once('=').filter(|(_, value)| !value.is_empty()).ok_or_else(|| {
+            bad(format!("`{}` is not a boot parameter", word.text), "write NAME=VALUE, such as hugepages=4")
+        })?;
+        if name == "node" {
+            let size = <Size as Value>::from_text(value).ok().filter(|size| size.signed() > 0);
+            let size = size.ok_or_else(|| {
+                bad(format!("`{value}` is not the memory of a node"), "write a size, such as node=24G")
+            })?;
+            machine.nodes.push(size);
+        } else if BOOT_PARAMETERS.contains(&name) {
+            machine.boot.push(word.text.to_owned());
+        } else {
+            let mend = match nearest(name, BOOT_PARAMETERS.into_iter().chain(["node"])) {
+                Some(nearest) => format!("did you mean `{nearest}`?"),
+                None => format!("it takes node, {}", BOOT_PARAMETERS.join(", ")),
+            };
+            return Err(bad(format!("the machine has no parameter `{name}`"), &mend));
+        }
+    }
+    Ok(machine)
+}
+
+impl fmt::Display for HeaderLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HeaderLine::Name(name) => write!(f, "name {name}"),
+            HeaderLine::Title(title) => write!(f, "title {}", quote(title)),
+            HeaderLine::Seed(seed) => write!(f, "seed {seed}"),
+            HeaderLine::Profile(profile) => write!(f, "profile {profile}"),
+            HeaderLine::Machine(machine) => {
+                f.write_str("machine")?;
+                machine.nodes.iter().try_for_each(|size| write!(f, " node={size}"))?;
+                machine.boot.iter().try_for_each(|word| write!(f, " {word}"))
+            }
+        }
+    }
+}

@@ -1,1 +1,3 @@
 //! hugefolio
+
+pub mod text;

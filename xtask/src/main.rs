@@ -1,2 +1,30 @@
-//! Project commands.
-fn main() {}
+//! Project commands: `cargo xtask ci` runs every check, `cargo xtask tidy` those on the shape of the code.
+
+mod ci;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  ci [STEP...]   every check in order, or the named ones; stops at the first that fails
+  tidy           the checks on layers, lengths, locks, words, files and links
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.split_first() {
+        Some((command, steps)) if command == "ci" => ci::run(steps),
+        Some((command, [])) if command == "tidy" => tidy::run(),
+        _ => Err(USAGE.to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprint!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -28,6 +28,7 @@ mod machine_env;
 mod process;
 mod shared;
 mod shared_env;
+pub mod text;
 mod validate;
 
 pub use builder::{BuildError, MachineBuilder};

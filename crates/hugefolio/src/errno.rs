@@ -11,7 +11,8 @@ use mm::{
 };
 
 use crate::calls::{BadFd, CallError, FallocateCallError, FtruncateError, MapCallError, OpenCallError, ReadCallError};
-use crate::{NoSuchSize, ResizeCallError, ResizeError};
+use crate::text::WriteError;
+use crate::{KnobError, NoSuchSize, TruncateByNameError, ResizeCallError, ResizeError};
 
 macro_rules! errnos {
     ($($name:ident = $number:literal),* $(,)?) => {
@@ -226,6 +227,28 @@ impl ToErrno for OpenCallError {
         match self {
             Self::UnnamedReadOnly => Errno::EINVAL,
             Self::Open(error) => error.errno(),
+        }
+    }
+}
+
+impl ToErrno for TruncateByNameError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Open(error) => error.errno(),
+            Self::Truncate(error) => error.errno(),
+        }
+    }
+}
+
+impl ToErrno for KnobError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoFile(_) | Self::NoSuchSize(_) => Errno::ENOENT,
+            Self::Text(WriteError::OutOfRange { .. }) => Errno::ERANGE,
+            Self::Text(WriteError::ReadOnly(_)) | Self::WriteOnly(_) => Errno::EACCES,
+            Self::Text(_) => Errno::EINVAL,
+            Self::Resize(error) => error.errno(),
+            Self::NotModelled(_) => Errno::EOPNOTSUPP,
         }
     }
 }

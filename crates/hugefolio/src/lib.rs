@@ -33,8 +33,9 @@ mod validate;
 
 pub use builder::{BuildError, MachineBuilder};
 pub use calls::{
-    BadFd, CallError, Calls, Env, FallocateCallError, FallocateMode, FtruncateError, MapCall, MapCallError, MapSource,
-    MemfdFlags, NoSuchSize, OpenCall, OpenCallError, PoolView, ReadCallError, ResizeCallError, Truncate,
+    BadFd, CallError, Calls, Env, FallocateCallError, FallocateMode, FtruncateError, KnobError, MapCall, MapCallError,
+    MapSource, MemfdFlags, NoSuchSize, OpenCall, OpenCallError, PoolView, ReadCallError, ResizeCallError, Truncate,
+    TruncateByNameError, Writer,
 };
 pub use fault_plan::FaultPlan;
 pub use machine::Machine;

@@ -17,7 +17,7 @@ mod truncate;
 pub use fallocate::{AllocMode, FallocateError, Origin, fallocate, punch_hole};
 pub use inode::{Hold, Inode, InodeKind, SealError, Seals, Stat, add_seals, create_inode, hold, release, stat};
 pub use mount::{Mount, MountError, MountOptions, StatFs, UmountError, UmountMode, mount, statfs, umount};
-pub use name::{Create, OpenError, UnlinkError, open, unlink};
+pub use name::{Create, OpenError, UnlinkError, look_up, open, unlink};
 pub use read::{ReadError, read};
 pub use truncate::{TruncateError, truncate};
 

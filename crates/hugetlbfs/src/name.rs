@@ -69,7 +69,7 @@ enum Found {
 /// # Errors
 /// Nothing is changed.
 pub fn open<P: Env>(p: &mut P, mount: MountId, name: &str, create: Create) -> Result<InodeId, OpenError> {
-    let found = p.with_mount(mount, |m| look_up(m, name, create)).unwrap_or(Err(OpenError::NoMount))?;
+    let found = p.with_mount(mount, |m| find_or_make(m, name, create)).unwrap_or(Err(OpenError::NoMount))?;
     match found {
         Found::File(id) => {
             hold(p, id, Hold::Open);
@@ -87,7 +87,7 @@ pub fn open<P: Env>(p: &mut P, mount: MountId, name: &str, create: Create) -> Re
     }
 }
 
-fn look_up(mount: &Mount, name: &str, create: Create) -> Result<Found, OpenError> {
+fn find_or_make(mount: &Mount, name: &str, create: Create) -> Result<Found, OpenError> {
     if create != Create::Unnamed {
         check_name(mount, name, create)?;
         if let Some(&id) = mount.names.get(name) {
@@ -101,6 +101,19 @@ fn look_up(mount: &Mount, name: &str, create: Create) -> Result<Found, OpenError
         // The root directory counts.
         Some(limit) if mount.inodes + 1 >= limit => Err(OpenError::NoInodes { limit }),
         _ => Ok(Found::MayCreate(mount.hstate, mount.subpool)),
+    }
+}
+
+/// The file of that name.
+///
+/// # Errors
+/// No such mount or file.
+pub fn look_up<P: Env>(p: &mut P, mount: MountId, name: &str) -> Result<InodeId, OpenError> {
+    match p.with_mount(mount, |m| find_or_make(m, name, Create::Never)) {
+        Some(Ok(Found::File(id))) => Ok(id),
+        Some(Ok(Found::MayCreate(..))) => Err(OpenError::NoEntry),
+        Some(Err(error)) => Err(error),
+        None => Err(OpenError::NoMount),
     }
 }
 

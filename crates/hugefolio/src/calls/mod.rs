@@ -4,11 +4,13 @@
 //! order, so that of two mistakes the same one is reported.
 
 mod file;
+mod knob;
 mod memory;
 mod pool;
 mod process;
 
 pub use file::{FallocateCallError, FallocateMode, FtruncateError, MemfdFlags, OpenCall, OpenCallError, ReadCallError, Truncate};
+pub use knob::{KnobError, Writer};
 pub use memory::{MapCall, MapCallError, MapSource};
 pub use pool::{NoSuchSize, PoolView};
 
@@ -322,6 +324,40 @@ pub trait Calls: Env + Sized {
         hugetlbfs::statfs(self, mount)
     }
 
+    /// `truncate` of a file of a mount, by name.
+    ///
+    /// # Errors
+    /// No such file, or a size that it cannot have.
+    fn truncate(&mut self, mount: MountId, name: &str, size: Bytes) -> Result<(), TruncateByNameError> {
+        let inode = hugetlbfs::look_up(self, mount, name)?;
+        Ok(hugetlbfs::truncate(self, inode, size)?)
+    }
+
+    /// Reads a file of `/proc` or `/sys`: the HugeTLB part of `/proc/meminfo`, a node's `meminfo`, the files of the pools.
+    ///
+    /// # Errors
+    /// No such file, or one that this machine does not have.
+    fn read_file(&mut self, path: &str) -> Result<String, KnobError> {
+        knob::read(self, path)
+    }
+
+    /// Writes a file of `/proc/sys/vm` or `/sys/kernel/mm/hugepages` or of a node; returns how much of the text it took. A pool
+    /// that falls short is no error: read back.
+    ///
+    /// # Errors
+    /// No such file, or text that it does not take.
+    fn write_file(&mut self, path: &str, text: &str) -> Result<Bytes, KnobError> {
+        knob::write(self, path, text.as_bytes(), &Writer::default())
+    }
+
+    /// As [`Calls::write_file`], by a writer with a policy.
+    ///
+    /// # Errors
+    /// No such file, or text that it does not take.
+    fn write_file_as(&mut self, writer: &Writer, path: &str, text: &str) -> Result<Bytes, KnobError> {
+        knob::write(self, path, text.as_bytes(), writer)
+    }
+
     /// The counters of a pool.
     ///
     /// # Errors
@@ -351,6 +387,18 @@ pub trait Calls: Env + Sized {
 }
 
 impl<P: Env> Calls for P {}
+
+/// Why a file cannot be given that size by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TruncateByNameError {
+    /// No such file.
+    #[error(transparent)]
+    Open(#[from] hugetlbfs::OpenError),
+    /// The file said no.
+    #[error(transparent)]
+    Truncate(#[from] hugetlbfs::TruncateError),
+}
 
 /// Why a pool cannot be given that size or cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,0 +1,28 @@
+//! What a process of a script has names for.
+
+use std::collections::BTreeMap;
+
+use hugefolio::{Fd, HugeSize, Pid, Vaddr};
+
+/// A mapping as its process knows it: the range that was asked for, whatever has become of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NamedMap {
+    pub(super) addr: Vaddr,
+    /// As asked for; not rounded.
+    pub(super) len: u64,
+    pub(super) page: HugeSize,
+}
+
+/// A process of a script.
+#[derive(Clone, Debug)]
+pub(super) struct ActorState {
+    pub(super) pid: Pid,
+    pub(super) maps: BTreeMap<String, NamedMap>,
+    pub(super) files: BTreeMap<String, Fd>,
+}
+
+impl ActorState {
+    pub(super) const fn new(pid: Pid) -> Self {
+        Self { pid, maps: BTreeMap::new(), files: BTreeMap::new() }
+    }
+}

@@ -1,0 +1,260 @@
+//! The instance: operations run on a [`Machine`].
+//!
+//! Names of processes, mappings, descriptors and mounts live here and not in the library. A mapping's name owns a slot of 8 GiB,
+//! so that mappings never touch unless an operation says so; a name is known once a mapping succeeded under it, and stays
+//! known after it was unmapped.
+
+mod actor;
+mod answers;
+mod files;
+mod knobs;
+mod memory;
+
+use std::collections::BTreeMap;
+
+use hugefolio::{
+    Bytes, Calls, Event, HugeSize, Machine, MachineBuilder, MountId, NodeId, Pid, UmountMode,
+};
+
+use crate::op::{self, Actor, Op};
+use crate::target::{
+    Answer, BeginError, Counters, FsCounters, Header, NodeCounters, PoolCounters, StepResult, Target,
+};
+
+use actor::ActorState;
+
+/// Processes that a script can name.
+const ACTORS: u16 = 16;
+
+/// The target that runs operations on a machine of its own.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    machine: Machine,
+    actors: BTreeMap<u16, ActorState>,
+    /// Mounts by name, in the order in which the names were first mounted; nothing while one is not mounted.
+    mounts: Vec<(String, Option<MountId>)>,
+    /// Names of mappings in order of first mention: the place is the slot.
+    slots: Vec<String>,
+    events: Vec<Event>,
+}
+
+impl Default for Instance {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Instance {
+    /// An instance of the usual machine: one node of 24 GiB, pools of 2 MiB and 1 GiB pages.
+    #[must_use]
+    pub fn new() -> Self {
+        let machine = usual().build().expect("a node of 24 GiB can be");
+        Self::of(machine)
+    }
+
+    /// An instance of that machine.
+    #[must_use]
+    pub fn of(mut machine: Machine) -> Self {
+        machine.record_events();
+        Self { machine, actors: BTreeMap::new(), mounts: Vec::new(), slots: Vec::new(), events: Vec::new() }
+    }
+
+    /// The machine itself.
+    #[must_use]
+    pub const fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// What the last operation did.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    fn slot(&mut self, name: &str) -> usize {
+        self.slots.iter().position(|known| known == name).unwrap_or_else(|| {
+            self.slots.push(name.to_owned());
+            self.slots.len() - 1
+        })
+    }
+
+    fn mounted(&self, name: &str) -> Option<MountId> {
+        self.mounts.iter().find(|(known, _)| known == name).and_then(|&(_, id)| id)
+    }
+
+    fn pid(&self, actor: Actor) -> Option<Pid> {
+        self.actors.get(&actor.number()).map(|state| state.pid)
+    }
+
+    fn run(&mut self, op: &Op) -> Answer {
+        match op {
+            Op::Nop(_) => Answer::ok(),
+            Op::Spawn(op::Spawn { actor, cg }) => match cg {
+                Some(_) => Answer::not_modelled("control groups"),
+                None => self.spawn(*actor),
+            },
+            Op::Kill(op::Kill { actor }) | Op::Exit(op::Exit { actor, .. }) => self.exit(*actor),
+            Op::Fork(op::Fork { actor, child }) => self.fork(*actor, *child),
+            Op::SetNr(_) | Op::SysctlNr(_) | Op::SetOvercommit(_) | Op::Write(_) => self.knob(op),
+            Op::Mount(_) | Op::Umount(_) | Op::Unlink(_) | Op::Truncate(_) => self.mount_op(op),
+            Op::Demote(_) | Op::DemoteSize(_) => Answer::not_modelled("demotion"),
+            Op::SetHvo(_) => Answer::not_modelled("vmemmap optimisation"),
+            Op::CgCreate(_) | Op::CgMax(_) | Op::CgRsvdMax(_) | Op::CgAttach(_) | Op::CgRmdir(_) => {
+                Answer::not_modelled("control groups")
+            }
+            _ => self.actor_op(op),
+        }
+    }
+
+    fn actor_op(&mut self, op: &Op) -> Answer {
+        let Some(actor) = op.actor() else { return StepResult::BadOp.into() };
+        if self.pid(actor).is_none() {
+            return StepResult::BadActor.into();
+        }
+        match op {
+            Op::Open(_)
+            | Op::Memfd(_)
+            | Op::Close(_)
+            | Op::Ftruncate(_)
+            | Op::Fallocate(_)
+            | Op::Fstat(_)
+            | Op::Pread(_)
+            | Op::Pwrite(_)
+            | Op::Fsync(_)
+            | Op::AddSeals(_)
+            | Op::GetSeals(_) => self.file_op(op),
+            Op::Shmget(_) | Op::Shmat(_) | Op::Shmdt(_) | Op::Shmrm(_) => {
+                Answer::not_modelled("System V segments")
+            }
+            Op::UffdOpen(_)
+            | Op::UffdRegister(_)
+            | Op::UffdUnregister(_)
+            | Op::UffdCopy(_)
+            | Op::UffdContinue(_)
+            | Op::UffdZero(_)
+            | Op::UffdWp(_)
+            | Op::UffdClose(_) => Answer::not_modelled("userfaultfd"),
+            _ => self.memory_op(op),
+        }
+    }
+
+    fn spawn(&mut self, actor: Actor) -> Answer {
+        if actor.number() >= ACTORS || self.pid(actor).is_some() {
+            return StepResult::BadActor.into();
+        }
+        let pid = self.machine.spawn();
+        self.actors.insert(actor.number(), ActorState::new(pid));
+        Answer::ok()
+    }
+
+    fn fork(&mut self, actor: Actor, child: Actor) -> Answer {
+        let Some(parent) = self.actors.get(&actor.number()) else { return StepResult::BadActor.into() };
+        if child.number() >= ACTORS || self.pid(child).is_some() {
+            return StepResult::BadActor.into();
+        }
+        match self.machine.fork(parent.pid) {
+            Ok(pid) => {
+                let state = ActorState { pid, ..parent.clone() };
+                self.actors.insert(child.number(), state);
+                Answer::ok()
+            }
+            Err(error) => answers::failed(&error),
+        }
+    }
+
+    fn exit(&mut self, actor: Actor) -> Answer {
+        match self.actors.remove(&actor.number()) {
+            Some(state) => {
+                self.machine.exit(state.pid);
+                Answer::ok()
+            }
+            None => StepResult::BadActor.into(),
+        }
+    }
+
+    fn pool_counters(&mut self, size: HugeSize) -> (PoolCounters, NodeCounters) {
+        let Ok(pool) = self.machine.pool(size) else { return Default::default() };
+        let signed = |count: hugefolio::HugeCount| i64::try_from(count.get()).unwrap_or(i64::MAX);
+        let node = pool.nodes.iter().find(|(node, _)| *node == NodeId::new(0)).map(|(_, counts)| *counts);
+        let node = node.unwrap_or_default();
+        (
+            PoolCounters {
+                nr: signed(pool.nr),
+                free: signed(pool.free),
+                resv: signed(pool.resv),
+                surplus: signed(pool.surplus),
+            },
+            NodeCounters { nr: signed(node.nr), free: signed(node.free), surplus: signed(node.surplus) },
+        )
+    }
+}
+
+/// The machine that the recordings were made on, as far as scripts can tell.
+fn usual() -> MachineBuilder {
+    Machine::builder().node(NodeId::new(0), Bytes::gib(24))
+}
+
+impl Target for Instance {
+    fn name(&self) -> &str {
+        "instance"
+    }
+
+    fn begin(&mut self, header: &Header) -> Result<(), BeginError> {
+        let Some(line) = &header.machine else {
+            *self = Self::new();
+            return Ok(());
+        };
+        let mut builder = if line.nodes.is_empty() { usual() } else { Machine::builder() };
+        for (n, memory) in line.nodes.iter().enumerate() {
+            let node = u8::try_from(n).map_err(|_| BeginError::Machine(format!("{n} nodes are too many")))?;
+            builder = builder.node(NodeId::new(node), Bytes::new(memory.unsigned()));
+        }
+        let machine = builder.cmdline(&line.boot.join(" ")).build();
+        *self = Self::of(machine.map_err(|error| BeginError::Machine(error.to_string()))?);
+        Ok(())
+    }
+
+    fn step(&mut self, op: &Op) -> Answer {
+        let answer = self.run(op);
+        self.events = self.machine.take_events();
+        answer
+    }
+
+    fn counters(&mut self) -> Counters {
+        let (m2, node0_m2) = self.pool_counters(HugeSize::M2);
+        let (g1, node0_g1) = self.pool_counters(HugeSize::G1);
+        let mut counters = Counters { m2, g1, node0_m2, node0_g1, ..Counters::default() };
+        for (name, mount) in &self.mounts {
+            let Some(fs) = mount.and_then(|id| self.machine.statfs(id)) else { continue };
+            let fs = FsCounters {
+                bsize: i64::try_from(fs.block_size.get()).unwrap_or(i64::MAX),
+                blocks: fs.blocks,
+                bfree: fs.free_blocks,
+                bavail: fs.free_blocks,
+                files: fs.files,
+                ffree: fs.free_files,
+            };
+            counters.fs.push(name.clone(), fs);
+        }
+        for (number, state) in &self.actors {
+            let mapped = self.machine.hugetlb_pages(state.pid).unwrap_or(Bytes::ZERO);
+            let kib = i64::try_from(mapped.get() / 1024).unwrap_or(i64::MAX);
+            counters.hp_kb.push(number.to_string(), kib);
+        }
+        counters
+    }
+
+    fn end(&mut self) -> Counters {
+        while let Some((_, state)) = self.actors.pop_first() {
+            self.machine.exit(state.pid);
+        }
+        for (_, mount) in &mut self.mounts {
+            if let Some(id) = mount.take() {
+                // Every process is gone, so nothing is in use.
+                let _ = self.machine.umount(id, UmountMode::Lazy);
+            }
+        }
+        self.events = self.machine.take_events();
+        self.counters()
+    }
+}

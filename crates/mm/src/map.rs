@@ -202,8 +202,8 @@ pub fn mmap<P: Env>(p: &mut P, mm: MmId, origin: &Origin, request: &MapRequest) 
             unmap_range(p, mm, range).map_err(|split| MmapError::SplitsPage(split.at))?;
         }
         // Only now, as on Linux: what lay at an exact address is gone even so.
-        if !backing.offset.is_multiple_of(backing.size.bytes()) {
-            return Err(MmapError::MisalignedOffset { offset: backing.offset, page: backing.size.bytes() });
+        if !request.offset.is_multiple_of(backing.size.bytes()) {
+            return Err(MmapError::MisalignedOffset { offset: request.offset, page: backing.size.bytes() });
         }
         let inode = match request.source {
             Source::File { inode, .. } => {

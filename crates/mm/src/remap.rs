@@ -2,7 +2,7 @@
 
 use units::{Access, Bytes, Event, MmId, Scope, Vaddr, VaddrRange};
 
-use crate::unmap::{InsidePage, can_split, split_at, unmap_range};
+use crate::unmap::{InsidePage, can_split, drop_empty_tables, split_at, unmap_range};
 use crate::{Env, Vma, VmaFlags};
 
 bitflags::bitflags! {
@@ -140,6 +140,7 @@ fn move_to<P: Env>(p: &mut P, mm: MmId, old: VaddrRange, new: VaddrRange) -> Res
     for vma in p.with_vmas(mm, |vmas| vmas.copy_over(moved)).unwrap_or_default() {
         move_area(p, mm, &vma, new.start + vma.range.start.since(old.start));
     }
+    drop_empty_tables(p, mm, old);
     Ok(new.start)
 }
 

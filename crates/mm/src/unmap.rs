@@ -49,6 +49,9 @@ pub fn munmap<P: Env>(p: &mut P, mm: MmId, start: Vaddr, len: Bytes) -> Result<(
 /// Unmaps what lies in `range`, inside the address space's scope. Every page of every area is unmapped first, then all are
 /// freed, then the areas are closed in order of address.
 pub(crate) fn unmap_range<P: Env>(p: &mut P, mm: MmId, range: VaddrRange) -> Result<(), InsidePage> {
+    if range.is_empty() {
+        return Ok(());
+    }
     can_split(p, mm, range.start)?;
     can_split(p, mm, range.end)?;
     split_at(p, mm, range.start);
@@ -127,7 +130,7 @@ fn zap<P: Env>(p: &mut P, area: &MappedArea, range: HugeRange, freed: &mut Vec<P
 }
 
 /// A page of page table goes once nothing is mapped in its part of the address space any more.
-fn drop_empty_tables<P: Env>(p: &mut P, mm: MmId, range: VaddrRange) {
+pub(crate) fn drop_empty_tables<P: Env>(p: &mut P, mm: MmId, range: VaddrRange) {
     for part in p.with_table(mm, |table| table.parts_over(range)).unwrap_or_default() {
         if p.with_vmas(mm, |vmas| vmas.over(part).next().is_none()) == Some(true) {
             p.with_table(mm, |table| table.drop_part(part.start));

@@ -38,10 +38,15 @@ impl Instance {
                 if self.mounted(mount.as_str()).is_some() {
                     return StepResult::Dup.into();
                 }
-                if opts.is_some() || size.is_some() || min_size.is_some() || nr_inodes.is_some() {
+                if opts.is_some() || size.is_some() || min_size.is_some() {
                     return Answer::not_modelled("limits of a mount");
                 }
-                self.mount(mount.as_str(), *pagesize)
+                let nr_inodes = nr_inodes.as_ref().map(|limit| limit.option_text().parse::<u64>());
+                match nr_inodes.transpose() {
+                    Ok(Some(0)) => answers::errno(Errno::ENOMEM),
+                    Ok(limit) => self.mount(mount.as_str(), *pagesize, limit),
+                    Err(_) => answers::errno(Errno::EINVAL),
+                }
             }
             Op::Umount(op::Umount { mount, lazy }) => {
                 let mode = if lazy.is_some_and(Switch::is_on) { UmountMode::Lazy } else { UmountMode::Strict };
@@ -60,14 +65,14 @@ impl Instance {
         }
     }
 
-    fn mount(&mut self, name: &str, pagesize: Option<SizeName>) -> Answer {
+    fn mount(&mut self, name: &str, pagesize: Option<SizeName>, nr_inodes: Option<u64>) -> Answer {
         let size = pagesize.unwrap_or(SizeName::Default);
         let hstate = match size.log2() {
             None => Some(self.machine.hstates().default_hstate()),
             Some(log) => HugeSize::from_shift(log).and_then(|size| self.machine.hstates().by_size(size)),
         };
         let Some(hstate) = hstate else { return answers::errno(Errno::EINVAL) };
-        match self.machine.mount(&MountOptions::unlimited(hstate.id)) {
+        match self.machine.mount(&MountOptions { nr_inodes, ..MountOptions::unlimited(hstate.id) }) {
             Ok(id) => {
                 match self.mounts.iter_mut().find(|(known, _)| known == name) {
                     Some((_, mounted)) => *mounted = Some(id),

@@ -1,7 +1,10 @@
 //! Operations as data, targets that run them, the scenario language, and conformance to the recorded kernel.
 
+pub mod conform;
 pub mod input;
 pub mod instance;
+pub mod ktap;
 pub mod op;
+pub mod run;
 pub mod scenario;
 pub mod target;

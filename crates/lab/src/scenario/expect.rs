@@ -237,6 +237,12 @@ impl Comparison {
     }
 }
 
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
 /// What must hold after an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expectation {

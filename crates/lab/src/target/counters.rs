@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use crate::op::Size;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -224,6 +225,32 @@ impl Counters {
             return Vec::new();
         }
         diff_fields(&self.fields(), &other.fields())
+    }
+}
+
+impl fmt::Display for Counters {
+    /// One line: the pool of 2 MiB pages, then whatever else is there and not zero throughout.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pool = |pool: &PoolCounters| {
+            format!("nr={} free={} resv={} surplus={}", pool.nr, pool.free, pool.resv, pool.surplus)
+        };
+        write!(f, "2M {}", pool(&self.m2))?;
+        if self.g1 != PoolCounters::default() {
+            write!(f, " | 1G {}", pool(&self.g1))?;
+        }
+        for (group, sizes) in self.cg.iter() {
+            for (size, counters) in [("2M", sizes.m2), ("1G", sizes.g1)] {
+                let CgroupCounters { current, rsvd, events_max, .. } = counters;
+                if size == "2M" || counters != CgroupCounters::default() {
+                    write!(f, " | {group} {size} current={} rsvd={}", Size::bytes(current), Size::bytes(rsvd))?;
+                    write!(f, " events.max={events_max}")?;
+                }
+            }
+        }
+        for (mount, fs) in self.fs.iter() {
+            write!(f, " | {mount} blocks={} bfree={} ffree={}", fs.blocks, fs.bfree, fs.ffree)?;
+        }
+        self.hp_kb.iter().try_for_each(|(actor, kilobytes)| write!(f, " | a{actor} {kilobytes} kB"))
     }
 }
 

@@ -8,8 +8,9 @@ pub use answer::{Answer, Extras, Refusal, StepResult};
 pub use counters::{
     CgroupCounters, CgroupSizes, Counters, Difference, FsCounters, NodeCounters, Ordered, PoolCounters, diff_fields,
 };
-pub use recorded::{Recorded, RecordedLine, RecordingError};
+pub use recorded::{Recorded, RecordedLine};
 
+use crate::input::Problem;
 use crate::op::{Op, Size};
 
 /// The machine that a scenario wants, in kernel boot syntax.
@@ -44,8 +45,8 @@ pub enum BeginError {
     #[error("the machine cannot be built: {0}")]
     Machine(String),
     /// The recording cannot be used.
-    #[error(transparent)]
-    Recording(#[from] RecordingError),
+    #[error("{0}")]
+    Recording(Problem),
 }
 
 /// Something that runs operations.
@@ -64,6 +65,12 @@ pub trait Target {
 
     /// The counters as they are now.
     fn counters(&mut self) -> Counters;
+
+    /// The text of a file of /proc, /sys or a control group, if the target has it.
+    fn read_file(&mut self, path: &str) -> Option<String> {
+        let _ = path;
+        None
+    }
 
     /// Ends the script as the recordings do, and answers the counters after it: the processes exit by ascending number,
     /// the segments are removed, the mounts are unmounted in their order; control groups stay.

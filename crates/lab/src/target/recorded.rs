@@ -7,31 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Answer, BeginError, Counters, Extras, Header, StepResult, Target};
+use crate::input::{BadInput, Lines, Problem, open};
 use crate::op::Op;
-
-/// Why a recording cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RecordingError {
-    /// The file cannot be read.
-    #[error("{path}: {reason}; a recording stands in recorded/ beside scripts/, under the script's name")]
-    Unreadable {
-        /// The file.
-        path: String,
-        /// The system's reason.
-        reason: String,
-    },
-    /// A line is not a line of a recording.
-    #[error("{path}:{line}: {reason}")]
-    BadLine {
-        /// The file.
-        path: String,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong.
-        reason: String,
-    },
-}
 
 /// One line of a recording.
 #[derive(Debug, Clone, PartialEq)]
@@ -181,23 +158,38 @@ impl Recorded {
         &self.kernel
     }
 
-    fn load(&mut self, path: &Path) -> Result<(), RecordingError> {
-        let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| RecordingError::Unreadable { path: shown.clone(), reason: error.to_string() })?;
+    /// Whether the recording that was begun belongs to these operations.
+    ///
+    /// # Errors
+    /// The text says where they part.
+    pub fn fits(&self, ops: &[&Op]) -> Result<(), String> {
+        if self.steps.len() != ops.len() {
+            return Err(format!("the recording has {} steps and the script {}", self.steps.len(), ops.len()));
+        }
+        match self.steps.iter().zip(ops).position(|((verb, ..), op)| verb != op.verb().name) {
+            Some(index) => Err(format!("step {index} of the recording is another operation than the script's")),
+            None => Ok(()),
+        }
+    }
+
+    fn load(&mut self, path: &Path) -> Result<(), Problem> {
+        let mut lines = Lines::new(path, open(path)?);
+        let mut ended = false;
         self.steps.clear();
-        for (number, line) in text.lines().enumerate() {
-            let bad = |reason: String| RecordingError::BadLine { path: shown.clone(), line: number + 1, reason };
-            match RecordedLine::from_json(line).map_err(bad)? {
+        while let Some(line) = lines.advance() {
+            let (number, text) = line?;
+            let bad = |reason: String| Problem::at(path, number, 1, BadInput::Json(reason));
+            match RecordedLine::from_json(text).map_err(bad)? {
                 RecordedLine::Head { kernel, counters, .. } => (self.kernel, self.counters) = (kernel, counters),
                 RecordedLine::Step { index, .. } if index != self.steps.len() => {
                     return Err(bad(format!("step {index} stands in the place of step {}", self.steps.len())));
                 }
                 RecordedLine::Step { verb, answer, counters, .. } => self.steps.push_back((verb, *answer, counters)),
-                RecordedLine::End { counters } => self.end = counters,
+                RecordedLine::End { counters } => (self.end, ended) = (counters, true),
             }
         }
-        Ok(())
+        let reason = "the recording has no last line (\"end\"); it was cut short";
+        if ended { Ok(()) } else { Err(Problem::of_file(path, BadInput::Mismatch(reason.to_owned()))) }
     }
 }
 

@@ -80,3 +80,36 @@ pub(crate) fn planted(files: &[(&str, &str)]) -> Tree {
     }
     tree
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_is_a_heading_of_the_style_page() {
+        let style = include_str!("../../STYLE.md");
+        let rules = [
+            files::RULE,
+            layers::RULE,
+            lengths::RULE,
+            links::RULE,
+            lints::RULE,
+            locks::NO_LOCKS,
+            locks::NO_GLOBALS,
+            no_std::RULE,
+            words::RULE,
+        ];
+        for rule in rules {
+            assert!(style.lines().any(|line| line == format!("### {rule}")), "{rule}");
+        }
+    }
+
+    #[test]
+    fn violations_say_where_and_why() {
+        let mut violation =
+            Violation { path: "a.rs".into(), line: Some(7), rule: words::RULE, message: "mend it".into() };
+        assert_eq!(violation.to_string(), "a.rs:7: mend it [speak-of-the-project-alone]");
+        violation.line = None;
+        assert_eq!(violation.to_string(), "a.rs: mend it [speak-of-the-project-alone]");
+    }
+}

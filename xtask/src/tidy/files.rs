@@ -6,7 +6,7 @@ use super::Violation;
 use super::source::code;
 use crate::workspace::{Package, Tree};
 
-const RULE: &str = "no-dead-files";
+pub(super) const RULE: &str = "no-dead-files";
 
 /// Packages of their own, which cargo does not list with the workspace.
 const OUTSIDE: &str = "fuzz/";

@@ -3,7 +3,7 @@
 use super::Violation;
 use crate::workspace::Package;
 
-const RULE: &str = "layers-look-down";
+pub(super) const RULE: &str = "layers-look-down";
 
 /// The rooms, bottom up; those of one line stand beside each other and do not use one another.
 const LAYERS: [&[&str]; 15] = [

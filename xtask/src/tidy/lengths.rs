@@ -4,7 +4,7 @@ use super::Violation;
 use super::source::lines_without_tests;
 use crate::workspace::Tree;
 
-const RULE: &str = "one-concept-per-file";
+pub(super) const RULE: &str = "one-concept-per-file";
 const AIM: usize = 500;
 const LIMIT: usize = 800;
 

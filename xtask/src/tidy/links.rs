@@ -3,7 +3,7 @@
 use super::Violation;
 use crate::workspace::Tree;
 
-const RULE: &str = "links-resolve";
+pub(super) const RULE: &str = "links-resolve";
 
 pub(super) fn check(tree: &Tree) -> Vec<Violation> {
     tree.ending(".md").flat_map(|(path, text)| check_page(tree, path, text)).collect()

@@ -3,7 +3,7 @@
 use super::Violation;
 use crate::workspace::Tree;
 
-const RULE: &str = "lints-are-on";
+pub(super) const RULE: &str = "lints-are-on";
 const FUNCTION_LINES_MAX: u32 = 70;
 const LINTS: [&str; 4] = ["too_many_lines", "unsafe_code", "fn_params_excessive_bools", "iter_over_hash_type"];
 

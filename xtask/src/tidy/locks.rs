@@ -4,8 +4,8 @@ use super::Violation;
 use super::source::{code_without_tests, is_word, line_of, paths};
 use crate::workspace::Tree;
 
-const NO_LOCKS: &str = "locks-live-in-sync";
-const NO_GLOBALS: &str = "instances-not-globals";
+pub(super) const NO_LOCKS: &str = "locks-live-in-sync";
+pub(super) const NO_GLOBALS: &str = "instances-not-globals";
 
 /// `sync` is the place for all of it; a counting allocator for benches has to be global.
 const EXEMPT: [&str; 2] = ["crates/sync/", "crates/bench/"];

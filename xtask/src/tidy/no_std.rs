@@ -5,7 +5,7 @@ use super::source::{code, line_of};
 use crate::ci::NO_STD_ROOMS;
 use crate::workspace::Tree;
 
-const RULE: &str = "no-std-rooms";
+pub(super) const RULE: &str = "no-std-rooms";
 
 pub(super) fn check(tree: &Tree) -> Vec<Violation> {
     let mut found = Vec::new();

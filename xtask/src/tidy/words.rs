@@ -4,7 +4,7 @@ use super::Violation;
 use super::source::{is_word, line_of};
 use crate::workspace::Tree;
 
-const RULE: &str = "speak-of-the-project-alone";
+pub(super) const RULE: &str = "speak-of-the-project-alone";
 
 /// Words, in pieces so that this file does not contain them.
 const WORDS: [&str; 6] = [

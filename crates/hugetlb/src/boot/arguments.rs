@@ -16,7 +16,7 @@ pub(super) struct Argument {
 /// Splits at white space outside double quotes, up to a bare `--`: what follows is for the first process.
 pub(super) fn split(cmdline: &str) -> Vec<Argument> {
     let mut found = Vec::new();
-    let mut rest = cmdline.trim_start();
+    let mut rest = cmdline.trim_ascii_start();
     while !rest.is_empty() {
         let mut quoted = false;
         let end = rest.find(|c: char| {
@@ -28,7 +28,7 @@ pub(super) fn split(cmdline: &str) -> Vec<Argument> {
             break;
         }
         found.push(argument(word));
-        rest = after.trim_start();
+        rest = after.trim_ascii_start();
     }
     found
 }

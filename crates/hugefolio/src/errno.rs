@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use hugetlbfs::{
-    FallocateError, MountError, OpenError, SealError, TruncateError, UmountError, UnlinkError,
-};
+use hugetlbfs::{FallocateError, MountError, OpenError, SealError, TruncateError, UmountError, UnlinkError};
 use mm::{
     AdviseError, FaultError, ForkError, MincoreError, MlockError, MmapError, MprotectError, MremapError, MunmapError,
     PopulateError,
@@ -12,7 +10,7 @@ use mm::{
 
 use crate::calls::{BadFd, CallError, FallocateCallError, FtruncateError, MapCallError, OpenCallError, ReadCallError};
 use crate::text::WriteError;
-use crate::{KnobError, NoSuchSize, TruncateByNameError, ResizeCallError, ResizeError};
+use crate::{KnobError, NoSuchSize, ResizeCallError, ResizeError, TruncateByNameError};
 
 macro_rules! errnos {
     ($($name:ident = $number:literal),* $(,)?) => {

@@ -61,7 +61,7 @@ pub use mm::{
 pub use page_alloc::NoPages;
 pub use policy::{Mempolicy, Mode, Placement, Topology, TopologyError, Weights};
 pub use units::{
-    Blame, Bytes, CgroupId, CpuId, Event, GfpFlags, HstateId, HugeCount, HugeIndex, HugeRange, HugeSize, InodeId, Ledger,
-    MmId, MountId, NodeId, Nodemask, Order, PageCount, PageShift, Pfn, Pid, ResvMapId, Site, SubpoolId, Ticks, Vaddr,
-    VaddrRange, VmaId,
+    Blame, Bytes, CgroupId, CpuId, Event, GfpFlags, HstateId, HugeCount, HugeIndex, HugeRange, HugeSize, InodeId,
+    Ledger, MmId, MountId, NodeId, Nodemask, Order, OwnerPage, PageCount, PageShift, Pfn, Pid, ResvMapId, Site,
+    SubpoolId, Ticks, Vaddr, VaddrRange, VmaId,
 };

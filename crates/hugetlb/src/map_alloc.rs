@@ -1,7 +1,9 @@
 //! A page for a place in a file: reservations decided once, before and after the allocation.
 
 use policy::Placement;
-use units::{CgroupId, GfpFlags, HstateId, HugeCount, HugeIndex, NodeId, Nodemask, SubpoolId, UndoLog, attempt};
+use units::{
+    CgroupId, Event, GfpFlags, HstateId, HugeCount, HugeIndex, NodeId, Nodemask, OwnerPage, SubpoolId, UndoLog, attempt,
+};
 
 use crate::pool::ONE;
 use crate::resv_map::{Commit, Holder, Ticket, commit, end, needs};
@@ -53,7 +55,7 @@ pub fn alloc_for_mapping<P: Env>(p: &mut P, want: &MapAlloc) -> Result<HugeFolio
         Undo::Ticket(ticket) => end(p, ticket),
         Undo::Subpool { id, held } => give_back(p, hstate, id, ONE, held),
     };
-    let (folio, ticket, promised) = attempt(p, undo, |p, log: &mut UndoLog<Undo, 2>| {
+    let allocated = attempt(p, undo, |p, log: &mut UndoLog<Undo, 2>| {
         let mut promised = false;
         if want.purpose == Purpose::Instantiate {
             let ticket = needs(p, want.holder, want.index)?;
@@ -84,12 +86,25 @@ pub fn alloc_for_mapping<P: Env>(p: &mut P, want: &MapAlloc) -> Result<HugeFolio
             }
         });
         Ok::<_, AllocRefusal>((folio, ticket, promised))
-    })?;
+    });
+    tell_owner(p, want, allocated.as_ref().ok().map(|&(_, _, promised)| promised));
+    let (folio, ticket, promised) = allocated?;
     p.with_pool(hstate, |pool| pool.record(folio).subpool = want.subpool);
     if ticket.is_some_and(|ticket| commit(p, ticket) == Commit::Raced) && !promised {
         settle_race(p, want, folio);
     }
     Ok(folio)
+}
+
+/// Publishes what became of an owner's touch: `promised` says whether the page was, nothing that there is none.
+fn tell_owner<P: Env>(p: &mut P, want: &MapAlloc, promised: Option<bool>) {
+    let (Holder::Owner(map), Purpose::Instantiate) = (want.holder, want.purpose) else { return };
+    let page = OwnerPage { hstate: want.hstate, map, index: want.index };
+    p.emit(|| match promised {
+        Some(true) => Event::OwnerSpent(page),
+        Some(false) => Event::OwnerWithoutReservation(page),
+        None => Event::OwnerRefused(page),
+    });
 }
 
 /// Somebody reserved this very page while it was being allocated: the map's entry pays for it now, so the page's own charge and

@@ -223,7 +223,7 @@ pub fn close_private_map<P: Env>(
     }
     uncharge(p, Receipt { owner, counter: Counter::Rsvd(hstate), pages: range.count() });
     let unused = range.count() - consumed;
-    p.emit(|| Event::OwnerClosed { map, start: range.start, end: range.end, unused });
+    p.emit(|| Event::OwnerClosed { hstate, map, pages: range, unused });
     match subpool {
         Some(id) => give_back(p, hstate, id, unused, unused),
         None => acct_release(p, hstate, unused),

@@ -5,7 +5,7 @@
 //! last mapping to go, whoever drops it, then restores the reservation. (Restoring at once would promise a page that does not
 //! exist.)
 
-use units::{Event, HugeIndex, ResvMapId, VmaId};
+use units::{Event, HugeIndex, OwnerPage, ResvMapId, VmaId};
 
 use crate::resv_map::{Holder, end, give, needs, take_away};
 use crate::{Env, HugeFolio};
@@ -18,7 +18,8 @@ pub fn clear_restore_reserve<P: Env>(p: &mut P, folio: HugeFolio) {
 /// The owner's area `vma` dropped its mapping of an anonymous folio that others still map.
 pub fn still_mapped<P: Env>(p: &mut P, folio: HugeFolio, map: ResvMapId, index: HugeIndex, vma: VmaId) {
     let surplus = p.with_pool(folio.hstate, |pool| pool.surplus());
-    p.emit(|| Event::OwnerLetGo { map, index, folio: folio.pfn, surplus, vma });
+    let page = OwnerPage { hstate: folio.hstate, map, index };
+    p.emit(|| Event::OwnerLetGo { page, folio: folio.pfn, surplus, vma });
     if !surplus.is_zero() {
         return;
     }
@@ -39,7 +40,13 @@ pub fn still_mapped<P: Env>(p: &mut P, folio: HugeFolio, map: ResvMapId, index: 
 pub fn last_unmap<P: Env>(p: &mut P, folio: HugeFolio, dropped_by: Holder, index: HugeIndex) {
     let (surplus, owed) = p.with_pool(folio.hstate, |pool| (pool.surplus(), pool.record(folio).owed_to.take()));
     let restored = match (dropped_by, owed) {
-        (Holder::Owner(map), _) => surplus.is_zero() && un_consume(p, Holder::Owner(map), index),
+        (Holder::Owner(map), _) => {
+            let restored = surplus.is_zero() && un_consume(p, Holder::Owner(map), index);
+            if restored {
+                p.emit(|| Event::OwnerRestored(OwnerPage { hstate: folio.hstate, map, index }));
+            }
+            restored
+        }
         (_, Some((map, index))) => {
             let mine = p.with_resv_map(map, |m| m.owed.get(&index) == Some(&folio.pfn)) == Some(true);
             mine && un_consume(p, Holder::Owner(map), index)

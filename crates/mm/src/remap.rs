@@ -148,13 +148,7 @@ fn move_to<P: Env>(p: &mut P, mm: MmId, old: VaddrRange, new: VaddrRange) -> Res
 fn leave_rest_behind<P: Env>(p: &mut P, mm: MmId, vma: &Vma, moved: VaddrRange) {
     let (part, whole) = (vma.pages_in(moved), vma.pages());
     if let Some(map) = vma.owner {
-        p.emit(|| Event::OwnerMovedPart {
-            map,
-            start: part.start,
-            end: part.end,
-            whole_start: whole.start,
-            whole_end: whole.end,
-        });
+        p.emit(|| Event::OwnerMovedPart { hstate: vma.hstate, map, part, whole });
     }
     split_at(p, mm, moved.start.max(vma.range.start));
     split_at(p, mm, moved.end.min(vma.range.end));

@@ -1,6 +1,6 @@
 //! The public event stream.
 
-use crate::{HstateId, HugeCount, HugeIndex, InodeId, MmId, NodeId, Pfn, ResvMapId, VmaId};
+use crate::{HstateId, HugeCount, HugeIndex, HugeRange, InodeId, MmId, NodeId, Pfn, ResvMapId, VmaId};
 
 /// Something that a path did. One documented stream: traces, checkers and the defect triggers of conformance read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,42 +45,46 @@ pub enum Event {
         /// The folio's first frame.
         folio: Pfn,
     },
-    /// The owner of private reservations let an anonymous page go while somebody else still maps it.
+    /// An owner of private reservations touched a place and spent the reservation of it.
+    OwnerSpent(OwnerPage),
+    /// An owner touched a place whose reservation was spent before, and got a page that nobody had reserved.
+    OwnerWithoutReservation(OwnerPage),
+    /// An owner touched a place whose reservation was spent before, and no page could be had.
+    OwnerRefused(OwnerPage),
+    /// An owner let a page go that nobody else maps: the reservation of its place returned.
+    OwnerRestored(OwnerPage),
+    /// An owner let an anonymous page go while somebody else still maps it.
     OwnerLetGo {
-        /// The owner's map.
-        map: ResvMapId,
-        /// Index within the file.
-        index: HugeIndex,
+        /// The place.
+        page: OwnerPage,
         /// The folio.
         folio: Pfn,
-        /// Surplus pages of the pool at that moment; a reservation can only return while there are none.
+        /// Surplus pages of the pool at that moment; the reservation can only return if there were none.
         surplus: HugeCount,
         /// The area through which it was mapped.
         vma: VmaId,
     },
     /// An owner's area was closed: the reservations of its untouched pages returned.
     OwnerClosed {
+        /// The pool.
+        hstate: HstateId,
         /// The owner's map.
         map: ResvMapId,
-        /// First index of the area.
-        start: HugeIndex,
-        /// First index past it.
-        end: HugeIndex,
+        /// The area's pages.
+        pages: HugeRange,
         /// How many reservations returned.
         unused: HugeCount,
     },
     /// A part of an owner's area was moved elsewhere.
     OwnerMovedPart {
+        /// The pool.
+        hstate: HstateId,
         /// The owner's map.
         map: ResvMapId,
-        /// First index moved.
-        start: HugeIndex,
-        /// First index past the moved part.
-        end: HugeIndex,
-        /// First index of the whole area before the move.
-        whole_start: HugeIndex,
-        /// First index past the whole area.
-        whole_end: HugeIndex,
+        /// The pages that moved.
+        part: HugeRange,
+        /// The pages of the whole area before the move.
+        whole: HugeRange,
     },
     /// A page was taken from other address spaces so that an owner could write.
     Stolen {
@@ -91,4 +95,15 @@ pub enum Event {
         /// The address space that lost it.
         from: MmId,
     },
+}
+
+/// A place that a private reservation is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnerPage {
+    /// The pool.
+    pub hstate: HstateId,
+    /// The owner's map.
+    pub map: ResvMapId,
+    /// Index within the file.
+    pub index: HugeIndex,
 }

@@ -18,7 +18,7 @@ mod nodemask;
 mod undo;
 
 pub use count::{Bytes, HugeCount, HugeIndex, HugeRange, Order, PageCount, PageShift, Pfn, Ticks, Vaddr, VaddrRange};
-pub use event::Event;
+pub use event::{Event, OwnerPage};
 pub use exclusion::{Access, Scope, Scopes, Site};
 pub use gfp::GfpFlags;
 pub use huge::HugeSize;

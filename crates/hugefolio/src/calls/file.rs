@@ -1,15 +1,13 @@
 //! Files and descriptors.
 
-use hugetlbfs::{
-    AllocMode, Create, FallocateError, Hold, InodeKind, OpenError, SealError, Seals, Stat, TruncateError,
-};
+use hugetlbfs::{AllocMode, Create, FallocateError, Hold, InodeKind, OpenError, SealError, Seals, Stat, TruncateError};
 use mm::{FileAccess, VmaFlags};
 use units::{Blame, Bytes, HugeSize, InodeId, Ledger, MountId, Pid};
 
 use super::pool::hstate;
 use super::{BadFd, CallError, Env, NoSuchSize};
-use crate::process::OpenFile;
 use crate::Fd;
+use crate::process::OpenFile;
 
 /// A call of `open`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -184,4 +184,3 @@ fn node_of_meminfo(path: &str) -> Option<NodeId> {
     let digits = path.strip_prefix("/sys/devices/system/node/node")?.strip_suffix("/meminfo")?;
     digits.parse().ok().filter(|&n| n < Nodemask::CAPACITY).map(NodeId::new)
 }
-

@@ -9,7 +9,9 @@ mod memory;
 mod pool;
 mod process;
 
-pub use file::{FallocateCallError, FallocateMode, FtruncateError, MemfdFlags, OpenCall, OpenCallError, ReadCallError, Truncate};
+pub use file::{
+    FallocateCallError, FallocateMode, FtruncateError, MemfdFlags, OpenCall, OpenCallError, ReadCallError, Truncate,
+};
 pub use knob::{KnobError, Writer};
 pub use memory::{MapCall, MapCallError, MapSource};
 pub use pool::{NoSuchSize, PoolView};
@@ -214,12 +216,7 @@ pub trait Calls: Env + Sized {
     ///
     /// # Errors
     /// No pool of that size.
-    fn memfd(
-        &mut self,
-        pid: Pid,
-        size: Option<HugeSize>,
-        flags: MemfdFlags,
-    ) -> Result<Fd, CallError<NoSuchSize>> {
+    fn memfd(&mut self, pid: Pid, size: Option<HugeSize>, flags: MemfdFlags) -> Result<Fd, CallError<NoSuchSize>> {
         file::memfd(self, pid, size, flags)
     }
 
@@ -371,7 +368,12 @@ pub trait Calls: Env + Sized {
     ///
     /// # Errors
     /// No pool of that size, or no such node.
-    fn set_nr_hugepages(&mut self, size: HugeSize, count: HugeCount, nodes: ResizeNodes) -> Result<(), ResizeCallError> {
+    fn set_nr_hugepages(
+        &mut self,
+        size: HugeSize,
+        count: HugeCount,
+        nodes: ResizeNodes,
+    ) -> Result<(), ResizeCallError> {
         let hstate = pool::hstate(self, Some(size))?;
         Ok(hugetlb::set_max(self, hstate.id, count, nodes)?)
     }

@@ -48,9 +48,10 @@ impl Instance {
             }
             Op::Pwrite(op::Pwrite { file, .. }) => {
                 let fd = self.fd(number, file);
-                let writable = self.machine.processes().any(|(id, process)| {
-                    id == pid && process.file(fd).is_some_and(|file| file.access.can_write())
-                });
+                let writable = self
+                    .machine
+                    .processes()
+                    .any(|(id, process)| id == pid && process.file(fd).is_some_and(|file| file.access.can_write()));
                 answers::errno(if writable { Errno::EINVAL } else { Errno::EBADF })
             }
             Op::Fsync(op::Fsync { file, .. }) => {
@@ -85,14 +86,7 @@ impl Instance {
         Answer::ok()
     }
 
-    fn open(
-        &mut self,
-        actor: u16,
-        pid: Pid,
-        name: &FileName,
-        path: &MountPath,
-        flags: &Flags<OpenFlag>,
-    ) -> Answer {
+    fn open(&mut self, actor: u16, pid: Pid, name: &FileName, path: &MountPath, flags: &Flags<OpenFlag>) -> Answer {
         let Some(mount) = self.mounted(path.mount.as_str()) else { return StepResult::NoMount.into() };
         let access = if flags.has(OpenFlag::Rdonly) {
             FileAccess::ReadOnly

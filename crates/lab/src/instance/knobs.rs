@@ -101,4 +101,3 @@ fn kib(size: SizeName) -> u64 {
     let log = size.log2().unwrap_or(HugeSize::M2.shift());
     1u64.checked_shl(u32::from(log.saturating_sub(10))).unwrap_or(0)
 }
-

@@ -39,7 +39,9 @@ impl Instance {
                 let first = value.map_or(1, |fill| fill.get());
                 self.touch(pid, map, *pages, *access, poff.unwrap_or(Size::ZERO), first)
             }
-            Op::Uaccess(op::Uaccess { page, access, .. }) => self.uaccess(pid, at(map, i64::from(page.get()), 0), *access),
+            Op::Uaccess(op::Uaccess { page, access, .. }) => {
+                self.uaccess(pid, at(map, i64::from(page.get()), 0), *access)
+            }
             Op::Pagemap(op::Pagemap { page, count, .. }) => {
                 let whole = u32::try_from(map.len >> map.page.shift()).unwrap_or(u32::MAX);
                 self.pagemap(pid, map, page.map_or(0, |p| p.get()), count.map_or(whole, |n| n.get()))
@@ -74,7 +76,8 @@ impl Instance {
     }
 
     fn mmap(&mut self, actor: u16, pid: Pid, op: &Op) -> Answer {
-        let Op::Mmap(op::Mmap { map: name, len, flags, file, off, pagesize, prot, addr_off, at, at_off, .. }) = op else {
+        let Op::Mmap(op::Mmap { map: name, len, flags, file, off, pagesize, prot, addr_off, at, at_off, .. }) = op
+        else {
             return StepResult::BadOp.into();
         };
         if flags.has(MmapFlag::Anon) && flags.has(MmapFlag::Small) {
@@ -223,9 +226,27 @@ impl Instance {
             letters.push(match state {
                 PageState::Absent => '.',
                 // Whether a 1 GiB page is exclusive is not reliable on Linux, so the recordings do not say.
-                PageState::Present { anonymous, .. } if map.page == HugeSize::G1 => if anonymous { 'A' } else { 'F' },
-                PageState::Present { anonymous: true, exclusive } => if exclusive { 'a' } else { 'b' },
-                PageState::Present { anonymous: false, exclusive } => if exclusive { 'f' } else { 'g' },
+                PageState::Present { anonymous, .. } if map.page == HugeSize::G1 => {
+                    if anonymous {
+                        'A'
+                    } else {
+                        'F'
+                    }
+                }
+                PageState::Present { anonymous: true, exclusive } => {
+                    if exclusive {
+                        'a'
+                    } else {
+                        'b'
+                    }
+                }
+                PageState::Present { anonymous: false, exclusive } => {
+                    if exclusive {
+                        'f'
+                    } else {
+                        'g'
+                    }
+                }
             });
         }
         Answer { extras: Extras { pm: Some(letters), ..Extras::default() }, ..Answer::ok() }

@@ -12,14 +12,10 @@ mod memory;
 
 use std::collections::BTreeMap;
 
-use hugefolio::{
-    Bytes, Calls, Event, HugeSize, Machine, MachineBuilder, MountId, NodeId, Pid, UmountMode,
-};
+use hugefolio::{Bytes, Calls, Event, HugeSize, Machine, MachineBuilder, MountId, NodeId, Pid, UmountMode};
 
 use crate::op::{self, Actor, Op};
-use crate::target::{
-    Answer, BeginError, Counters, FsCounters, Header, NodeCounters, PoolCounters, StepResult, Target,
-};
+use crate::target::{Answer, BeginError, Counters, FsCounters, Header, NodeCounters, PoolCounters, StepResult, Target};
 
 use actor::ActorState;
 
@@ -123,9 +119,7 @@ impl Instance {
             | Op::Fsync(_)
             | Op::AddSeals(_)
             | Op::GetSeals(_) => self.file_op(op),
-            Op::Shmget(_) | Op::Shmat(_) | Op::Shmdt(_) | Op::Shmrm(_) => {
-                Answer::not_modelled("System V segments")
-            }
+            Op::Shmget(_) | Op::Shmat(_) | Op::Shmdt(_) | Op::Shmrm(_) => Answer::not_modelled("System V segments"),
             Op::UffdOpen(_)
             | Op::UffdRegister(_)
             | Op::UffdUnregister(_)

@@ -1,0 +1,116 @@
+//! K1: the owner's reservation is restored before its page is free.
+//!
+//! When the owner of private reservations unmaps a page that a forked child still maps, and the pool has no surplus, Linux deletes the
+//! map's entry at once; the page itself comes back, with the reservation, only when the child lets go. Until then a reservation
+//! is promised for which there is no page. It shows
+//!
+//! * when the owner closes the place: the reservation is given back that is not there yet, `resv` is lower by one for each;
+//! * when the owner touches the place again: it spends a reservation, `resv` is lower by one, and it gets a page where there
+//!   is none to be had.
+
+use std::collections::BTreeMap;
+
+use hugefolio::{Event, HugeIndex, Pfn, ResvMapId};
+
+use super::{Observation, PoolName, adjust, same_but_counters, touched_pages};
+use crate::conform::{Compared, DefectId, DefectWatch, Watched};
+use crate::op::{Access, Op};
+use crate::target::{Counters, StepResult};
+
+/// The identifier in reports.
+const ID: DefectId = DefectId("K1");
+
+/// Watches for K1.
+#[derive(Debug, Default)]
+pub struct OwnerRestoresAtOnce {
+    /// Places whose entry Linux has deleted while their folio is still mapped.
+    early: BTreeMap<(ResvMapId, HugeIndex), Pfn>,
+    /// By pool: reservations that Linux has one less of than we, because of the last step.
+    spent: BTreeMap<PoolName, i64>,
+    /// Touches of such a place that we refused in the last step, and of which pool.
+    refused: Vec<PoolName>,
+    /// The pool's page size in kilobytes, by pool.
+    page_kb: BTreeMap<PoolName, i64>,
+}
+
+impl DefectWatch<Observation> for OwnerRestoresAtOnce {
+    fn begin(&mut self) {
+        *self = Self::default();
+    }
+
+    fn see(&mut self, step: &Watched<'_, Observation>) {
+        self.spent.clear();
+        self.refused.clear();
+        self.page_kb = [(PoolName::M2, 2 << 10), (PoolName::G1, 1 << 20)].into();
+        for event in &step.after.events {
+            match *event {
+                Event::OwnerLetGo { page, folio, surplus, .. } if surplus.is_zero() => {
+                    self.early.insert((page.map, page.index), folio);
+                }
+                Event::OwnerClosed { hstate, map, pages, .. } => {
+                    let before = self.early.len();
+                    self.early.retain(|&(of, index), _| of != map || !pages.contains(index));
+                    self.note(step.after.pool(hstate), before - self.early.len());
+                }
+                Event::OwnerWithoutReservation(page) if self.early.remove(&(page.map, page.index)).is_some() => {
+                    self.note(step.after.pool(page.hstate), 1);
+                }
+                Event::OwnerRefused(page) if self.early.contains_key(&(page.map, page.index)) => {
+                    self.refused.extend(step.after.pool(page.hstate));
+                }
+                // The last mapping went: from now on both have the reservation.
+                Event::Freed { folio, .. } => self.early.retain(|_, kept| *kept != folio),
+                _ => (),
+            }
+        }
+    }
+
+    fn judge(&mut self, step: &Compared<'_>) -> Option<DefectId> {
+        let mut predicted = step.ours.counters.clone();
+        for (&pool, &count) in &self.spent {
+            adjust(&mut predicted, pool, |c| c.resv -= count);
+        }
+        let explained = match self.refused.as_slice() {
+            [] => !self.spent.is_empty() && same_but_counters(step, &predicted),
+            &[pool] => self.page_after_all(step, pool, predicted),
+            _ => false,
+        };
+        explained.then_some(ID)
+    }
+}
+
+impl OwnerRestoresAtOnce {
+    fn note(&mut self, pool: Option<PoolName>, count: usize) {
+        if let (Some(pool), true) = (pool, count > 0) {
+            *self.spent.entry(pool).or_default() += i64::try_from(count).unwrap_or(i64::MAX);
+        }
+    }
+
+    /// The touch that we refused ends well, as the last page of its operation: it takes a page and a reservation.
+    fn page_after_all(&self, step: &Compared<'_>, pool: PoolName, mut predicted: Counters) -> bool {
+        let Some((actor, pages)) = touched_pages(step.op) else { return false };
+        let (ours, theirs) = (&step.ours.answer, &step.recorded.answer);
+        adjust(&mut predicted, pool, |c| {
+            c.resv -= 1;
+            c.free -= 1;
+        });
+        let mut mapped = crate::target::Ordered::default();
+        for (name, &kb) in predicted.hp_kb.iter() {
+            let more = if *name == actor.to_string() { self.page_kb.get(&pool).copied().unwrap_or(0) } else { 0 };
+            mapped.push(name, kb + more);
+        }
+        predicted.hp_kb = mapped;
+        let mut extras = ours.extras.clone();
+        if let Some(Op::Touch(touch)) = step.op {
+            if extras.done.map(|done| done + 1) != Some(pages) {
+                return false;
+            }
+            extras.done = Some(pages);
+            extras.sc = None;
+            if let (Access::Read, Some(read)) = (touch.access, extras.rd.as_mut()) {
+                read.push(0);
+            }
+        }
+        theirs.result == StepResult::Ok && theirs.extras == extras && step.recorded.counters == predicted
+    }
+}

@@ -1,0 +1,98 @@
+//! K2: moving a part of a private mapping forgets the reservations of the rest.
+//!
+//! After `mremap` moved a part of an owner's area, Linux takes the map from what stays behind. The rest's reservations are counted for
+//! ever but can no longer be drawn on. It shows
+//!
+//! * when a place of the rest is touched: the page is an unreserved one, so `resv` is higher by one, or there is none and
+//!   the touch fails;
+//! * when a touched page of the rest is let go while the area stays: its reservation does not return, `resv` is lower by one;
+//! * when the rest is closed: its unused reservations do not return, `resv` is higher by so many.
+
+use std::collections::BTreeSet;
+
+use hugefolio::{Event, HugeIndex, ResvMapId};
+
+use super::{Observation, PoolName, adjust, same_but_counters, touched_pages};
+use crate::conform::{Compared, DefectId, DefectWatch, Watched};
+use crate::target::{Counters, StepResult};
+
+/// The identifier in reports.
+const ID: DefectId = DefectId("K2");
+
+/// Watches for K2.
+#[derive(Debug, Default)]
+pub struct PartialMoveForgetsTheRest {
+    /// Places that Linux no longer knows as the owner's.
+    lost: BTreeSet<(ResvMapId, HugeIndex)>,
+    /// What Linux has more of than we, because of the last step.
+    more: i64,
+    pool: Option<PoolName>,
+    /// The last step's first allocation was for a lost place: it may have found no page.
+    first_was_lost: bool,
+    before: Option<Counters>,
+}
+
+impl DefectWatch<Observation> for PartialMoveForgetsTheRest {
+    fn begin(&mut self) {
+        *self = Self::default();
+    }
+
+    fn see(&mut self, step: &Watched<'_, Observation>) {
+        (self.more, self.first_was_lost) = (0, false);
+        self.before = Some(step.before.counters.clone());
+        let mut restored = 0;
+        let mut allocations = 0;
+        for event in &step.after.events {
+            match *event {
+                Event::OwnerMovedPart { hstate, map, part, whole } => {
+                    self.pool = step.after.pool(hstate);
+                    let rest = (whole.start.get()..whole.end.get()).map(HugeIndex::new).filter(|i| !part.contains(*i));
+                    self.lost.extend(rest.map(|index| (map, index)));
+                }
+                Event::OwnerSpent(page) => {
+                    if self.lost.contains(&(page.map, page.index)) {
+                        self.more += 1;
+                        self.first_was_lost |= allocations == 0;
+                    }
+                    allocations += 1;
+                }
+                Event::OwnerWithoutReservation(_) | Event::OwnerRefused(_) => allocations += 1,
+                Event::OwnerRestored(page) if self.lost.contains(&(page.map, page.index)) => restored += 1,
+                Event::OwnerClosed { map, pages, unused, .. } => {
+                    let lost = self.lost.iter().filter(|&&(of, index)| of == map && pages.contains(index)).count();
+                    if lost > 0 {
+                        // What was restored in this very step is not unused on Linux, and not restored either.
+                        self.more += i64::try_from(unused.get()).unwrap_or(i64::MAX) - restored;
+                        restored = 0;
+                        self.lost.retain(|&(of, index)| of != map || !pages.contains(index));
+                    }
+                }
+                _ => (),
+            }
+        }
+        self.more -= restored;
+    }
+
+    fn judge(&mut self, step: &Compared<'_>) -> Option<DefectId> {
+        let pool = self.pool?;
+        let mut predicted = step.ours.counters.clone();
+        adjust(&mut predicted, pool, |c| c.resv += self.more);
+        let explained = (self.more != 0 && same_but_counters(step, &predicted)) || self.no_page(step);
+        explained.then_some(ID)
+    }
+}
+
+impl PartialMoveForgetsTheRest {
+    /// The first allocation of the step found no unreserved page, so nothing of it happened.
+    fn no_page(&self, step: &Compared<'_>) -> bool {
+        let Some(before) = &self.before else { return false };
+        let (Some(pool), true) = (self.pool, self.first_was_lost) else { return false };
+        let counters = if pool == PoolName::M2 { &before.m2 } else { &before.g1 };
+        let theirs = &step.recorded.answer;
+        touched_pages(step.op).is_some_and(|(_, pages)| pages == 1)
+            && counters.free <= counters.resv
+            && step.recorded.counters == *before
+            && matches!(theirs.result, StepResult::Sigbus | StepResult::Errno(_))
+            && theirs.extras.done.unwrap_or(0) == 0
+    }
+}

@@ -1,0 +1,101 @@
+//! Accounting defects of Linux 6.18 that this library does not copy.
+//!
+//! The recorded kernel shows them; conformance must not take them for differences of ours, nor a difference of ours for one of
+//! them. Each watcher follows the instance's events until its *trigger* holds, and accepts a differing step only if the recorded
+//! counters and answer are *exactly* those that the defect's formula makes of ours.
+
+mod k1;
+mod k2;
+mod k6;
+
+use hugefolio::{Event, HstateId, HugeSize};
+
+use crate::conform::{Compared, DefectWatch, Observable};
+use crate::instance::Instance;
+use crate::op::Op;
+use crate::target::{Counters, NodeCounters, PoolCounters, Target};
+
+pub use k1::OwnerRestoresAtOnce;
+pub use k2::PartialMoveForgetsTheRest;
+pub use k6::SurplusFreeBreaksReservation;
+
+/// What a watcher sees of an instance: what it did since the moment before, and its counters now.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// What was done.
+    pub events: Vec<Event>,
+    /// The counters now.
+    pub counters: Counters,
+    sizes: Vec<HugeSize>,
+}
+
+impl Observable for Instance {
+    type Observation = Observation;
+
+    fn observe(&mut self) -> Observation {
+        Observation {
+            events: self.events().to_vec(),
+            counters: self.counters(),
+            sizes: self.machine().hstates().iter().map(|h| h.size).collect(),
+        }
+    }
+}
+
+/// Every known defect.
+#[must_use]
+pub fn all() -> Vec<Box<dyn DefectWatch<Observation>>> {
+    vec![
+        Box::new(OwnerRestoresAtOnce::default()),
+        Box::new(PartialMoveForgetsTheRest::default()),
+        Box::new(SurplusFreeBreaksReservation::default()),
+    ]
+}
+
+/// Which pool of the counters an hstate is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum PoolName {
+    M2,
+    G1,
+}
+
+impl Observation {
+    fn pool(&self, hstate: HstateId) -> Option<PoolName> {
+        match *self.sizes.get(hstate.index())? {
+            HugeSize::M2 => Some(PoolName::M2),
+            HugeSize::G1 => Some(PoolName::G1),
+            _ => None,
+        }
+    }
+}
+
+/// Changes the counters of a pool and of its one node alike.
+fn adjust(counters: &mut Counters, pool: PoolName, f: impl FnOnce(&mut PoolCounters)) {
+    let (whole, node) = match pool {
+        PoolName::M2 => (&mut counters.m2, &mut counters.node0_m2),
+        PoolName::G1 => (&mut counters.g1, &mut counters.node0_g1),
+    };
+    let old = *whole;
+    f(whole);
+    let NodeCounters { nr, free, surplus } = *node;
+    *node = NodeCounters {
+        nr: nr + whole.nr - old.nr,
+        free: free + whole.free - old.free,
+        surplus: surplus + whole.surplus - old.surplus,
+    };
+}
+
+/// Is the recorded step ours with `predicted` for counters, and otherwise the same?
+fn same_but_counters(step: &Compared<'_>, predicted: &Counters) -> bool {
+    step.recorded.counters == *predicted
+        && step.recorded.answer.result == step.ours.answer.result
+        && step.recorded.answer.extras == step.ours.answer.extras
+}
+
+/// The process and the number of pages that an operation touches, if that is what it does.
+fn touched_pages(op: Option<&Op>) -> Option<(u16, u64)> {
+    match op? {
+        Op::Touch(touch) => Some((touch.actor.number(), u64::from(touch.pages.count.get()))),
+        Op::Uaccess(access) => Some((access.actor.number(), 1)),
+        _ => None,
+    }
+}

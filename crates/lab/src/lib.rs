@@ -1,6 +1,8 @@
 //! Operations as data, targets that run them, the scenario language, and conformance to the recorded kernel.
 
 pub mod conform;
+pub mod defects;
+pub mod grammar;
 pub mod input;
 pub mod instance;
 pub mod ktap;

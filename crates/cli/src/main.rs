@@ -1,2 +1,95 @@
-//! The `hugefolio` program.
-fn main() {}
+//! The `hugefolio` program: runs scenarios, compares the library with recorded kernels, and keeps scenario files tidy.
+//!
+//! It ends with 0 if all went well, with 1 if an expectation failed or a step differs, and with 2 if its input is bad.
+
+mod conform;
+mod files;
+mod output;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use output::{Output, Status};
+
+/// Linux's huge-page memory management, in scenarios.
+#[derive(Parser)]
+#[command(name = "hugefolio", version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Prints one JSON object a line instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs scenarios and reports in KTAP.
+    Run {
+        /// Scenario files (.scenario), scripts (.jsonl), and directories of them.
+        #[arg(required = true, value_name = "FILE|DIR")]
+        paths: Vec<PathBuf>,
+        /// Prints every step with its result, the counters, and the ledger of a refusal.
+        #[arg(long)]
+        trace: bool,
+    },
+    /// Runs recorded scripts and compares every field with what the recorded kernel answered.
+    Conform {
+        /// A directory with scripts/, recorded/ and manifest.json.
+        #[arg(long, value_name = "DIR")]
+        recorded: PathBuf,
+        /// Leaves out the scripts that use one of these features of the manifest.
+        #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
+        without: Vec<String>,
+    },
+    /// Reads scenario files without running them.
+    Check {
+        /// The files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Prints scenario files in their canonical form.
+    Fmt {
+        /// The files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Rewrites the files instead.
+        #[arg(long)]
+        write: bool,
+    },
+    /// Prints a script (.jsonl) as a scenario, or a scenario as a script.
+    Convert {
+        /// The file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// A directory of recordings: a script's lines get the results that the recorded kernel answered.
+        #[arg(long, value_name = "DIR")]
+        recorded: Option<PathBuf>,
+    },
+    /// Prints the page that describes the scenario language.
+    Grammar,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut output = Output::new(arguments.json);
+    let done = match arguments.command {
+        Command::Run { paths, trace } => run::run(&paths, trace, &mut output),
+        Command::Conform { recorded, without } => conform::conform(&recorded, &without, &mut output),
+        Command::Check { files } => files::check(&files, &mut output),
+        Command::Fmt { files, write } => files::fmt(&files, write, &mut output),
+        Command::Convert { file, recorded } => files::convert(&file, recorded.as_deref(), &mut output),
+        Command::Grammar => files::grammar(&mut output),
+    };
+    match done {
+        Ok(status) => status.into(),
+        // The reader of our output went away; it has seen what it wanted.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hugefolio: the output cannot be written: {error}");
+            Status::BadInput.into()
+        }
+    }
+}

@@ -11,7 +11,10 @@ use crate::scenario::LineError;
 pub const LINE_LIMIT: usize = 64 * 1024;
 
 /// The most lines of a file.
-pub const LINES_LIMIT: usize = 200_000;
+pub const LINES_LIMIT: usize = 100_000;
+
+/// The most bytes of a file.
+pub const BYTES_LIMIT: u64 = 16 << 20;
 
 /// What is wrong with a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,9 +29,9 @@ pub enum BadInput {
     /// A line is too long.
     #[error("the line is longer than {LINE_LIMIT} bytes; one line holds one operation")]
     LineTooLong,
-    /// There are too many lines.
-    #[error("the file has more than {LINES_LIMIT} lines; split it")]
-    TooManyLines,
+    /// There is too much of it.
+    #[error("the file has more than {LINES_LIMIT} lines or {} MiB; split it", BYTES_LIMIT >> 20)]
+    TooLarge,
     /// A line is not text.
     #[error("this byte is not UTF-8; save the file as UTF-8 text")]
     NotUtf8,
@@ -120,13 +123,14 @@ pub struct Lines<'p, R> {
     source: R,
     buffer: Vec<u8>,
     number: usize,
+    bytes: u64,
     broken: bool,
 }
 
 impl<'p, R: BufRead> Lines<'p, R> {
     /// The lines that `source` holds; `path` names it in problems.
     pub fn new(path: &'p Path, source: R) -> Self {
-        Self { path, source, buffer: Vec::new(), number: 0, broken: false }
+        Self { path, source, buffer: Vec::new(), number: 0, bytes: 0, broken: false }
     }
 
     /// The next line with its number, without its end. After a problem nothing more is read, unless the line is merely
@@ -143,13 +147,14 @@ impl<'p, R: BufRead> Lines<'p, R> {
             Ok(_) => {}
             Err(error) => return Some(Err(self.stop(1, BadInput::Unreadable(error.to_string())))),
         }
-        if self.number > LINES_LIMIT {
-            return Some(Err(self.stop(1, BadInput::TooManyLines)));
-        }
+        self.bytes += self.buffer.len() as u64;
         if self.buffer.last() == Some(&b'\n') {
             self.buffer.pop();
         } else if self.buffer.len() > LINE_LIMIT {
             return Some(Err(self.stop(LINE_LIMIT + 1, BadInput::LineTooLong)));
+        }
+        if self.number > LINES_LIMIT || self.bytes > BYTES_LIMIT {
+            return Some(Err(self.stop(1, BadInput::TooLarge)));
         }
         match std::str::from_utf8(&self.buffer) {
             Ok(line) => Some(Ok((self.number, line.trim_end()))),

@@ -2,6 +2,7 @@
 
 pub mod conform;
 pub mod defects;
+pub mod grammar;
 pub mod input;
 pub mod instance;
 pub mod ktap;

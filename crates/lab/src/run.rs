@@ -22,8 +22,10 @@ pub struct Failure {
     pub expected: String,
     /// What came.
     pub came: String,
-    /// The ledger that refused the operation, and its reason.
-    pub refusal: Option<(String, String)>,
+    /// The ledger that refused the operation.
+    pub ledger: Option<&'static str>,
+    /// Why it refused.
+    pub reason: Option<String>,
 }
 
 /// How a scenario went.
@@ -116,7 +118,8 @@ impl Run<'_> {
             after: None,
             expected: step.wanted.to_string(),
             came: answer.to_string(),
-            refusal: refusal(&answer),
+            ledger: answer.refusal.as_ref().map(|refusal| refusal.ledger.name()),
+            reason: answer.refusal.as_ref().map(|refusal| refusal.text.clone()),
         });
         self.last = Some((line, step.to_string(), answer));
         failure
@@ -142,13 +145,15 @@ impl Run<'_> {
             }
         };
         let last = self.last.as_ref();
+        let refusal = last.and_then(|(.., answer)| answer.refusal.as_ref());
         Some(Failure {
             line,
             text: expectation.to_string(),
             after: last.map(|(line, step, _)| (*line, step.clone())),
             expected,
             came,
-            refusal: last.and_then(|(.., answer)| refusal(answer)),
+            ledger: refusal.map(|refusal| refusal.ledger.name()),
+            reason: refusal.map(|refusal| refusal.text.clone()),
         })
     }
 
@@ -275,10 +280,6 @@ fn extra(answer: &Answer, name: &str) -> Result<Known, String> {
     }
 }
 
-fn refusal(answer: &Answer) -> Option<(String, String)> {
-    answer.refusal.as_ref().map(|refusal| (refusal.ledger.to_string(), refusal.text.clone()))
-}
-
 impl fmt::Display for Answer {
     /// The result, and what else the operation answered.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -291,17 +292,17 @@ impl fmt::Display for Answer {
 }
 
 impl fmt::Display for Failure {
-    /// Several lines: the line, what was expected, what came, and the ledger.
+    /// Several lines: the line as it is written, what was expected, what came, and the ledger.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "line {}: {}", self.line, self.text)?;
+        writeln!(f, "{}", self.text)?;
         if let Some((line, step)) = &self.after {
             writeln!(f, "  after:    line {line}: {step}")?;
         }
         writeln!(f, "  expected: {}", self.expected)?;
         writeln!(f, "  came:     {}", self.came)?;
-        match &self.refusal {
-            Some((ledger, reason)) => write!(f, "  ledger:   {ledger}: {reason}"),
-            None => f.write_str("  ledger:   none refused"),
+        match (self.ledger, &self.reason) {
+            (Some(ledger), Some(reason)) => write!(f, "  ledger:   {ledger}: {reason}"),
+            _ => f.write_str("  ledger:   none refused"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Whatever an operation, a line or a scenario holds, printing it and reading it back gives the same.
 
 use lab::op::{Draws, Op, Record, VERBS};
-use lab::scenario::{Item, Scenario, Step, Wanted};
+use lab::scenario::{Format, Item, Scenario, Step, Wanted};
 use lab::target::StepResult;
 use proptest::prelude::*;
 
@@ -25,6 +25,7 @@ proptest! {
     #[test]
     fn a_scenario_reads_back_from_its_text(bytes in proptest::collection::vec(any::<u8>(), 1..400)) {
         let scenario = Scenario::of(steps(&bytes).into_iter().map(Item::Step));
+        let _checked = scenario.check(std::path::Path::new("drawn"));
         let text = scenario.to_string();
         let read = Scenario::parse("printed", &text).map_err(|problems| TestCaseError::fail(problems[0].to_string()))?;
         prop_assert_eq!(&read, &scenario, "{}", text);
@@ -50,9 +51,9 @@ proptest! {
 
     #[test]
     fn no_bytes_make_the_readers_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        use lab::scenario::Format;
+        let path = std::path::Path::new("bytes");
         for format in [Format::Scenario, Format::JsonLines] {
-            let _read = Scenario::read_from(std::path::Path::new("bytes"), format, &bytes[..]);
+            let _read = Scenario::read_from(path, format, &bytes[..]).map(|scenario| scenario.check(path));
         }
     }
 }

@@ -27,14 +27,12 @@ impl Scenario {
             let found = match &line.item {
                 Item::Step(step) => {
                     started.extend(starts(&step.op));
-                    let bad_actor = step.wanted == Wanted::Result(StepResult::BadActor);
-                    let actor = step.op.actor().filter(|actor| !bad_actor && !started.contains(actor));
+                    let meant = step.wanted == Wanted::Result(StepResult::BadActor);
+                    let actor = || step.op.actor().filter(|_| !meant).and_then(|actor| unknown(actor, &started));
                     let misaligned = || (step.wanted == Wanted::OK).then(|| misaligned(&step.op, huge_page)).flatten();
-                    actor.map(LineError::UnknownActor).or_else(misaligned)
+                    actor().or_else(misaligned)
                 }
-                Item::Expect(expectation) => {
-                    expectation.actor().filter(|actor| !started.contains(actor)).map(LineError::UnknownActor)
-                }
+                Item::Expect(expectation) => expectation.actor().and_then(|actor| unknown(actor, &started)),
                 Item::Blank | Item::Header(_) => None,
             };
             problems.extend(found.map(|error| Problem::at(path, line.number, 1, error)));
@@ -48,6 +46,13 @@ impl Scenario {
         let sizes = sizes.filter_map(|text| <Size as Value>::from_text(text).ok());
         sizes.filter(|size| size.signed() > 0).fold(DEFAULT_HUGE_PAGE, Size::min)
     }
+}
+
+fn unknown(actor: Actor, started: &BTreeSet<Actor>) -> Option<LineError> {
+    if actor.number() >= Actor::LIMIT {
+        return Some(LineError::ActorLimit(actor.to_string()));
+    }
+    (!started.contains(&actor)).then_some(LineError::UnknownActor(actor))
 }
 
 fn starts(op: &Op) -> Option<Actor> {

@@ -79,6 +79,9 @@ pub enum LineError {
     /// The process was never started.
     #[error("no line before this one starts the process {0}; add `{0} spawn`, or write `-> BADACTOR` if that is meant")]
     UnknownActor(Actor),
+    /// There is no such process.
+    #[error("`{0}` is not a process; the processes are a0 to a{last}", last = Actor::LIMIT - 1)]
+    ActorLimit(String),
     /// An offset or length that no page can have.
     #[error(
         "{what} {value} is not a multiple of {unit}, so the call can only fail; align it, or write `-> EINVAL` if that is meant"

@@ -33,7 +33,7 @@ pub use read::Format;
 pub use step::{Step, Wanted};
 
 use crate::op::{Op, Record, Scalar};
-use crate::target::Header;
+use crate::target::{Header, Recorded, Target};
 
 /// What a line says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +117,21 @@ impl Scenario {
     /// The operations.
     pub fn ops(&self) -> impl Iterator<Item = &Op> {
         self.steps().map(|(_, step)| &step.op)
+    }
+
+    /// States for every operation the result that `recorded` answers to it. `name` is the script's name if it has none.
+    ///
+    /// # Errors
+    /// There is no recording of this script, or it is of another one.
+    pub fn take_results(&mut self, recorded: &mut Recorded, name: &str) -> Result<(), String> {
+        recorded.begin(&self.header(name)).map_err(|error| error.to_string())?;
+        recorded.fits(&self.ops().collect::<Vec<_>>())?;
+        for line in &mut self.lines {
+            if let Item::Step(step) = &mut line.item {
+                step.wanted = Wanted::Result(recorded.step(&step.op).result);
+            }
+        }
+        Ok(())
     }
 
     /// The script of JSON lines with the same header and operations. Results, expectations and comments have no place in

@@ -98,6 +98,10 @@ fn operation(tokens: &[Token<'_>]) -> Result<Op, At<LineError>> {
         return echo(tokens);
     }
     let actor = <Actor as Value>::from_text(first.text).ok();
+    let digits = first.text.strip_prefix('a').filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+    if actor.is_none() && digits.is_some_and(|digits| !digits.is_empty()) {
+        return Err((first.column, LineError::ActorLimit(first.text.to_owned())));
+    }
     let tokens = if actor.is_some() { &tokens[1..] } else { tokens };
     let verb = tokens.first().ok_or((first.column, LineError::from(OpError::NoVerb)))?;
     let equals = tokens.iter().position(|token| token.text == "=");

@@ -65,6 +65,11 @@ impl StepResult {
         known.or_else(errno)
     }
 
+    /// The words of all results but error names.
+    pub fn plain_words() -> impl Iterator<Item = &'static str> {
+        WORDS.iter().map(|(word, _)| *word)
+    }
+
     /// The word for it.
     pub fn word(&self) -> &str {
         match self {

@@ -4,6 +4,7 @@ pub mod conform;
 pub mod input;
 pub mod instance;
 pub mod ktap;
+pub mod model;
 pub mod op;
 pub mod run;
 pub mod scenario;

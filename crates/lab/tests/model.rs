@@ -8,9 +8,7 @@ use lab::op::{Op, Record};
 use lab::target::{Answer, Counters, Header, RecordedLine, StepResult, Target};
 
 /// What the model does not know; scripts that use it are left out.
-const NOT_MODELLED: [&str; 8] = [
-    "subpool", "cgroup", "1G", "demote", "uffd", "shm", "hvo", "seal",
-];
+const NOT_MODELLED: [&str; 8] = ["subpool", "cgroup", "1G", "demote", "uffd", "shm", "hvo", "seal"];
 
 const CORPUS: &str = "the corpus is part of the repository and can be read";
 
@@ -24,9 +22,7 @@ fn core_scripts() -> Vec<String> {
     let entries: serde_json::Value = serde_json::from_str(&manifest).expect(CORPUS);
     let known = |entry: &&serde_json::Value| {
         let features = entry["features"].as_array().expect(CORPUS);
-        features
-            .iter()
-            .all(|feature| !NOT_MODELLED.contains(&feature.as_str().expect(CORPUS)))
+        features.iter().all(|feature| !NOT_MODELLED.contains(&feature.as_str().expect(CORPUS)))
     };
     let mut names: Vec<String> = entries
         .as_array()
@@ -63,9 +59,7 @@ fn read(name: &str) -> Script {
     for line in lines("recorded").lines() {
         match RecordedLine::from_json(line).expect(CORPUS) {
             RecordedLine::Head { .. } => {}
-            RecordedLine::Step {
-                answer, counters, ..
-            } => script.answers.push((*answer, counters)),
+            RecordedLine::Step { answer, counters, .. } => script.answers.push((*answer, counters)),
             RecordedLine::End { counters } => script.end = counters,
         }
     }
@@ -75,18 +69,11 @@ fn read(name: &str) -> Script {
 /// Runs a script and describes the first difference, with its step.
 fn first_difference(script: &Script, quirks: Quirks) -> Option<(usize, String)> {
     let mut model = NaiveMachine::new(quirks);
-    model
-        .begin(&Header::default())
-        .expect("the usual machine is modelled");
+    model.begin(&Header::default()).expect("the usual machine is modelled");
     for (step, (op, (theirs, counters))) in script.ops.iter().zip(&script.answers).enumerate() {
         let answer = model.step(op);
-        model
-            .validate()
-            .unwrap_or_else(|error| panic!("step {step}: {op}: {error}"));
-        assert!(
-            !matches!(answer.result, StepResult::NotModelled(_)),
-            "step {step}: {op}: {answer:?}"
-        );
+        model.validate().unwrap_or_else(|error| panic!("step {step}: {op}: {error}"));
+        assert!(!matches!(answer.result, StepResult::NotModelled(_)), "step {step}: {op}: {answer:?}");
         let differs = model.counters().diff(counters);
         if answer.result != theirs.result || answer.extras != theirs.extras || !differs.is_empty() {
             let text = format!("{op}: {answer:?}, recorded {theirs:?}; {differs:?}");
@@ -122,17 +109,13 @@ fn without_quirks_the_model_differs_only_where_one_shows() {
         let Some((step, text)) = first_difference(&script, Quirks::NONE) else {
             continue;
         };
-        let cures = |quirk: &&str| {
-            first_difference(&script, single(quirk)).is_none_or(|(later, _)| later > step)
-        };
+        let cures = |quirk: &&str| first_difference(&script, single(quirk)).is_none_or(|(later, _)| later > step);
         let quirk = ["K1", "K2", "K6"].into_iter().find(cures);
         let quirk = quirk.unwrap_or_else(|| panic!("{name} {step}: no quirk explains {text}"));
         found.push((name, step, quirk));
     }
-    let found: Vec<(&str, usize, &str)> = found
-        .iter()
-        .map(|(name, step, quirk)| (name.as_str(), *step, *quirk))
-        .collect();
+    let found: Vec<(&str, usize, &str)> =
+        found.iter().map(|(name, step, quirk)| (name.as_str(), *step, *quirk)).collect();
     assert_eq!(found, SOUND_DIFFERS);
 }
 
@@ -155,7 +138,7 @@ fn a_page_that_carries_a_reservation_stays_while_there_is_surplus() {
     let pool_after = |quirks| {
         let mut model = NaiveMachine::new(quirks);
         for line in story {
-            let answer = model.step(&Op::from_text(line).unwrap());
+            let answer = model.step(&line.parse().unwrap());
             assert!(answer.result.is_ok(), "{line}: {answer:?}");
         }
         let pool = model.counters().m2;
@@ -177,11 +160,6 @@ fn with_its_quirks_the_model_is_the_recorded_kernel() {
             different.push(format!("{name} {step}: {text}"));
         }
     }
-    assert!(
-        different.is_empty(),
-        "{} different\n{}",
-        different.len(),
-        different.join("\n")
-    );
+    assert!(different.is_empty(), "{} different\n{}", different.len(), different.join("\n"));
     assert_eq!((scripts.len(), steps), (126, 4_685));
 }

@@ -14,9 +14,7 @@ impl NaiveMachine {
         let len = ceil_small(op.range.len.unsigned());
         let end = len.and_then(|len| start.checked_add(len));
         let known = !matches!(op.advice, Advice::Unknown(_));
-        let end = end
-            .filter(|_| known && start % SMALL == 0)
-            .ok_or(Fail::Errno("EINVAL"))?;
+        let end = end.filter(|_| known && start % SMALL == 0).ok_or(Fail::Errno("EINVAL"))?;
         match op.advice {
             _ if start == end => {}
             Advice::PopulateRead => self.populate_advised(p, start, end, Access::Read)?,
@@ -34,14 +32,7 @@ impl NaiveMachine {
     }
 
     /// The advice for one VMA's part of the range.
-    fn advise(
-        &mut self,
-        p: u16,
-        vma: &Vma,
-        start: u64,
-        end: u64,
-        advice: &Advice,
-    ) -> Result<(), Fail> {
+    fn advise(&mut self, p: u16, vma: &Vma, start: u64, end: u64, advice: &Advice) -> Result<(), Fail> {
         let hints = vma.hints;
         let hinted = match advice {
             Advice::Dontneed | Advice::DontneedLocked => {
@@ -49,38 +40,14 @@ impl NaiveMachine {
             }
             Advice::Remove => return self.remove(vma, start, end),
             Advice::Willneed | Advice::Mergeable | Advice::Keeponfork => return Ok(()),
-            Advice::Normal => Hints {
-                order: None,
-                ..hints
-            },
-            Advice::Random => Hints {
-                order: Some(Order::Random),
-                ..hints
-            },
-            Advice::Sequential => Hints {
-                order: Some(Order::Sequential),
-                ..hints
-            },
-            Advice::Dontfork => Hints {
-                dontfork: true,
-                ..hints
-            },
-            Advice::Dofork => Hints {
-                dontfork: false,
-                ..hints
-            },
-            Advice::Dontdump => Hints {
-                dontdump: true,
-                ..hints
-            },
-            Advice::Hugepage => Hints {
-                thp: Some(true),
-                ..hints
-            },
-            Advice::Nohugepage => Hints {
-                thp: Some(false),
-                ..hints
-            },
+            Advice::Normal => Hints { order: None, ..hints },
+            Advice::Random => Hints { order: Some(Order::Random), ..hints },
+            Advice::Sequential => Hints { order: Some(Order::Sequential), ..hints },
+            Advice::Dontfork => Hints { dontfork: true, ..hints },
+            Advice::Dofork => Hints { dontfork: false, ..hints },
+            Advice::Dontdump => Hints { dontdump: true, ..hints },
+            Advice::Hugepage => Hints { thp: Some(true), ..hints },
+            Advice::Nohugepage => Hints { thp: Some(false), ..hints },
             _ => return Err(Fail::Errno("EINVAL")),
         };
         if hinted == hints {
@@ -89,8 +56,7 @@ impl NaiveMachine {
         if !may_cut(vma, start) || !may_cut(vma, end) {
             return Err(Fail::Errno("EINVAL"));
         }
-        self.process_mut(p)
-            .change(start, end, |vma| vma.hints = hinted);
+        self.process_mut(p).change(start, end, |vma| vma.hints = hinted);
         Ok(())
     }
 
@@ -116,13 +82,7 @@ impl NaiveMachine {
     }
 
     /// POPULATE_READ and POPULATE_WRITE bring in every huge page that the range meets, until the first that cannot be.
-    fn populate_advised(
-        &mut self,
-        p: u16,
-        start: u64,
-        end: u64,
-        access: Access,
-    ) -> Result<(), Fail> {
+    fn populate_advised(&mut self, p: u16, start: u64, end: u64, access: Access) -> Result<(), Fail> {
         let mut at = start;
         while at < end {
             let vma = self.process(p).vma_at(at).ok_or(Fail::Errno("ENOMEM"))?;

@@ -23,10 +23,7 @@ impl NaiveMachine {
     pub fn validate(&self) -> Result<(), Unsound> {
         let used = self.pool.nr - self.pool.free;
         check(used == count(self.pages.len()), || {
-            format!(
-                "{used} pages are in use, and {} are known",
-                self.pages.len()
-            )
+            format!("{used} pages are in use, and {} are known", self.pages.len())
         })?;
         for process in self.processes.values() {
             self.check_space(process)?;
@@ -38,10 +35,7 @@ impl NaiveMachine {
             check(self.pool.is_sound(), || format!("{:?}", self.pool))?;
             let outstanding = self.outstanding();
             check(outstanding == self.pool.resv, || {
-                format!(
-                    "{outstanding} reservations are outstanding in {:?}",
-                    self.pool
-                )
+                format!("{outstanding} reservations are outstanding in {:?}", self.pool)
             })?;
         }
         Ok(())
@@ -64,17 +58,10 @@ impl NaiveMachine {
         for vma in &process.vmas {
             let whole = aligned(vma.start) && aligned(vma.end) && vma.start < vma.end;
             check(whole, || format!("{vma:x?} is not of whole huge pages"))?;
-            check(self.files.contains_key(&vma.file), || {
-                format!("{vma:x?} has no file")
-            })?;
-            check(vma.owner.is_none() || !vma.shared, || {
-                format!("{vma:x?} is shared and owns")
-            })?;
+            check(self.files.contains_key(&vma.file), || format!("{vma:x?} has no file"))?;
+            check(vma.owner.is_none() || !vma.shared, || format!("{vma:x?} is shared and owns"))?;
         }
-        let apart = process
-            .vmas
-            .windows(2)
-            .all(|two| two[0].end <= two[1].start);
+        let apart = process.vmas.windows(2).all(|two| two[0].end <= two[1].start);
         check(apart, || "two VMAs meet or are out of order".to_owned())?;
         for (addr, id) in &process.entries {
             let page = self.pages.get(id);
@@ -83,9 +70,7 @@ impl NaiveMachine {
                 (Some(page), Some(vma)) if page.anon => {
                     let index = vma.index(*addr);
                     let owner = vma.owner.and_then(|owner| self.owners.get(&owner));
-                    !vma.shared
-                        && vma.had_anon
-                        && owner.is_none_or(|owner| owner.consumed.contains(&index))
+                    !vma.shared && vma.had_anon && owner.is_none_or(|owner| owner.consumed.contains(&index))
                 }
                 (Some(_), Some(vma)) => {
                     let cache = &self.file(vma.file).cache;
@@ -94,9 +79,7 @@ impl NaiveMachine {
                 _ => false,
             };
             let table = process.tables.contains(&(addr >> 30));
-            check(fits && table, || {
-                format!("the entry at {addr:#x} does not fit")
-            })?;
+            check(fits && table, || format!("the entry at {addr:#x} does not fit"))?;
         }
         Ok(())
     }
@@ -117,19 +100,13 @@ impl NaiveMachine {
         }
         for (id, page) in &self.pages {
             let found = maps.get(id).copied().unwrap_or(0);
-            check(found == page.maps, || {
-                format!("{id:?} is mapped {found} times and says {}", page.maps)
-            })?;
+            check(found == page.maps, || format!("{id:?} is mapped {found} times and says {}", page.maps))?;
             let caches = cached.get(id).copied().unwrap_or(0);
             check(caches == u32::from(page.cached), || {
                 format!("{id:?} is in {caches} caches and says {}", page.cached)
             })?;
-            check(page.cached != page.anon, || {
-                format!("{id:?} is both anonymous and a file's, or neither")
-            })?;
-            check(page.cached || page.maps > 0, || {
-                format!("nothing holds {id:?}")
-            })?;
+            check(page.cached != page.anon, || format!("{id:?} is both anonymous and a file's, or neither"))?;
+            check(page.cached || page.maps > 0, || format!("nothing holds {id:?}"))?;
         }
         Ok(())
     }

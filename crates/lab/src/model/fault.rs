@@ -36,24 +36,14 @@ impl NaiveMachine {
     }
 
     /// Brings in the page at a huge page address of a VMA, whatever its protection.
-    pub(super) fn fault(
-        &mut self,
-        p: u16,
-        vma: &Vma,
-        addr: u64,
-        access: Access,
-    ) -> Result<PageId, Fault> {
+    pub(super) fn fault(&mut self, p: u16, vma: &Vma, addr: u64, access: Access) -> Result<PageId, Fault> {
         let process = self.process_mut(p);
         process.tables.insert(addr >> 30);
         let page = match process.entries.get(&addr).copied() {
             Some(page) => page,
             None => self.fault_absent(p, vma, addr)?,
         };
-        if access == Access::Write && !vma.shared {
-            self.write_private(p, addr, page)
-        } else {
-            Ok(page)
-        }
+        if access == Access::Write && !vma.shared { self.write_private(p, addr, page) } else { Ok(page) }
     }
 
     /// No entry: the file's page if it has one, wherever the file ends; else a new page, of the file if the mapping is shared.
@@ -75,11 +65,7 @@ impl NaiveMachine {
         if !self.claim(vma, index) {
             return Err(Fault::Bus);
         }
-        let page = self.new_page(Page {
-            anon: !vma.shared,
-            cached: vma.shared,
-            ..Page::default()
-        });
+        let page = self.new_page(Page { anon: !vma.shared, cached: vma.shared, ..Page::default() });
         if vma.shared {
             self.file_mut(vma.file).cache.insert(index, page);
         }
@@ -99,11 +85,7 @@ impl NaiveMachine {
         let vma = self.process(p).vma_at(addr).ok_or(UNMAPPED)?;
         let index = vma.index(addr);
         let owns_page = vma.owner.is_some() && self.page(old).anon;
-        let taken = if owns_page {
-            self.pool.take(Claim::Unreserved)
-        } else {
-            self.claim(&vma, index)
-        };
+        let taken = if owns_page { self.pool.take(Claim::Unreserved) } else { self.claim(&vma, index) };
         if !taken {
             if owns_page {
                 self.steal(&vma, index, old);
@@ -114,11 +96,7 @@ impl NaiveMachine {
             return Err(Fault::Bus);
         }
         self.prepare(p, addr);
-        let copy = self.new_page(Page {
-            anon: true,
-            bytes: self.page(old).bytes.clone(),
-            ..Page::default()
-        });
+        let copy = self.new_page(Page { anon: true, bytes: self.page(old).bytes.clone(), ..Page::default() });
         self.enter(p, addr, copy);
         let page = self.page_mut(old);
         page.maps -= 1;
@@ -133,9 +111,7 @@ impl NaiveMachine {
     fn steal(&mut self, owner: &Vma, index: u64, page: PageId) {
         for process in self.processes.values_mut() {
             for vma in &mut process.vmas {
-                let at = vma
-                    .address(index)
-                    .filter(|_| vma.file == owner.file && !vma.shared && vma.owner.is_none());
+                let at = vma.address(index).filter(|_| vma.file == owner.file && !vma.shared && vma.owner.is_none());
                 let Some(addr) = at.filter(|addr| process.entries.get(addr) == Some(&page)) else {
                     continue;
                 };
@@ -154,14 +130,9 @@ impl NaiveMachine {
             return self.claim_for_file(vma.file, index);
         }
         let owner = vma.owner;
-        let unused = owner
-            .and_then(|owner| self.owners.get(&owner))
-            .is_some_and(|owner| !owner.consumed.contains(&index));
-        let taken = self.pool.take(if unused {
-            Claim::Reserved
-        } else {
-            Claim::Unreserved
-        });
+        let unused =
+            owner.and_then(|owner| self.owners.get(&owner)).is_some_and(|owner| !owner.consumed.contains(&index));
+        let taken = self.pool.take(if unused { Claim::Reserved } else { Claim::Unreserved });
         if let (true, Some(owner)) = (taken, owner.and_then(|owner| self.owners.get_mut(&owner))) {
             owner.consumed.insert(index);
         }
@@ -170,13 +141,8 @@ impl NaiveMachine {
 
     /// Takes a page from the pool for a page of a file.
     pub(super) fn claim_for_file(&mut self, file: FileId, index: u64) -> bool {
-        let taken = self
-            .pool
-            .take(if self.file(file).reserved.contains(&index) {
-                Claim::Reserved
-            } else {
-                Claim::Unreserved
-            });
+        let taken =
+            self.pool.take(if self.file(file).reserved.contains(&index) { Claim::Reserved } else { Claim::Unreserved });
         if taken {
             self.file_mut(file).reserved.insert(index);
         }
@@ -198,10 +164,7 @@ impl NaiveMachine {
     /// The VMA gets ready for anonymous pages; this stays, even if no page is had.
     fn prepare(&mut self, p: u16, addr: u64) {
         let vmas = &mut self.process_mut(p).vmas;
-        for vma in vmas
-            .iter_mut()
-            .filter(|vma| (vma.start..vma.end).contains(&addr))
-        {
+        for vma in vmas.iter_mut().filter(|vma| (vma.start..vma.end).contains(&addr)) {
             vma.had_anon = true;
         }
     }
@@ -215,11 +178,7 @@ impl NaiveMachine {
             if !(vma.prot.read || vma.prot.write || vma.prot.exec) {
                 return Err(());
             }
-            let access = if vma.prot.write && !vma.shared {
-                Access::Write
-            } else {
-                Access::Read
-            };
+            let access = if vma.prot.write && !vma.shared { Access::Write } else { Access::Read };
             self.fault(p, &vma, addr, access).map_err(|_| ())?;
             addr += PAGE;
         }

@@ -72,10 +72,7 @@ impl NaiveMachine {
             if !self.claim_for_file(id, index) {
                 return Err(Fail::Errno("ENOSPC"));
             }
-            let page = self.new_page(Page {
-                cached: true,
-                ..Page::default()
-            });
+            let page = self.new_page(Page { cached: true, ..Page::default() });
             self.file_mut(id).cache.insert(index, page);
         }
         Ok(())
@@ -95,9 +92,7 @@ impl NaiveMachine {
             let Some(page) = self.file(id).cache.get(&index).copied() else {
                 continue;
             };
-            self.page_mut(page)
-                .bytes
-                .retain(|at, _| !(from..to).contains(&(index * PAGE + at)));
+            self.page_mut(page).bytes.retain(|at, _| !(from..to).contains(&(index * PAGE + at)));
         }
     }
 
@@ -160,11 +155,7 @@ impl NaiveMachine {
     /// hugetlbfs knows no write.
     pub(super) fn pwrite(&mut self, p: u16, op: &Pwrite) -> Outcome {
         let descriptor = self.at_offset(p, &op.file, op.range)?;
-        Err(Fail::Errno(if descriptor.write {
-            "EINVAL"
-        } else {
-            "EBADF"
-        }))
+        Err(Fail::Errno(if descriptor.write { "EINVAL" } else { "EBADF" }))
     }
 
     pub(super) fn fsync(&mut self, p: u16, op: &Fsync) -> Outcome {
@@ -178,10 +169,7 @@ fn task(op: &Fallocate) -> Result<Task, Fail> {
     let has = |flag| op.mode.has(flag);
     let keep = has(FallocateMode::KeepSize) || has(FallocateMode::Punch);
     let punch = has(FallocateMode::Punch) || has(FallocateMode::PunchOnly);
-    let moves = [FallocateMode::Collapse, FallocateMode::Insert]
-        .into_iter()
-        .filter(|flag| has(*flag))
-        .count();
+    let moves = [FallocateMode::Collapse, FallocateMode::Insert].into_iter().filter(|flag| has(*flag)).count();
     let tasks = moves + usize::from(punch) + usize::from(has(FallocateMode::ZeroRange));
     if tasks > 1 || (punch && !keep) || (moves > 0 && keep) {
         return Err(Fail::Errno("EOPNOTSUPP"));

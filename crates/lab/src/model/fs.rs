@@ -4,8 +4,7 @@ use super::unmap::TO_END;
 use super::world::{Descriptor, File, FileId, Mount, MountId, Opened, PAGE, aligned};
 use super::{Fail, NaiveMachine, Outcome, no_1g};
 use crate::op::{
-    Close, FileName, Flags, Memfd, MemfdFlag, MountName, Open, OpenFlag, SizeName, Truncate,
-    Umount, Unlink,
+    Close, FileName, Flags, Memfd, MemfdFlag, MountName, Open, OpenFlag, SizeName, Truncate, Umount, Unlink,
 };
 use crate::target::{Answer, StepResult};
 
@@ -18,10 +17,7 @@ enum Found {
 
 impl NaiveMachine {
     pub(super) fn attached(&self, name: &MountName) -> Option<MountId> {
-        self.mounts
-            .iter()
-            .find(|mount| mount.attached && mount.name == *name)
-            .map(|mount| mount.id)
+        self.mounts.iter().find(|mount| mount.attached && mount.name == *name).map(|mount| mount.id)
     }
 
     pub(super) fn attached_mount(&self, name: &MountName) -> Result<MountId, Fail> {
@@ -38,11 +34,7 @@ impl NaiveMachine {
             return Err(Fail::NotModelled("mounts with options"));
         }
         let id = MountId(self.fresh_id());
-        self.mounts.push(Mount {
-            id,
-            name: op.mount.clone(),
-            attached: true,
-        });
+        self.mounts.push(Mount { id, name: op.mount.clone(), attached: true });
         for names in [&mut self.mounted, &mut self.directories] {
             if !names.contains(&op.mount) {
                 names.push(op.mount.clone());
@@ -126,11 +118,7 @@ impl NaiveMachine {
 
     fn new_file(&mut self, mount: Option<MountId>, name: Option<String>) -> FileId {
         let id = FileId(self.fresh_id());
-        let file = File {
-            mount,
-            name,
-            ..File::default()
-        };
+        let file = File { mount, name, ..File::default() };
         self.files.insert(id, file);
         id
     }
@@ -155,29 +143,16 @@ impl NaiveMachine {
         } else {
             self.open_path(mount, op.path.name(), &op.flags)?
         };
-        let descriptor = Descriptor {
-            on,
-            read: read_only || !has(OpenFlag::Wronly),
-            write: !read_only,
-        };
+        let descriptor = Descriptor { on, read: read_only || !has(OpenFlag::Wronly), write: !read_only };
         self.add_descriptor(p, &op.file, descriptor)
     }
 
-    fn open_path(
-        &mut self,
-        mount: MountId,
-        path: &str,
-        flags: &Flags<OpenFlag>,
-    ) -> Result<Opened, Fail> {
+    fn open_path(&mut self, mount: MountId, path: &str, flags: &Flags<OpenFlag>) -> Result<Opened, Fail> {
         let creates = flags.has(OpenFlag::Creat);
         match self.look_up(mount, path)? {
             Found::Directory => {
                 let reads = flags.has(OpenFlag::Rdonly) && !flags.has(OpenFlag::Trunc);
-                if reads && !creates {
-                    Ok(Opened::Directory(mount))
-                } else {
-                    Err(Fail::Errno("EISDIR"))
-                }
+                if reads && !creates { Ok(Opened::Directory(mount)) } else { Err(Fail::Errno("EISDIR")) }
             }
             Found::File(_) if creates && flags.has(OpenFlag::Excl) => Err(Fail::Errno("EEXIST")),
             Found::File(id) => {
@@ -188,9 +163,7 @@ impl NaiveMachine {
             }
             Found::Nothing if !creates => Err(Fail::Errno("ENOENT")),
             Found::Nothing if path.ends_with('/') => Err(Fail::Errno("EISDIR")),
-            Found::Nothing => Ok(Opened::File(
-                self.new_file(Some(mount), Some(path.to_owned())),
-            )),
+            Found::Nothing => Ok(Opened::File(self.new_file(Some(mount), Some(path.to_owned())))),
         }
     }
 
@@ -202,28 +175,18 @@ impl NaiveMachine {
                 Some(_) => Err(Fail::Errno("EINVAL")),
             };
         }
-        let ours = matches!(
-            op.pagesize,
-            None | Some(SizeName::Default | SizeName::M2 | SizeName::Log(0 | 21))
-        );
+        let ours = matches!(op.pagesize, None | Some(SizeName::Default | SizeName::M2 | SizeName::Log(0 | 21)));
         if !ours {
             return Err(Fail::Errno("ENODEV"));
         }
-        let descriptor = Descriptor {
-            on: Opened::File(self.new_file(None, None)),
-            read: true,
-            write: true,
-        };
+        let descriptor = Descriptor { on: Opened::File(self.new_file(None, None)), read: true, write: true };
         self.add_descriptor(p, &op.file, descriptor)
     }
 
     pub(super) fn close_file(&mut self, p: u16, op: &Close) -> Outcome {
         let process = self.process_mut(p);
-        let descriptor = process
-            .files
-            .remove(&op.file)
-            .and_then(|at| process.descriptors.get_mut(at))
-            .and_then(Option::take);
+        let descriptor =
+            process.files.remove(&op.file).and_then(|at| process.descriptors.get_mut(at)).and_then(Option::take);
         self.evict_unused();
         match descriptor {
             Some(_) => Ok(Answer::ok()),

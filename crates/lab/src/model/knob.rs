@@ -33,9 +33,7 @@ fn sysctl_number(text: &str) -> Result<Option<u64>, Fail> {
     if digits.starts_with('+') {
         return Err(Fail::Errno("EINVAL"));
     }
-    u64::from_str_radix(digits, radix)
-        .map(Some)
-        .map_err(|_| Fail::Errno("EINVAL"))
+    u64::from_str_radix(digits, radix).map(Some).map_err(|_| Fail::Errno("EINVAL"))
 }
 
 impl NaiveMachine {

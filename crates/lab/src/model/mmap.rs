@@ -1,8 +1,8 @@
 //! mmap, with the order in which Linux finds what is wrong.
 
 use super::world::{
-    CHOSEN_END, Descriptor, FIRST_SLOT, File, FileId, Hints, Named, Opened, Owner, OwnerId, PAGE,
-    PROGRAM, SLOT, SMALL, TASK_END, Vma, aligned, ceil, count, pages_in,
+    CHOSEN_END, Descriptor, FIRST_SLOT, File, FileId, Hints, Named, Opened, Owner, OwnerId, PAGE, PROGRAM, SLOT, SMALL,
+    TASK_END, Vma, aligned, ceil, count, pages_in,
 };
 use super::{Fail, NaiveMachine, Outcome, no_1g};
 use crate::op::{MapName, Mmap, MmapFlag, Protection, SizeName};
@@ -49,10 +49,7 @@ impl NaiveMachine {
             return errno("ENOMEM");
         }
         let place = self.place(p, op, len)?;
-        if off
-            .checked_add(len)
-            .is_none_or(|end| end > i64::MAX.cast_unsigned())
-        {
+        if off.checked_add(len).is_none_or(|end| end > i64::MAX.cast_unsigned()) {
             return errno("EOVERFLOW");
         }
         let shared = shared(op)?;
@@ -99,10 +96,7 @@ impl NaiveMachine {
             let file = self.file_mut(vma.file);
             file.size = file.size.max(end);
         }
-        let named = Named {
-            addr: vma.start,
-            len: op.len.unsigned(),
-        };
+        let named = Named { addr: vma.start, len: op.len.unsigned() };
         self.process_mut(p).names.insert(op.map.clone(), named);
         let populates = op.flags.has(MmapFlag::Populate) && !op.flags.has(MmapFlag::Nonblock);
         if populates || op.flags.has(MmapFlag::Locked) {
@@ -117,17 +111,13 @@ impl NaiveMachine {
         if op.flags.has(MmapFlag::Anon) {
             no_1g(op.pagesize)?;
             return match op.pagesize {
-                None | Some(SizeName::Default | SizeName::M2 | SizeName::Log(21)) => {
-                    Ok(Source::Anonymous)
-                }
+                None | Some(SizeName::Default | SizeName::M2 | SizeName::Log(21)) => Ok(Source::Anonymous),
                 Some(SizeName::Log(0)) => Err(Fail::NotModelled("the size log:0")),
                 Some(_) => errno("EINVAL"),
             };
         }
         let file = op.file.as_ref();
-        file.and_then(|name| self.process(p).descriptor(name))
-            .map(Source::Descriptor)
-            .ok_or(Fail::Errno("EBADF"))
+        file.and_then(|name| self.process(p).descriptor(name)).map(Source::Descriptor).ok_or(Fail::Errno("EBADF"))
     }
 
     /// The address: the name's own place, where nothing may be, or over another mapping, or wherever there is room.
@@ -138,13 +128,7 @@ impl NaiveMachine {
             let at_off = op.at_off.unwrap_or_default().unsigned();
             (base.wrapping_add(at_off), true)
         } else if op.flags.has(MmapFlag::Noaddr) {
-            return self
-                .gap(p, len)
-                .map(|addr| Place {
-                    addr,
-                    replaces: false,
-                })
-                .ok_or(Fail::Errno("ENOMEM"));
+            return self.gap(p, len).map(|addr| Place { addr, replaces: false }).ok_or(Fail::Errno("ENOMEM"));
         } else {
             let addr_off = op.addr_off.unwrap_or_default().unsigned();
             let addr = self.slot_address(&op.map).wrapping_add(addr_off);
@@ -178,10 +162,7 @@ impl NaiveMachine {
 
     fn hidden_file(&mut self, size: u64) -> FileId {
         let id = FileId(self.fresh_id());
-        let file = File {
-            size,
-            ..File::default()
-        };
+        let file = File { size, ..File::default() };
         self.files.insert(id, file);
         id
     }
@@ -203,10 +184,7 @@ impl NaiveMachine {
         }
         let owner = OwnerId(self.fresh_id());
         self.owners.insert(owner, Owner::default());
-        Some(Vma {
-            owner: Some(owner),
-            ..vma
-        })
+        Some(Vma { owner: Some(owner), ..vma })
     }
 }
 
@@ -214,8 +192,7 @@ impl NaiveMachine {
 /// MAP_FIXED_NOREPLACE.
 fn shared(op: &Mmap) -> Result<bool, Fail> {
     let has = |flag| op.flags.has(flag);
-    let validated =
-        has(MmapFlag::SharedValidate) || has(MmapFlag::Shared) && has(MmapFlag::Private);
+    let validated = has(MmapFlag::SharedValidate) || has(MmapFlag::Shared) && has(MmapFlag::Private);
     let noreplace = op.at.is_none() && !has(MmapFlag::Noaddr) && !has(MmapFlag::Fixed);
     if validated && noreplace {
         return errno("EOPNOTSUPP");
@@ -227,11 +204,7 @@ fn shared(op: &Mmap) -> Result<bool, Fail> {
 }
 
 /// The file, and whether the mapping may ever be writable: a shared one only through a writable descriptor.
-fn check_access(
-    source: &Source,
-    shared: bool,
-    prot: Protection,
-) -> Result<(Option<FileId>, bool), Fail> {
+fn check_access(source: &Source, shared: bool, prot: Protection) -> Result<(Option<FileId>, bool), Fail> {
     let Source::Descriptor(descriptor) = source else {
         return Ok((None, true));
     };

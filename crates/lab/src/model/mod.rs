@@ -24,10 +24,7 @@ mod world;
 use std::collections::BTreeMap;
 
 use crate::op::{Actor, MapName, MountName, Op, SizeName};
-use crate::target::{
-    Answer, BeginError, Counters, FsCounters, Header, NodeCounters, PoolCounters, StepResult,
-    Target,
-};
+use crate::target::{Answer, BeginError, Counters, FsCounters, Header, NodeCounters, PoolCounters, StepResult, Target};
 use pool::Pool;
 use world::{File, FileId, Mount, Named, Owner, OwnerId, PAGE, Page, PageId, Process, count};
 
@@ -139,39 +136,27 @@ impl NaiveMachine {
     }
 
     fn process(&self, actor: u16) -> &Process {
-        self.processes
-            .get(&actor)
-            .expect("an operation's process was found alive before it began")
+        self.processes.get(&actor).expect("an operation's process was found alive before it began")
     }
 
     fn process_mut(&mut self, actor: u16) -> &mut Process {
-        self.processes
-            .get_mut(&actor)
-            .expect("an operation's process was found alive before it began")
+        self.processes.get_mut(&actor).expect("an operation's process was found alive before it began")
     }
 
     fn page(&self, id: PageId) -> &Page {
-        self.pages
-            .get(&id)
-            .expect("pages that an entry or a cache names exist")
+        self.pages.get(&id).expect("pages that an entry or a cache names exist")
     }
 
     fn page_mut(&mut self, id: PageId) -> &mut Page {
-        self.pages
-            .get_mut(&id)
-            .expect("pages that an entry or a cache names exist")
+        self.pages.get_mut(&id).expect("pages that an entry or a cache names exist")
     }
 
     fn file(&self, id: FileId) -> &File {
-        self.files
-            .get(&id)
-            .expect("files that a VMA or a descriptor names exist")
+        self.files.get(&id).expect("files that a VMA or a descriptor names exist")
     }
 
     fn file_mut(&mut self, id: FileId) -> &mut File {
-        self.files
-            .get_mut(&id)
-            .expect("files that a VMA or a descriptor names exist")
+        self.files.get_mut(&id).expect("files that a VMA or a descriptor names exist")
     }
 
     /// The place of a mapping's name in the order of first mention.
@@ -189,9 +174,7 @@ impl NaiveMachine {
     fn named(&mut self, actor: u16, name: &MapName) -> Result<Named, Fail> {
         self.slot(name);
         let named = self.process(actor).names.get(name).copied();
-        named
-            .filter(|named| named.addr != 0)
-            .ok_or(Fail::Target(StepResult::Nomap))
+        named.filter(|named| named.addr != 0).ok_or(Fail::Target(StepResult::Nomap))
     }
 
     fn run(&mut self, op: &Op) -> Outcome {
@@ -270,38 +253,20 @@ impl Target for NaiveMachine {
 
     fn step(&mut self, op: &Op) -> Answer {
         let answer = self.run(op).unwrap_or_else(Answer::from);
-        debug_assert!(
-            self.quirks != Quirks::NONE || self.pool.is_sound(),
-            "{op} leaves {:?}",
-            self.pool
-        );
+        debug_assert!(self.quirks != Quirks::NONE || self.pool.is_sound(), "{op} leaves {:?}", self.pool);
         answer
     }
 
     fn counters(&mut self) -> Counters {
-        let Pool {
-            nr,
-            free,
-            resv,
-            surplus,
-            ..
-        } = self.pool;
+        let Pool { nr, free, resv, surplus, .. } = self.pool;
         let mut counters = Counters {
-            m2: PoolCounters {
-                nr,
-                free,
-                resv,
-                surplus,
-            },
+            m2: PoolCounters { nr, free, resv, surplus },
             node0_m2: NodeCounters { nr, free, surplus },
             ..Counters::default()
         };
         for name in &self.mounted {
             if self.attached(name).is_some() {
-                let fs = FsCounters {
-                    bsize: PAGE.cast_signed(),
-                    ..FsCounters::default()
-                };
+                let fs = FsCounters { bsize: PAGE.cast_signed(), ..FsCounters::default() };
                 counters.fs.push(name.as_str(), fs);
             }
         }

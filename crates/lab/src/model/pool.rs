@@ -37,14 +37,7 @@ pub(super) enum FreeRule {
 
 impl Pool {
     pub(super) fn new() -> Self {
-        Pool {
-            nr: 0,
-            free: 0,
-            resv: 0,
-            surplus: 0,
-            overcommit: 0,
-            memory: 12_288,
-        }
+        Pool { nr: 0, free: 0, resv: 0, surplus: 0, overcommit: 0, memory: 12_288 }
     }
 
     fn persistent(&self) -> i64 {
@@ -57,7 +50,7 @@ impl Pool {
         surplus <= self.overcommit && self.nr + more <= self.memory
     }
 
-    /// The administrator's number (spec 2.1): surplus pages become persistent, then pages are allocated; or free pages are
+    /// The administrator's number: surplus pages become persistent, then pages are allocated; or free pages are
     /// freed, and what still is too many becomes surplus.
     pub(super) fn resize(&mut self, target: u64) {
         let target = i64::try_from(target).unwrap_or(i64::MAX);
@@ -68,25 +61,17 @@ impl Pool {
         self.nr += grown;
         self.free += grown;
         // Pages that reservations or users hold are not freed; the surplus part of the free ones does not count.
-        let free_persistent = if self.free > self.persistent() {
-            (self.free - self.surplus).max(0)
-        } else {
-            self.free
-        };
+        let free_persistent = if self.free > self.persistent() { (self.free - self.surplus).max(0) } else { self.free };
         let needed = self.resv + self.persistent() - free_persistent;
         // The kernel computes unsigned: below zero the floor is enormous and nothing is freed.
-        let floor = if needed < 0 {
-            i64::MAX
-        } else {
-            needed.max(target)
-        };
+        let floor = if needed < 0 { i64::MAX } else { needed.max(target) };
         let freed = (self.persistent() - floor).min(self.free).max(0);
         self.nr -= freed;
         self.free -= freed;
         self.surplus += (self.persistent() - target).max(0);
     }
 
-    /// Reserves `pages`: missing ones are allocated as surplus, all or none (spec 3.6).
+    /// Reserves `pages`: missing ones are allocated as surplus, all or none.
     pub(super) fn reserve(&mut self, pages: i64) -> bool {
         let missing = (self.resv + pages - self.free).max(0);
         if missing > 0 && !self.may_grow_by(missing) {
@@ -104,7 +89,7 @@ impl Pool {
         true
     }
 
-    /// Gives reservations back; as many free surplus pages leave (spec 3.6).
+    /// Gives reservations back; as many free surplus pages leave.
     pub(super) fn unreserve(&mut self, pages: i64) {
         self.resv -= pages;
         let leaving = pages.min(self.surplus).min(self.free).max(0);
@@ -114,7 +99,7 @@ impl Pool {
     }
 
     /// Takes one page into use: a free one, which without reservation must be above what is promised, else a new surplus
-    /// page (spec 3.9 B).
+    /// page.
     pub(super) fn take(&mut self, claim: Claim) -> bool {
         let may_dequeue = claim == Claim::Reserved || self.free > self.resv;
         if may_dequeue && self.free > 0 {
@@ -131,7 +116,7 @@ impl Pool {
         true
     }
 
-    /// Frees one page that was in use (spec 2.2). A page that `restores` gives its reservation back. While there is surplus
+    /// Frees one page that was in use. A page that `restores` gives its reservation back. While there is surplus
     /// the page leaves the pool, unless a promise needs it.
     pub(super) fn put(&mut self, restores: bool, rule: FreeRule) {
         if restores {
@@ -148,11 +133,7 @@ impl Pool {
 
     /// What always holds in a sound machine.
     pub(super) fn is_sound(&self) -> bool {
-        0 <= self.resv
-            && self.resv <= self.free
-            && self.free <= self.nr
-            && 0 <= self.surplus
-            && self.surplus <= self.nr
+        0 <= self.resv && self.resv <= self.free && self.free <= self.nr && 0 <= self.surplus && self.surplus <= self.nr
     }
 }
 
@@ -161,24 +142,13 @@ mod tests {
     use super::*;
 
     fn pool(nr: i64, free: i64, resv: i64, surplus: i64) -> Pool {
-        Pool {
-            nr,
-            free,
-            resv,
-            surplus,
-            overcommit: 0,
-            ..Pool::new()
-        }
+        Pool { nr, free, resv, surplus, overcommit: 0, ..Pool::new() }
     }
 
     #[test]
     fn a_shrink_leaves_used_and_reserved_pages_as_surplus() {
         let mut shrunk = pool(4, 2, 1, 0);
-        for (target, expected) in [
-            (0, pool(3, 1, 1, 3)),
-            (2, pool(3, 1, 1, 1)),
-            (3, pool(3, 1, 1, 0)),
-        ] {
+        for (target, expected) in [(0, pool(3, 1, 1, 3)), (2, pool(3, 1, 1, 1)), (3, pool(3, 1, 1, 0))] {
             shrunk.resize(target);
             assert_eq!(shrunk, expected, "set to {target}");
         }

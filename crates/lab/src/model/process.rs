@@ -38,12 +38,7 @@ impl NaiveMachine {
         };
         for vma in parent.vmas.iter().filter(|vma| !vma.hints.dontfork) {
             let born = self.fresh_id();
-            child.vmas.push(Vma {
-                owner: None,
-                stolen: false,
-                born,
-                ..*vma
-            });
+            child.vmas.push(Vma { owner: None, stolen: false, born, ..*vma });
             if vma.shared || !vma.had_anon {
                 continue;
             }

@@ -20,44 +20,25 @@ impl NaiveMachine {
         let named = self.named(p, &op.map)?;
         let poff = op.poff.unwrap_or_default().unsigned();
         let fill = op.value.unwrap_or(Fill::new(1));
-        let mut extras = Extras {
-            done: Some(0),
-            rd: (op.access == Access::Read).then(Vec::new),
-            ..Extras::default()
-        };
+        let mut extras = Extras { done: Some(0), rd: (op.access == Access::Read).then(Vec::new), ..Extras::default() };
         for i in 0..op.pages.count.get() {
             let addr = huge_page(named, op.pages.first.get(), u64::from(i)).wrapping_add(poff);
             match self.access(p, addr, op.access) {
-                Ok(page) => {
-                    self.load_or_store(page, addr % PAGE, op.access, fill.byte(i), &mut extras)
-                }
+                Ok(page) => self.load_or_store(page, addr % PAGE, op.access, fill.byte(i), &mut extras),
                 Err(fault) => {
                     let (result, code) = match fault {
                         Fault::Bus => (StepResult::Sigbus, 2),
                         Fault::Segv(code) => (StepResult::Sigsegv, code),
                     };
                     extras.sc = Some(code);
-                    return Ok(Answer {
-                        extras,
-                        ..Answer::from(result)
-                    });
+                    return Ok(Answer { extras, ..Answer::from(result) });
                 }
             }
         }
-        Ok(Answer {
-            extras,
-            ..Answer::ok()
-        })
+        Ok(Answer { extras, ..Answer::ok() })
     }
 
-    fn load_or_store(
-        &mut self,
-        page: PageId,
-        at: u64,
-        access: Access,
-        byte: u8,
-        extras: &mut Extras,
-    ) {
+    fn load_or_store(&mut self, page: PageId, at: u64, access: Access, byte: u8, extras: &mut Extras) {
         extras.done = extras.done.map(|done| done + 1);
         match access {
             Access::Write => self.store(page, at, byte),
@@ -96,9 +77,7 @@ impl NaiveMachine {
     pub(super) fn pagemap(&mut self, p: u16, op: &Pagemap) -> Outcome {
         let named = self.named(p, &op.map)?;
         let first = op.page.map_or(0, |page| page.get());
-        let count = op
-            .count
-            .map_or(named.len / PAGE, |count| u64::from(count.get()));
+        let count = op.count.map_or(named.len / PAGE, |count| u64::from(count.get()));
         let letter = |index: u64| {
             let addr = huge_page(named, first, index);
             let page = self.process(p).entries.get(&addr);
@@ -112,13 +91,7 @@ impl NaiveMachine {
             }
         };
         let pm = (0..count).take(LONGEST_ANSWER - 1).map(letter).collect();
-        Ok(Answer {
-            extras: Extras {
-                pm: Some(pm),
-                ..Extras::default()
-            },
-            ..Answer::ok()
-        })
+        Ok(Answer { extras: Extras { pm: Some(pm), ..Extras::default() }, ..Answer::ok() })
     }
 
     /// The VMAs that meet the name's range, and the kilobytes in all of each: shared are pages mapped more than once.

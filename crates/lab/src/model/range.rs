@@ -13,13 +13,7 @@ impl NaiveMachine {
     }
 
     /// The range whose start must be aligned to 4 KiB and whose length is filled up to 4 KiB.
-    fn range(
-        &mut self,
-        p: u16,
-        map: &MapName,
-        range: Span,
-        too_long: &'static str,
-    ) -> Result<(u64, u64), Fail> {
+    fn range(&mut self, p: u16, map: &MapName, range: Span, too_long: &'static str) -> Result<(u64, u64), Fail> {
         let start = self.address(p, map, range)?;
         if start % SMALL != 0 {
             return Err(Fail::Errno("EINVAL"));
@@ -44,8 +38,7 @@ impl NaiveMachine {
                 if !may_cut(&vma, at) || !may_cut(&vma, stop) {
                     return Err(Fail::Errno("EINVAL"));
                 }
-                self.process_mut(p)
-                    .change(at, stop, |vma| vma.prot = op.prot);
+                self.process_mut(p).change(at, stop, |vma| vma.prot = op.prot);
             }
             at = stop;
         }
@@ -99,13 +92,7 @@ impl NaiveMachine {
             vec.push(if self.in_memory(p, at) { '1' } else { '0' });
             at += PAGE;
         }
-        Ok(Answer {
-            extras: Extras {
-                vec: Some(vec),
-                ..Extras::default()
-            },
-            ..Answer::ok()
-        })
+        Ok(Answer { extras: Extras { vec: Some(vec), ..Extras::default() }, ..Answer::ok() })
     }
 
     fn in_memory(&self, p: u16, addr: u64) -> bool {
@@ -114,9 +101,7 @@ impl NaiveMachine {
         if process.tables.contains(&(addr >> 30)) {
             return process.entries.contains_key(&page);
         }
-        process
-            .vma_at(addr)
-            .is_some_and(|vma| self.file(vma.file).cache.contains_key(&vma.index(page)))
+        process.vma_at(addr).is_some_and(|vma| self.file(vma.file).cache.contains_key(&vma.index(page)))
     }
 }
 

@@ -23,19 +23,15 @@ fn overlap(a: u64, a_len: u64, b: u64, b_len: u64) -> bool {
 fn check_arguments(op: &Mremap, call: Call) -> Result<(), Fail> {
     let has = |flag| op.flags.has(flag);
     let dontunmap = has(MremapFlag::Dontunmap);
-    let flags_ok = (!call.fixed || has(MremapFlag::Maymove))
-        && (!dontunmap || (has(MremapFlag::Maymove) && call.old == call.new));
+    let flags_ok =
+        (!call.fixed || has(MremapFlag::Maymove)) && (!dontunmap || (has(MremapFlag::Maymove) && call.old == call.new));
     let lengths_ok = call.new > 0 && call.new <= TASK_END && call.old <= TASK_END;
     let places_ok = call.from.is_multiple_of(SMALL) && lengths_ok;
     let target_ok = !call.fixed
         || call.to.is_multiple_of(SMALL)
             && call.to <= TASK_END - call.new
             && !overlap(call.from, call.old, call.to, call.new);
-    if flags_ok && places_ok && target_ok {
-        Ok(())
-    } else {
-        Err(Fail::Errno("EINVAL"))
-    }
+    if flags_ok && places_ok && target_ok { Ok(()) } else { Err(Fail::Errno("EINVAL")) }
 }
 
 impl NaiveMachine {
@@ -53,26 +49,14 @@ impl NaiveMachine {
         let (Some(old), Some(new)) = lengths else {
             return Err(Fail::Errno("EINVAL"));
         };
-        let call = Call {
-            from: named.addr.wrapping_add(off),
-            old,
-            to,
-            new,
-            fixed: op.flags.has(MremapFlag::Fixed),
-        };
+        let call = Call { from: named.addr.wrapping_add(off), old, to, new, fixed: op.flags.has(MremapFlag::Fixed) };
         check_arguments(op, call)?;
         let first = self.process(p).vma_at(call.from);
         let first = first.ok_or(Fail::Errno("EFAULT"))?;
         let call = check_mapped(op, call)?;
         let place = self.shrink_or_move(p, call, &first)?;
         self.rename(p, op, named, place);
-        Ok(Answer {
-            extras: Extras {
-                moved: Some(u8::from(place != call.from)),
-                ..Extras::default()
-            },
-            ..Answer::ok()
-        })
+        Ok(Answer { extras: Extras { moved: Some(u8::from(place != call.from)), ..Extras::default() }, ..Answer::ok() })
     }
 
     /// Without MREMAP_FIXED the tail goes and the rest stays. With it the target is emptied first, then the tail goes, then
@@ -116,17 +100,8 @@ impl NaiveMachine {
                 }
             }
         }
-        process.insert(Vma {
-            start: to,
-            end: to + (end - start),
-            born,
-            ..vma.part(start, end)
-        });
-        let moving: Vec<(u64, PageId)> = process
-            .entries
-            .range(start..end)
-            .map(|(addr, page)| (*addr, *page))
-            .collect();
+        process.insert(Vma { start: to, end: to + (end - start), born, ..vma.part(start, end) });
+        let moving: Vec<(u64, PageId)> = process.entries.range(start..end).map(|(addr, page)| (*addr, *page)).collect();
         for (addr, page) in moving {
             process.entries.remove(&addr);
             let target = to + (addr - start);
@@ -141,10 +116,7 @@ impl NaiveMachine {
         let off = op.off.unwrap_or_default().unsigned();
         let names = &mut self.process_mut(p).names;
         if let Some(to) = &op.to {
-            let moved = Named {
-                addr: place,
-                len: op.new.unsigned(),
-            };
+            let moved = Named { addr: place, len: op.new.unsigned() };
             names.insert(to.clone(), moved);
         } else if place != named.addr.wrapping_add(off) {
             let addr = place.wrapping_sub(off);

@@ -2,8 +2,7 @@
 
 use super::pool::FreeRule;
 use super::world::{
-    FileId, MountId, Opened, Owner, OwnerId, PageId, SMALL, TASK_END, Vma, aligned, ceil_small,
-    count, pages_in,
+    FileId, MountId, Opened, Owner, OwnerId, PageId, SMALL, TASK_END, Vma, aligned, ceil_small, count, pages_in,
 };
 use super::{Fail, NaiveMachine, Outcome};
 use crate::op::Munmap;
@@ -18,12 +17,8 @@ impl NaiveMachine {
     /// An owner that drops its anonymous page while there is no surplus gets the reservation back: at once if nobody else
     /// maps the page, else when the last one drops it. All pages of one call are tested before any is freed.
     pub(super) fn zap(&mut self, p: u16, vma: &Vma, start: u64, end: u64, loose: &mut Vec<PageId>) {
-        let gone: Vec<(u64, PageId)> = self
-            .process(p)
-            .entries
-            .range(start..end)
-            .map(|(addr, page)| (*addr, *page))
-            .collect();
+        let gone: Vec<(u64, PageId)> =
+            self.process(p).entries.range(start..end).map(|(addr, page)| (*addr, *page)).collect();
         for (addr, id) in gone {
             self.process_mut(p).entries.remove(&addr);
             let index = vma.index(addr);
@@ -82,9 +77,7 @@ impl NaiveMachine {
     }
 
     fn owner_mut(&mut self, owner: OwnerId) -> &mut Owner {
-        self.owners
-            .get_mut(&owner)
-            .expect("the reservation of a VMA lives as long as the VMA")
+        self.owners.get_mut(&owner).expect("the reservation of a VMA lives as long as the VMA")
     }
 
     /// Unmaps a range whose edges cut no VMA inside a huge page: everything is unmapped, then freed, then closed.
@@ -110,25 +103,16 @@ impl NaiveMachine {
 
     /// Closes one VMA: an owner gives back what it did not use; the last one of an mmap takes its reservation along.
     fn close_vma(&mut self, p: u16, vma: &Vma) {
-        self.process_mut(p)
-            .vmas
-            .retain(|other| other.start != vma.start);
+        self.process_mut(p).vmas.retain(|other| other.start != vma.start);
         let Some(owner) = vma.owner else {
             return;
         };
-        let used = self
-            .owner_mut(owner)
-            .consumed
-            .range(vma.first..vma.index(vma.end))
-            .count();
+        let used = self.owner_mut(owner).consumed.range(vma.first..vma.index(vma.end)).count();
         let unused = pages_in(vma.end - vma.start) - count(used);
         if unused > 0 {
             self.pool.unreserve(unused);
         }
-        let lives = self
-            .processes
-            .values()
-            .any(|process| process.vmas.iter().any(|vma| vma.owner == Some(owner)));
+        let lives = self.processes.values().any(|process| process.vmas.iter().any(|vma| vma.owner == Some(owner)));
         if !lives {
             self.owners.remove(&owner);
         }
@@ -138,24 +122,14 @@ impl NaiveMachine {
     pub(super) fn drop_tables(&mut self, p: u16) {
         let process = self.process_mut(p);
         let vmas = &process.vmas;
-        process.tables.retain(|gib| {
-            vmas.iter()
-                .any(|vma| vma.start < (gib + 1) << 30 && gib << 30 < vma.end)
-        });
+        process.tables.retain(|gib| vmas.iter().any(|vma| vma.start < (gib + 1) << 30 && gib << 30 < vma.end));
     }
 
     /// Whether a descriptor or a VMA of any process refers to a file of the wanted kind.
     fn referred(&self, wanted: impl Fn(Opened) -> bool) -> bool {
         self.processes.values().any(|process| {
-            let open = process
-                .descriptors
-                .iter()
-                .flatten()
-                .any(|descriptor| wanted(descriptor.on));
-            open || process
-                .vmas
-                .iter()
-                .any(|vma| wanted(Opened::File(vma.file)))
+            let open = process.descriptors.iter().flatten().any(|descriptor| wanted(descriptor.on));
+            open || process.vmas.iter().any(|vma| wanted(Opened::File(vma.file)))
         })
     }
 
@@ -173,15 +147,9 @@ impl NaiveMachine {
             .files
             .iter()
             .filter(|(id, file)| {
-                let attached = |mount: MountId| {
-                    self.mounts
-                        .iter()
-                        .any(|other| other.id == mount && other.attached)
-                };
-                let named = file.name.is_some()
-                    && file
-                        .mount
-                        .is_some_and(|mount| attached(mount) || self.mount_is_used(mount));
+                let attached = |mount: MountId| self.mounts.iter().any(|other| other.id == mount && other.attached);
+                let named =
+                    file.name.is_some() && file.mount.is_some_and(|mount| attached(mount) || self.mount_is_used(mount));
                 !named && !self.referred(|on| on == Opened::File(**id))
             })
             .map(|(id, _)| *id)
@@ -208,11 +176,7 @@ impl NaiveMachine {
     /// Takes the file pages `from..to`, which nobody maps, out of the cache; their reservations are used up.
     pub(super) fn drop_cached(&mut self, id: FileId, from: u64, to: u64) -> Vec<PageId> {
         let file = self.file_mut(id);
-        let indexes: Vec<u64> = file
-            .cache
-            .range(from..to)
-            .map(|(index, _)| *index)
-            .collect();
+        let indexes: Vec<u64> = file.cache.range(from..to).map(|(index, _)| *index).collect();
         let mut pages = Vec::new();
         for index in indexes {
             pages.extend(file.cache.remove(&index));
@@ -245,18 +209,14 @@ impl NaiveMachine {
 
     /// munmap: the start must be aligned to 4 KiB, and edges that cut a VMA to huge pages; nothing mapped is no error.
     pub(super) fn munmap(&mut self, p: u16, op: &Munmap) -> Outcome {
-        let start = self
-            .named(p, &op.map)?
-            .addr
-            .wrapping_add(op.range.off.unsigned());
+        let start = self.named(p, &op.map)?.addr.wrapping_add(op.range.off.unsigned());
         let len = ceil_small(op.range.len.unsigned()).unwrap_or(0);
         let end = start.checked_add(len).filter(|end| *end <= TASK_END);
         let end = end.ok_or(Fail::Errno("EINVAL"))?;
         if start % SMALL != 0 || len == 0 {
             return Err(Fail::Errno("EINVAL"));
         }
-        let cuts =
-            |at: u64| !aligned(at) && self.process(p).vma_at(at).is_some_and(|vma| vma.start < at);
+        let cuts = |at: u64| !aligned(at) && self.process(p).vma_at(at).is_some_and(|vma| vma.start < at);
         if cuts(start) || cuts(end) {
             return Err(Fail::Errno("EINVAL"));
         }

@@ -138,19 +138,12 @@ impl Vma {
     /// The address of a file page, if the VMA covers it.
     pub(super) fn address(&self, index: u64) -> Option<u64> {
         let end = self.index(self.end);
-        (self.first..end)
-            .contains(&index)
-            .then(|| self.start + (index - self.first) * PAGE)
+        (self.first..end).contains(&index).then(|| self.start + (index - self.first) * PAGE)
     }
 
     /// The part from `start` to `end`, both of which lie in it.
     pub(super) fn part(&self, start: u64, end: u64) -> Vma {
-        Vma {
-            start,
-            end,
-            first: self.index(start),
-            ..*self
-        }
+        Vma { start, end, first: self.index(start), ..*self }
     }
 }
 
@@ -198,19 +191,12 @@ pub(super) struct Process {
 impl Process {
     /// The VMA that covers `addr`.
     pub(super) fn vma_at(&self, addr: u64) -> Option<Vma> {
-        self.vmas
-            .iter()
-            .find(|vma| (vma.start..vma.end).contains(&addr))
-            .copied()
+        self.vmas.iter().find(|vma| (vma.start..vma.end).contains(&addr)).copied()
     }
 
     /// The VMAs that meet a range, by address.
     pub(super) fn vmas_in(&self, start: u64, end: u64) -> Vec<Vma> {
-        self.vmas
-            .iter()
-            .filter(|vma| vma.start < end && start < vma.end)
-            .copied()
-            .collect()
+        self.vmas.iter().filter(|vma| vma.start < end && start < vma.end).copied().collect()
     }
 
     /// Whether every address of a range is mapped.

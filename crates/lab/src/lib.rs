@@ -6,6 +6,7 @@ pub mod grammar;
 pub mod input;
 pub mod instance;
 pub mod ktap;
+pub mod model;
 pub mod op;
 pub mod run;
 pub mod scenario;

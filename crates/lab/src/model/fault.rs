@@ -1,0 +1,187 @@
+//! Faults: the first touch of a page, and copies on write.
+
+use super::NaiveMachine;
+use super::pool::Claim;
+use super::world::{FileId, PAGE, Page, PageId, Vma, floor};
+use crate::op::Access;
+
+/// How a fault fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// SIGBUS.
+    Bus,
+    /// SIGSEGV with this code.
+    Segv(i64),
+}
+
+/// Nothing is mapped there.
+const UNMAPPED: Fault = Fault::Segv(1);
+/// The mapping does not allow it.
+const FORBIDDEN: Fault = Fault::Segv(2);
+/// Memory that may be executed alone is guarded by a protection key.
+const GUARDED: Fault = Fault::Segv(4);
+
+impl NaiveMachine {
+    /// What a process's own load or store at `addr` meets: the page, or a signal.
+    pub(super) fn access(&mut self, p: u16, addr: u64, access: Access) -> Result<PageId, Fault> {
+        let vma = self.process(p).vma_at(addr).ok_or(UNMAPPED)?;
+        match access {
+            Access::Write if !vma.prot.write => return Err(FORBIDDEN),
+            Access::Read if vma.prot.read || vma.prot.write => {}
+            Access::Read if vma.prot.exec => return Err(GUARDED),
+            Access::Read => return Err(FORBIDDEN),
+            Access::Write => {}
+        }
+        self.fault(p, &vma, floor(addr), access)
+    }
+
+    /// Brings in the page at a huge page address of a VMA, whatever its protection.
+    pub(super) fn fault(&mut self, p: u16, vma: &Vma, addr: u64, access: Access) -> Result<PageId, Fault> {
+        let process = self.process_mut(p);
+        process.tables.insert(addr >> 30);
+        let page = match process.entries.get(&addr).copied() {
+            Some(page) => page,
+            None => self.fault_absent(p, vma, addr)?,
+        };
+        if access == Access::Write && !vma.shared { self.write_private(p, addr, page) } else { Ok(page) }
+    }
+
+    /// No entry: the file's page if it has one, wherever the file ends; else a new page, of the file if the mapping is shared.
+    fn fault_absent(&mut self, p: u16, vma: &Vma, addr: u64) -> Result<PageId, Fault> {
+        if vma.stolen {
+            return Err(Fault::Bus);
+        }
+        let index = vma.index(addr);
+        if let Some(page) = self.file(vma.file).cache.get(&index).copied() {
+            self.enter(p, addr, page);
+            return Ok(page);
+        }
+        if !self.file(vma.file).holds(index) {
+            return Err(Fault::Bus);
+        }
+        if !vma.shared {
+            self.prepare(p, addr);
+        }
+        if !self.claim(vma, index) {
+            return Err(Fault::Bus);
+        }
+        let page = self.new_page(Page { anon: !vma.shared, cached: vma.shared, ..Page::default() });
+        if vma.shared {
+            self.file_mut(vma.file).cache.insert(index, page);
+        }
+        self.enter(p, addr, page);
+        Ok(page)
+    }
+
+    /// A write to a private mapping: in place if the page is its own alone, else to a copy.
+    ///
+    /// An owner copies its own page without touching its other reservations. If there is none to copy to, the page is taken
+    /// from all who have no reservation, so that the owner has it alone.
+    fn write_private(&mut self, p: u16, addr: u64, old: PageId) -> Result<PageId, Fault> {
+        let own_alone = |page: &Page| page.anon && page.maps == 1;
+        if own_alone(self.page(old)) {
+            return Ok(old);
+        }
+        let vma = self.process(p).vma_at(addr).ok_or(UNMAPPED)?;
+        let index = vma.index(addr);
+        let owns_page = vma.owner.is_some() && self.page(old).anon;
+        let taken = if owns_page { self.pool.take(Claim::Unreserved) } else { self.claim(&vma, index) };
+        if !taken {
+            if owns_page {
+                self.steal(&vma, index, old);
+                if own_alone(self.page(old)) {
+                    return Ok(old);
+                }
+            }
+            return Err(Fault::Bus);
+        }
+        self.prepare(p, addr);
+        let copy = self.new_page(Page { anon: true, bytes: self.page(old).bytes.clone(), ..Page::default() });
+        self.enter(p, addr, copy);
+        let page = self.page_mut(old);
+        page.maps -= 1;
+        if page.maps == 0 && !page.cached {
+            self.free(vec![old]);
+        }
+        Ok(copy)
+    }
+
+    /// Takes a page from all VMAs without reservation that map it at this file page, and marks them: every page that they
+    /// do not have fails from now on.
+    fn steal(&mut self, owner: &Vma, index: u64, page: PageId) {
+        for process in self.processes.values_mut() {
+            for vma in &mut process.vmas {
+                let at = vma.address(index).filter(|_| vma.file == owner.file && !vma.shared && vma.owner.is_none());
+                let Some(addr) = at.filter(|addr| process.entries.get(addr) == Some(&page)) else {
+                    continue;
+                };
+                process.entries.remove(&addr);
+                vma.stolen = true;
+                let page = self.pages.get_mut(&page).expect("a mapped page exists");
+                page.maps -= 1;
+            }
+        }
+    }
+
+    /// Takes a page from the pool for a file page of a VMA, and writes down the reservation that this uses or, for a shared
+    /// mapping without one, makes.
+    pub(super) fn claim(&mut self, vma: &Vma, index: u64) -> bool {
+        if vma.shared {
+            return self.claim_for_file(vma.file, index);
+        }
+        let owner = vma.owner;
+        let unused =
+            owner.and_then(|owner| self.owners.get(&owner)).is_some_and(|owner| !owner.consumed.contains(&index));
+        let taken = self.pool.take(if unused { Claim::Reserved } else { Claim::Unreserved });
+        if let (true, Some(owner)) = (taken, owner.and_then(|owner| self.owners.get_mut(&owner))) {
+            owner.consumed.insert(index);
+        }
+        taken
+    }
+
+    /// Takes a page from the pool for a page of a file.
+    pub(super) fn claim_for_file(&mut self, file: FileId, index: u64) -> bool {
+        let taken =
+            self.pool.take(if self.file(file).reserved.contains(&index) { Claim::Reserved } else { Claim::Unreserved });
+        if taken {
+            self.file_mut(file).reserved.insert(index);
+        }
+        taken
+    }
+
+    /// A page in use, taken from the pool before.
+    pub(super) fn new_page(&mut self, page: Page) -> PageId {
+        let id = PageId(self.fresh_id());
+        self.pages.insert(id, page);
+        id
+    }
+
+    fn enter(&mut self, p: u16, addr: u64, page: PageId) {
+        self.process_mut(p).entries.insert(addr, page);
+        self.page_mut(page).maps += 1;
+    }
+
+    /// The VMA gets ready for anonymous pages; this stays, even if no page is had.
+    fn prepare(&mut self, p: u16, addr: u64) {
+        let vmas = &mut self.process_mut(p).vmas;
+        for vma in vmas.iter_mut().filter(|vma| (vma.start..vma.end).contains(&addr)) {
+            vma.had_anon = true;
+        }
+    }
+
+    /// Brings in every huge page that a range meets, as MAP_POPULATE and mlock do: private writable mappings as if written.
+    /// Stops at the first page that fails.
+    pub(super) fn populate(&mut self, p: u16, start: u64, end: u64) -> Result<(), ()> {
+        let mut addr = floor(start);
+        while addr < end {
+            let vma = self.process(p).vma_at(addr).ok_or(())?;
+            if !(vma.prot.read || vma.prot.write || vma.prot.exec) {
+                return Err(());
+            }
+            let access = if vma.prot.write && !vma.shared { Access::Write } else { Access::Read };
+            self.fault(p, &vma, addr, access).map_err(|_| ())?;
+            addr += PAGE;
+        }
+        Ok(())
+    }
+}

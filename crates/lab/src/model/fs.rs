@@ -1,0 +1,208 @@
+//! Mounts and names: mount, umount, unlink, open, memfd, close.
+
+use super::unmap::TO_END;
+use super::world::{Descriptor, File, FileId, Mount, MountId, Opened, PAGE, aligned};
+use super::{Fail, NaiveMachine, Outcome, no_1g};
+use crate::op::{
+    Close, FileName, Flags, Memfd, MemfdFlag, MountName, Open, OpenFlag, SizeName, Truncate, Umount, Unlink,
+};
+use crate::target::{Answer, StepResult};
+
+/// What a path of a mount leads to.
+enum Found {
+    Directory,
+    File(FileId),
+    Nothing,
+}
+
+impl NaiveMachine {
+    pub(super) fn attached(&self, name: &MountName) -> Option<MountId> {
+        self.mounts.iter().find(|mount| mount.attached && mount.name == *name).map(|mount| mount.id)
+    }
+
+    pub(super) fn attached_mount(&self, name: &MountName) -> Result<MountId, Fail> {
+        self.attached(name).ok_or(Fail::Target(StepResult::NoMount))
+    }
+
+    pub(super) fn mount(&mut self, op: &crate::op::Mount) -> Outcome {
+        if self.attached(&op.mount).is_some() {
+            return Err(Fail::Target(StepResult::Dup));
+        }
+        let limited = op.size.is_some() || op.min_size.is_some() || op.nr_inodes.is_some();
+        no_1g(op.pagesize)?;
+        if limited || op.opts.is_some() || !matches!(op.pagesize, None | Some(SizeName::M2)) {
+            return Err(Fail::NotModelled("mounts with options"));
+        }
+        let id = MountId(self.fresh_id());
+        self.mounts.push(Mount { id, name: op.mount.clone(), attached: true });
+        for names in [&mut self.mounted, &mut self.directories] {
+            if !names.contains(&op.mount) {
+                names.push(op.mount.clone());
+            }
+        }
+        Ok(Answer::ok())
+    }
+
+    /// A mount that anything is open or mapped of is busy; lazily it goes all the same, and its files when nobody uses it.
+    pub(super) fn umount(&mut self, op: &Umount) -> Outcome {
+        let Some(mount) = self.attached(&op.mount) else {
+            let known = self.directories.contains(&op.mount);
+            return Err(Fail::Errno(if known { "EINVAL" } else { "ENOENT" }));
+        };
+        let lazy = op.lazy.is_some_and(|lazy| lazy.is_on());
+        if !lazy && self.mount_is_used(mount) {
+            return Err(Fail::Errno("EBUSY"));
+        }
+        self.detach(&op.mount);
+        Ok(Answer::ok())
+    }
+
+    /// Takes a mount out of the tree.
+    pub(super) fn detach(&mut self, name: &MountName) {
+        for mount in self.mounts.iter_mut().filter(|mount| mount.name == *name) {
+            mount.attached = false;
+        }
+        self.evict_unused();
+        let used: Vec<MountId> = self
+            .mounts
+            .iter()
+            .filter(|mount| mount.attached || self.mount_is_used(mount.id))
+            .map(|mount| mount.id)
+            .collect();
+        self.mounts.retain(|mount| used.contains(&mount.id));
+    }
+
+    /// Looks a path up: the empty name and `.` are the root directory, and there are no other directories.
+    fn look_up(&self, mount: MountId, path: &str) -> Result<Found, Fail> {
+        let (name, rest) = path.split_once('/').unwrap_or((path, ""));
+        if matches!(path, "" | "." | "/" | "./") {
+            return Ok(Found::Directory);
+        }
+        let file = self
+            .files
+            .iter()
+            .find(|(_, file)| file.mount == Some(mount) && file.name.as_deref() == Some(name))
+            .map(|(id, _)| *id);
+        match file {
+            Some(_) if path.contains('/') => Err(Fail::Errno("ENOTDIR")),
+            Some(id) => Ok(Found::File(id)),
+            None if !rest.is_empty() => Err(Fail::Errno("ENOENT")),
+            None => Ok(Found::Nothing),
+        }
+    }
+
+    fn existing(&self, mount: &MountName, path: &str) -> Result<FileId, Fail> {
+        let mount = self.attached_mount(mount)?;
+        match self.look_up(mount, path)? {
+            Found::Directory => Err(Fail::Errno("EISDIR")),
+            Found::Nothing => Err(Fail::Errno("ENOENT")),
+            Found::File(id) => Ok(id),
+        }
+    }
+
+    pub(super) fn unlink(&mut self, op: &Unlink) -> Outcome {
+        let id = self.existing(&op.path.mount, op.path.name())?;
+        self.file_mut(id).name = None;
+        self.evict_unused();
+        Ok(Answer::ok())
+    }
+
+    pub(super) fn truncate_path(&mut self, op: &Truncate) -> Outcome {
+        self.attached_mount(&op.path.mount)?;
+        if op.len.signed() < 0 {
+            return Err(Fail::Errno("EINVAL"));
+        }
+        let id = self.existing(&op.path.mount, op.path.name())?;
+        self.set_size(id, op.len.unsigned())
+    }
+
+    fn new_file(&mut self, mount: Option<MountId>, name: Option<String>) -> FileId {
+        let id = FileId(self.fresh_id());
+        let file = File { mount, name, ..File::default() };
+        self.files.insert(id, file);
+        id
+    }
+
+    fn add_descriptor(&mut self, p: u16, name: &FileName, descriptor: Descriptor) -> Outcome {
+        let process = self.process_mut(p);
+        process.descriptors.push(Some(descriptor));
+        let at = process.descriptors.len() - 1;
+        process.files.insert(name.clone(), at);
+        Ok(Answer::ok())
+    }
+
+    pub(super) fn open(&mut self, p: u16, op: &Open) -> Outcome {
+        let mount = self.attached_mount(&op.path.mount)?;
+        let has = |flag| op.flags.has(flag);
+        let read_only = has(OpenFlag::Rdonly);
+        let on = if has(OpenFlag::Tmpfile) {
+            if read_only || has(OpenFlag::Creat) {
+                return Err(Fail::Errno("EINVAL"));
+            }
+            Opened::File(self.new_file(Some(mount), None))
+        } else {
+            self.open_path(mount, op.path.name(), &op.flags)?
+        };
+        let descriptor = Descriptor { on, read: read_only || !has(OpenFlag::Wronly), write: !read_only };
+        self.add_descriptor(p, &op.file, descriptor)
+    }
+
+    fn open_path(&mut self, mount: MountId, path: &str, flags: &Flags<OpenFlag>) -> Result<Opened, Fail> {
+        let creates = flags.has(OpenFlag::Creat);
+        match self.look_up(mount, path)? {
+            Found::Directory => {
+                let reads = flags.has(OpenFlag::Rdonly) && !flags.has(OpenFlag::Trunc);
+                if reads && !creates { Ok(Opened::Directory(mount)) } else { Err(Fail::Errno("EISDIR")) }
+            }
+            Found::File(_) if creates && flags.has(OpenFlag::Excl) => Err(Fail::Errno("EEXIST")),
+            Found::File(id) => {
+                if flags.has(OpenFlag::Trunc) {
+                    self.set_size(id, 0)?;
+                }
+                Ok(Opened::File(id))
+            }
+            Found::Nothing if !creates => Err(Fail::Errno("ENOENT")),
+            Found::Nothing if path.ends_with('/') => Err(Fail::Errno("EISDIR")),
+            Found::Nothing => Ok(Opened::File(self.new_file(Some(mount), Some(path.to_owned())))),
+        }
+    }
+
+    pub(super) fn memfd(&mut self, p: u16, op: &Memfd) -> Outcome {
+        no_1g(op.pagesize)?;
+        if !op.flags.has(MemfdFlag::Hugetlb) {
+            return match op.pagesize {
+                None | Some(SizeName::Default) => Err(Fail::NotModelled("memfds of base pages")),
+                Some(_) => Err(Fail::Errno("EINVAL")),
+            };
+        }
+        let ours = matches!(op.pagesize, None | Some(SizeName::Default | SizeName::M2 | SizeName::Log(0 | 21)));
+        if !ours {
+            return Err(Fail::Errno("ENODEV"));
+        }
+        let descriptor = Descriptor { on: Opened::File(self.new_file(None, None)), read: true, write: true };
+        self.add_descriptor(p, &op.file, descriptor)
+    }
+
+    pub(super) fn close_file(&mut self, p: u16, op: &Close) -> Outcome {
+        let process = self.process_mut(p);
+        let descriptor =
+            process.files.remove(&op.file).and_then(|at| process.descriptors.get_mut(at)).and_then(Option::take);
+        self.evict_unused();
+        match descriptor {
+            Some(_) => Ok(Answer::ok()),
+            None => Err(Fail::Errno("EBADF")),
+        }
+    }
+
+    /// Sets a file's size to whole huge pages: every page from there on goes, mapped or not, and every reservation.
+    pub(super) fn set_size(&mut self, id: FileId, size: u64) -> Outcome {
+        if !aligned(size) {
+            return Err(Fail::Errno("EINVAL"));
+        }
+        let from = size / PAGE;
+        self.file_mut(id).size = size;
+        self.unmap_file(id, from, TO_END);
+        self.cut(id, from, TO_END);
+        Ok(Answer::ok())
+    }
+}

@@ -1,0 +1,289 @@
+//! A deliberately simple model of HugeTLB as Linux 6.18 answers: flat lists, sets of single pages, no sharing of code with
+//! the library. What it says is compared with the recorded kernel, and what the library says is compared with it.
+//!
+//! It knows one node and 2 MiB pages; mounts without limits; no control groups, demotion, segments, seals or userfaultfd. What
+//! it does not know it answers with [`NotModelled`](crate::target::StepResult::NotModelled).
+//!
+//! By itself it is sound: `reserved <= free` always. [`Quirks`] make it copy the accounting defects of the kernel.
+
+mod advise;
+mod check;
+mod fault;
+mod file;
+mod fs;
+mod knob;
+mod mmap;
+mod pool;
+mod process;
+mod query;
+mod range;
+mod remap;
+mod unmap;
+mod world;
+
+use std::collections::BTreeMap;
+
+use crate::op::{Actor, MapName, MountName, Op, SizeName};
+use crate::target::{Answer, BeginError, Counters, FsCounters, Header, NodeCounters, PoolCounters, StepResult, Target};
+use pool::Pool;
+use world::{File, FileId, Mount, Named, Owner, OwnerId, PAGE, Page, PageId, Process, count};
+
+pub use check::Unsound;
+
+/// Accounting defects of Linux 6.18 that the model copies on demand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quirks {
+    /// K1: an owner that drops a page which others still map gets the reservation back at once, before the page is free.
+    pub k1_owner_restores_at_once: bool,
+    /// K2: the part of a private mapping that mremap leaves behind loses its reservations for ever.
+    pub k2_partial_move_loses_map: bool,
+    /// K6: a freed page leaves the pool while there is surplus, even if the reservation that it gives back needs it.
+    pub k6_surplus_free_ignores_reservations: bool,
+}
+
+impl Quirks {
+    /// None: the sound machine.
+    pub const NONE: Quirks = Quirks {
+        k1_owner_restores_at_once: false,
+        k2_partial_move_loses_map: false,
+        k6_surplus_free_ignores_reservations: false,
+    };
+    /// All: the recorded kernel.
+    pub const KERNEL: Quirks = Quirks {
+        k1_owner_restores_at_once: true,
+        k2_partial_move_loses_map: true,
+        k6_surplus_free_ignores_reservations: true,
+    };
+}
+
+/// Why an operation does not succeed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fail {
+    /// A system call's error.
+    Errno(&'static str),
+    /// A result of the target layer.
+    Target(StepResult),
+    /// The model does not know it.
+    NotModelled(&'static str),
+}
+
+type Outcome = Result<Answer, Fail>;
+
+impl From<Fail> for Answer {
+    fn from(fail: Fail) -> Answer {
+        match fail {
+            Fail::Errno(name) => Answer::from(StepResult::Errno(name.to_owned())),
+            Fail::Target(result) => Answer::from(result),
+            Fail::NotModelled(reason) => Answer::not_modelled(reason),
+        }
+    }
+}
+
+/// The 1 GiB pool is not modelled.
+fn no_1g(size: Option<SizeName>) -> Result<(), Fail> {
+    match size.and_then(SizeName::log2) {
+        Some(30) => Err(Fail::NotModelled("1 GiB pages")),
+        _ => Ok(()),
+    }
+}
+
+/// The naive reference machine.
+#[derive(Debug, Clone)]
+pub struct NaiveMachine {
+    quirks: Quirks,
+    pool: Pool,
+    pages: BTreeMap<PageId, Page>,
+    owners: BTreeMap<OwnerId, Owner>,
+    files: BTreeMap<FileId, File>,
+    processes: BTreeMap<u16, Process>,
+    mounts: Vec<Mount>,
+    /// The names that were ever mounted, in that order: the order of the counters.
+    mounted: Vec<MountName>,
+    /// The names that have a directory: all that a mount was tried on.
+    directories: Vec<MountName>,
+    /// The names of mappings in the order in which they were first spoken of: the order of their places.
+    slots: Vec<MapName>,
+    next_id: u64,
+}
+
+impl Default for NaiveMachine {
+    fn default() -> Self {
+        Self::new(Quirks::NONE)
+    }
+}
+
+impl NaiveMachine {
+    /// An empty machine: no pages, no processes.
+    pub fn new(quirks: Quirks) -> Self {
+        Self {
+            quirks,
+            pool: Pool::new(),
+            pages: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            files: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            mounts: Vec::new(),
+            mounted: Vec::new(),
+            directories: Vec::new(),
+            slots: Vec::new(),
+            next_id: 0,
+        }
+    }
+
+    fn fresh_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn process(&self, actor: u16) -> &Process {
+        self.processes.get(&actor).expect("an operation's process was found alive before it began")
+    }
+
+    fn process_mut(&mut self, actor: u16) -> &mut Process {
+        self.processes.get_mut(&actor).expect("an operation's process was found alive before it began")
+    }
+
+    fn page(&self, id: PageId) -> &Page {
+        self.pages.get(&id).expect("pages that an entry or a cache names exist")
+    }
+
+    fn page_mut(&mut self, id: PageId) -> &mut Page {
+        self.pages.get_mut(&id).expect("pages that an entry or a cache names exist")
+    }
+
+    fn file(&self, id: FileId) -> &File {
+        self.files.get(&id).expect("files that a VMA or a descriptor names exist")
+    }
+
+    fn file_mut(&mut self, id: FileId) -> &mut File {
+        self.files.get_mut(&id).expect("files that a VMA or a descriptor names exist")
+    }
+
+    /// The place of a mapping's name in the order of first mention.
+    fn slot(&mut self, name: &MapName) -> usize {
+        match self.slots.iter().position(|known| known == name) {
+            Some(slot) => slot,
+            None => {
+                self.slots.push(name.clone());
+                self.slots.len() - 1
+            }
+        }
+    }
+
+    /// Where the mapping of a name lies.
+    fn named(&mut self, actor: u16, name: &MapName) -> Result<Named, Fail> {
+        self.slot(name);
+        let named = self.process(actor).names.get(name).copied();
+        named.filter(|named| named.addr != 0).ok_or(Fail::Target(StepResult::Nomap))
+    }
+
+    fn run(&mut self, op: &Op) -> Outcome {
+        match op {
+            Op::Nop(_) => Ok(Answer::ok()),
+            Op::SetNr(op) => self.set_nr(op),
+            Op::SysctlNr(op) => self.sysctl_nr(op),
+            Op::SetOvercommit(op) => self.set_overcommit(op),
+            Op::Mount(op) => self.mount(op),
+            Op::Umount(op) => self.umount(op),
+            Op::Unlink(op) => self.unlink(op),
+            Op::Truncate(op) => self.truncate_path(op),
+            Op::CgAttach(_) => Err(Fail::NotModelled("control groups")),
+            Op::Spawn(op) => self.spawn(op),
+            Op::Open(open) => {
+                self.attached_mount(&open.path.mount)?;
+                self.run_alive(open.actor, op)
+            }
+            other => match other.actor() {
+                Some(actor) => self.run_alive(actor, other),
+                None => Err(Fail::NotModelled("this operation")),
+            },
+        }
+    }
+
+    /// Operations of a process, which must be alive.
+    fn run_alive(&mut self, actor: Actor, op: &Op) -> Outcome {
+        let p = actor.number();
+        if !self.processes.contains_key(&p) {
+            return Err(Fail::Target(StepResult::BadActor));
+        }
+        match op {
+            Op::Kill(_) | Op::Exit(_) => self.exit(p),
+            Op::Fork(op) => self.fork(p, op),
+            Op::Mmap(op) => self.mmap(p, op),
+            Op::Munmap(op) => self.munmap(p, op),
+            Op::Mremap(op) => self.mremap(p, op),
+            Op::Mprotect(op) => self.mprotect(p, op),
+            Op::Madvise(op) => self.madvise(p, op),
+            Op::Mlock(op) => self.mlock(p, op),
+            Op::Munlock(op) => self.munlock(p, op),
+            Op::Msync(op) => self.msync(p, op),
+            Op::Mincore(op) => self.mincore(p, op),
+            Op::Touch(op) => self.touch(p, op),
+            Op::Uaccess(op) => self.uaccess(p, op),
+            Op::Open(op) => self.open(p, op),
+            Op::Memfd(op) => self.memfd(p, op),
+            Op::Close(op) => self.close_file(p, op),
+            Op::Ftruncate(op) => self.ftruncate(p, op),
+            Op::Fallocate(op) => self.fallocate(p, op),
+            Op::Fstat(op) => self.fstat(p, op),
+            Op::Pread(op) => self.pread(p, op),
+            Op::Pwrite(op) => self.pwrite(p, op),
+            Op::Fsync(op) => self.fsync(p, op),
+            Op::Pagemap(op) => self.pagemap(p, op),
+            Op::Smaps(op) => self.smaps(p, op),
+            _ => Err(Fail::NotModelled("this operation")),
+        }
+    }
+}
+
+impl Target for NaiveMachine {
+    fn name(&self) -> &str {
+        "naive model"
+    }
+
+    fn begin(&mut self, header: &Header) -> Result<(), BeginError> {
+        if header.machine.is_some() {
+            return Err(BeginError::Machine(
+                "the naive model is one node with empty pools of 2 MiB pages; leave out the machine".to_owned(),
+            ));
+        }
+        *self = Self::new(self.quirks);
+        Ok(())
+    }
+
+    fn step(&mut self, op: &Op) -> Answer {
+        let answer = self.run(op).unwrap_or_else(Answer::from);
+        debug_assert!(self.quirks != Quirks::NONE || self.pool.is_sound(), "{op} leaves {:?}", self.pool);
+        answer
+    }
+
+    fn counters(&mut self) -> Counters {
+        let Pool { nr, free, resv, surplus, .. } = self.pool;
+        let mut counters = Counters {
+            m2: PoolCounters { nr, free, resv, surplus },
+            node0_m2: NodeCounters { nr, free, surplus },
+            ..Counters::default()
+        };
+        for name in &self.mounted {
+            if self.attached(name).is_some() {
+                let fs = FsCounters { bsize: PAGE.cast_signed(), ..FsCounters::default() };
+                counters.fs.push(name.as_str(), fs);
+            }
+        }
+        for (actor, process) in &self.processes {
+            let kilobytes = count(process.entries.len()) * (PAGE >> 10).cast_signed();
+            counters.hp_kb.push(actor.to_string(), kilobytes);
+        }
+        counters
+    }
+
+    fn end(&mut self) -> Counters {
+        while let Some(actor) = self.processes.keys().next().copied() {
+            self.end_process(actor);
+        }
+        for name in std::mem::take(&mut self.mounted) {
+            self.detach(&name);
+        }
+        self.counters()
+    }
+}

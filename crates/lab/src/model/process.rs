@@ -1,0 +1,69 @@
+//! spawn, fork and exit.
+
+use super::world::{PageId, Process, Vma};
+use super::{Fail, NaiveMachine, Outcome};
+use crate::op::{Actor, Fork, Spawn};
+use crate::target::{Answer, StepResult};
+
+impl NaiveMachine {
+    /// A number that is free and among those that a target must run.
+    fn check_new(&self, actor: Actor) -> Result<u16, Fail> {
+        let number = actor.number();
+        if number >= Actor::LIMIT || self.processes.contains_key(&number) {
+            return Err(Fail::Target(StepResult::BadActor));
+        }
+        Ok(number)
+    }
+
+    pub(super) fn spawn(&mut self, op: &Spawn) -> Outcome {
+        let number = self.check_new(op.actor)?;
+        if op.cg.is_some() {
+            return Err(Fail::NotModelled("control groups"));
+        }
+        self.processes.insert(number, Process::default());
+        Ok(Answer::ok())
+    }
+
+    /// The child knows all names and descriptors and has every VMA that fork is not told to leave out, but no reservation
+    /// and no mark of a stolen page. Entries are copied for private VMAs that were prepared for anonymous pages; the others
+    /// start empty.
+    pub(super) fn fork(&mut self, p: u16, op: &Fork) -> Outcome {
+        let number = self.check_new(op.child)?;
+        let parent = self.process(p).clone();
+        let mut child = Process {
+            names: parent.names.clone(),
+            descriptors: parent.descriptors.clone(),
+            files: parent.files.clone(),
+            ..Process::default()
+        };
+        for vma in parent.vmas.iter().filter(|vma| !vma.hints.dontfork) {
+            let born = self.fresh_id();
+            child.vmas.push(Vma { owner: None, stolen: false, born, ..*vma });
+            if vma.shared || !vma.had_anon {
+                continue;
+            }
+            for (addr, page) in parent.entries.range(vma.start..vma.end) {
+                child.entries.insert(*addr, *page);
+                child.tables.insert(addr >> 30);
+            }
+        }
+        let copied: Vec<PageId> = child.entries.values().copied().collect();
+        for page in copied {
+            self.page_mut(page).maps += 1;
+        }
+        self.processes.insert(number, child);
+        Ok(Answer::ok())
+    }
+
+    pub(super) fn exit(&mut self, p: u16) -> Outcome {
+        self.end_process(p);
+        Ok(Answer::ok())
+    }
+
+    /// The address space goes first, as by one munmap, then the descriptors.
+    pub(super) fn end_process(&mut self, p: u16) {
+        self.unmap(p, 0, u64::MAX);
+        self.processes.remove(&p);
+        self.evict_unused();
+    }
+}

@@ -29,7 +29,7 @@ pub struct Receipt {
 
 /// A limit refused a charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the group allows {limit}, {usage} are charged and {asked} were asked for")]
+#[error("the group allows {limit}; {} are charged and {} more were asked for", .usage.get(), .asked.get())]
 pub struct OverLimit {
     /// The group whose limit it was: the charging one or an ancestor.
     pub cgroup: CgroupId,

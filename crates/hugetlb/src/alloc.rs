@@ -53,7 +53,7 @@ pub enum AllocRefusal {
     #[error(transparent)]
     Descriptor(#[from] crate::NoDescriptor),
     /// The pool has no page that this request may take, and no surplus page can be made.
-    #[error("{free} are free, {resv} of them reserved, and no surplus page can be made: {surplus}")]
+    #[error("{free} are free, {} of them reserved, and no surplus page can be made: {surplus}", .resv.get())]
     Pool {
         /// Free pages.
         free: HugeCount,
@@ -63,7 +63,7 @@ pub enum AllocRefusal {
         surplus: SurplusRefusal,
     },
     /// There are pages that the request could take, but not on the nodes it is bound to.
-    #[error("{available} are available, none of them on the allowed nodes, and no surplus page can be made: {surplus}")]
+    #[error("{available} are available, but not on the allowed nodes, and no surplus page can be made: {surplus}")]
     Node {
         /// Available pages on any node.
         available: HugeCount,

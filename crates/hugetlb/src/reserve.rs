@@ -46,9 +46,7 @@ pub enum ReserveRefusal {
     #[error(transparent)]
     Descriptor(#[from] NoDescriptor),
     /// Not enough unreserved pages, and no surplus to make up for it.
-    #[error(
-        "{asked} asked for, {free} are free and {resv} of them reserved, and the rest cannot be surplus: {surplus}"
-    )]
+    #[error("{asked} asked for; {} are free, {} of them reserved, and the rest cannot be surplus: {surplus}", .free.get(), .resv.get())]
     Pool {
         /// Asked for.
         asked: HugeCount,
@@ -60,7 +58,7 @@ pub enum ReserveRefusal {
         surplus: SurplusRefusal,
     },
     /// Enough pages, but not on the allowed nodes.
-    #[error("{asked} asked for, {free} are free on the allowed nodes")]
+    #[error("{asked} asked for; {} are free on the allowed nodes", .free.get())]
     Cpuset {
         /// Asked for.
         asked: HugeCount,

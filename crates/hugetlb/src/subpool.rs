@@ -17,7 +17,7 @@ pub struct Subpool {
 
 /// The mount's maximum refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the mount allows {max}, {used} are used and {asked} were asked for")]
+#[error("the mount allows {max}; {} are used and {} more were asked for", .used.get(), .asked.get())]
 pub struct SubpoolFull {
     /// The maximum.
     pub max: HugeCount,

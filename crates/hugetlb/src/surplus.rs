@@ -15,7 +15,7 @@ pub enum SurplusRefusal {
     #[error("pages of this size are never surplus")]
     Gigantic,
     /// The administrator's cap.
-    #[error("{surplus} are surplus and {limit} may be")]
+    #[error("{} are surplus already, and at most {} may be", .surplus.get(), .limit.get())]
     Overcommit {
         /// Surplus pages now.
         surplus: HugeCount,

@@ -1,4 +1,4 @@
-//! A VMM that forks (a snapshot, a helper) while its guest memory is private: who may still write, and who dies?
+//! A VMM that forks (a snapshot, a device process) while its guest memory is private: who may still write, and who dies?
 //!
 //! Only the process that mapped the memory has promises. Its child shares every page until somebody writes; the child's copy comes from
 //! what nobody has reserved, and the parent's copy comes first: it takes the page from the child rather than fail.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -80,9 +80,16 @@ fn room(package: &str) -> String {
     package.strip_prefix("hugefolio-").unwrap_or(package).replace('-', "_")
 }
 
+/// The path inside the workspace, with `..` resolved: a target may lie outside its package's folder.
 fn relative(path: &Path, root: &Path) -> Option<String> {
-    let inside = path.strip_prefix(root).ok()?;
-    Some(inside.components().filter_map(|part| part.as_os_str().to_str()).collect::<Vec<_>>().join("/"))
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.strip_prefix(root).ok()?.components() {
+        match part {
+            Component::ParentDir => drop(parts.pop()?),
+            part => parts.push(part.as_os_str().to_str()?),
+        }
+    }
+    Some(parts.join("/"))
 }
 
 impl Tree {

@@ -16,7 +16,7 @@ macro_rules! errnos {
     ($($name:ident = $number:literal),* $(,)?) => {
         /// An error number, by its Linux name.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[expect(clippy::upper_case_acronyms, missing_docs, reason = "the names are Linux's own")]
+        #[expect(missing_docs, reason = "the names are Linux's own")]
         #[non_exhaustive]
         pub enum Errno {
             $($name = $number),*

@@ -4,6 +4,7 @@
 //! `RUSTFLAGS="--cfg shuttle" cargo test -p hugefolio --test shuttle --target-dir target/shuttle`. A failing schedule prints the
 //! string that replays it.
 #![cfg(shuttle)]
+#![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
 use hugefolio::{
     Bytes, CallError, Calls, CpuId, Create, FaultError, Fd, FileAccess, HugeCount, HugeSize, Machine, MapCall,

@@ -2,6 +2,7 @@
 //!
 //! Each test runs a script in which the trigger holds, writes a recording that differs from the instance by a given delta in one
 //! step, and asks conformance. The defect's own delta stops the script there; any other delta is a difference of ours.
+#![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
 use std::path::{Path, PathBuf};
 

@@ -20,12 +20,6 @@ macro_rules! small_id {
             pub const fn get(self) -> $int {
                 self.0
             }
-
-            /// The number as an index into a table.
-            #[must_use]
-            pub const fn index(self) -> usize {
-                self.0 as usize
-            }
         }
 
         impl fmt::Display for $name {
@@ -52,6 +46,20 @@ small_id!(
     /// A virtual memory area, unique for the life of its machine.
     VmaId(u64), "vma:"
 );
+
+macro_rules! index {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// The number as an index into a table.
+            #[must_use]
+            pub const fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+    )*};
+}
+
+index!(NodeId, HstateId);
 
 slotmap::new_key_type! {
     /// An address space. Never names another one after its own is gone.

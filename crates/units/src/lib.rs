@@ -1,8 +1,8 @@
 //! Units, identities and the two shapes of exclusion.
 //!
 //! A unit is a type: frames, base pages, huge pages and bytes never mix, and a conversion that rounds says so in its name.
-//! Identities print with their unit (`pfn:0x1f00`, `node:1`). [`exclusion`] holds the scopes that every path is written
-//! over, [`undo`] the recorded rollback, [`ledger`] the vocabulary of refusals and [`event`] the public event stream.
+//! Identities print with their unit (`pfn:0x1f00`, `node:1`). Here are also the [`Scope`]s that every path is written over, the
+//! recorded rollback ([`attempt`]), the vocabulary of refusals ([`Ledger`]) and the public stream of [`Event`]s.
 #![no_std]
 
 extern crate alloc;

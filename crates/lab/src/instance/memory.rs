@@ -1,5 +1,6 @@
 //! Operations on mappings.
 
+use hugefolio::errno::Errno;
 use hugefolio::{
     Advice as Told, Bytes, Calls, HugeSize, MapCall, MapFlags, MapSource, PageState, Pid, Place, Prot, RemapFlags,
     RemapRequest, Share, Vaddr, VaddrRange,
@@ -53,9 +54,9 @@ impl Instance {
 
     /// Calls that take a range of a mapping.
     fn range_op(&mut self, pid: Pid, map: NamedMap, op: &Op) -> Answer {
-        let (start, len) = |range: &Span| -> (Vaddr, Bytes) {
-            (Vaddr::new(map.addr.get().wrapping_add(range.off.unsigned())), Bytes::new(range.len.unsigned()))
-        }(range_of(op).unwrap_or(&Span { off: Size::ZERO, len: Size::ZERO }));
+        let Some(range) = range_of(op) else { return StepResult::BadOp.into() };
+        let start = Vaddr::new(map.addr.get().wrapping_add(range.off.unsigned()));
+        let len = Bytes::new(range.len.unsigned());
         let machine = &mut self.machine;
         match op {
             Op::Munmap(_) => answers::done(machine.munmap(pid, start, len)),
@@ -97,7 +98,7 @@ impl Instance {
         };
         let (source, page) = match self.source(actor, pid, flags, file.as_ref(), *pagesize) {
             Ok(found) => found,
-            Err(answer) => return answer,
+            Err(errno) => return answers::errno(errno),
         };
         let call = MapCall {
             place,
@@ -132,7 +133,7 @@ impl Instance {
         flags: &Flags<MmapFlag>,
         file: Option<&FileName>,
         pagesize: Option<SizeName>,
-    ) -> Result<(MapSource, HugeSize), Answer> {
+    ) -> Result<(MapSource, HugeSize), Errno> {
         if !flags.has(MmapFlag::Anon) {
             let fd = file.map_or(hugefolio::Fd::new(u32::MAX), |name| self.fd(actor, name));
             let page = self.machine.fstat(pid, fd).ok().and_then(|stat| HugeSize::from_bytes(stat.block_size));
@@ -143,7 +144,7 @@ impl Instance {
             None => Ok((MapSource::Anonymous(None), default)),
             Some(log) => match HugeSize::from_shift(log) {
                 Some(size) => Ok((MapSource::Anonymous(Some(size)), size)),
-                None => Err(answers::errno(hugefolio::errno::Errno::EINVAL)),
+                None => Err(Errno::EINVAL),
             },
         }
     }

@@ -43,6 +43,7 @@ const SCENARIOS: &[Row] = &[
     ("late_header", b"nop\nmachine node=1G\n", "2:1", "`machine` stands once, and before the first operation"),
     ("unknown_parameter", b"machine hugepage=4\nnop\n", "1:9", "did you mean `hugepages`?"),
     ("bad_node", b"machine node=lots\nnop\n", "1:9", "write a size, such as node=24G"),
+    ("bad_arch", b"machine arch=arm\nnop\n", "1:9", "`arm` is not an architecture; write one of x86-64, arm64,"),
     ("unknown_query", b"nop\nexpect free_hugepags = 3\n", "2:8", "did you mean `free_hugepages`?"),
     ("no_comparison", b"nop\nexpect free_hugepages\n", "2:22", "the expectation compares nothing"),
     ("unknown_ledger", b"nop\nexpect refused-by pol\n", "2:19", "did you mean `pool`?"),

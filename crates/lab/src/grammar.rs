@@ -7,7 +7,7 @@ use units::Ledger;
 use crate::input::{BYTES_LIMIT, LINE_LIMIT, LINES_LIMIT};
 use crate::op::{ArgumentInfo, Place, Presence, VERBS, Verb};
 use crate::scenario::{BOOT_PARAMETERS, CGROUP_FILES, FSTAT_FIELDS, HEADER_FORMS, SMAPS_FIELDS, STATFS_FIELDS};
-use crate::target::{Extras, StepResult};
+use crate::target::{ArchName, Extras, StepResult};
 
 /// A scenario that shows most of the language; the page opens with it.
 pub const EXAMPLE: &str = "\
@@ -93,9 +93,10 @@ fn write_page(page: &mut String) -> std::fmt::Result {
          `\\u{{7}}` as escapes. `hugefolio fmt` prints the canonical form.\n\n\
          ## Header\n\n\
          Before the first operation, each at most once:\n\n{headers}\n\
-         `machine` gives the memory of each node (`node=`, node 0 first) and the kernel's boot parameters: {}. Without it \
-         the machine has one node of 24 GiB and pools of 2 MiB (the default size) and 1 GiB pages. Without `name` a \
+         `machine` gives the architecture (`arch=`, one of {}; the first if left out), the memory of each node (`node=`, \
+         node 0 first) and the kernel's boot parameters: {}. Without it the machine is x86-64 and has one node of 24 GiB and pools of 2 MiB (the default size) and 1 GiB pages. Without `name` a \
          scenario has the name of its file.\n\n",
+        listed(&ArchName::ALL.map(|(word, _)| word)),
         listed(&BOOT_PARAMETERS),
     )?;
     write!(
@@ -176,5 +177,13 @@ mod tests {
         let scenario = Scenario::parse("example", EXAMPLE).unwrap_or_else(|problems| panic!("{}", problems[0]));
         assert_eq!(scenario.to_string(), EXAMPLE);
         scenario.check(std::path::Path::new("example")).unwrap();
+    }
+
+    #[test]
+    fn the_example_holds() {
+        let scenario = Scenario::parse("example", EXAMPLE).unwrap_or_else(|problems| panic!("{}", problems[0]));
+        let file = std::path::Path::new("example");
+        let outcome = crate::run::run(&scenario, file, &mut crate::instance::Instance::new(), &mut |_| {}).unwrap();
+        assert_eq!(outcome.failures, []);
     }
 }

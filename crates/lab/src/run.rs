@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::op::{Fstat, Op, Pagemap, SizeName, Smaps, Value};
 use crate::scenario::{Expectation, Item, Known, PoolCounter, Query, Scenario, Step};
-use crate::target::{Answer, BeginError, Counters, FsCounters, PoolCounters, StepResult, Target};
+use crate::target::{Answer, BeginError, Counters, FsCounters, MachineLine, PoolCounters, StepResult, Target};
 
 /// One thing that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -69,7 +69,7 @@ pub fn run(
 ) -> Result<Outcome, BeginError> {
     let header = scenario.header(&name_of(file));
     target.begin(&header)?;
-    let mut run = Run { target, default_size: default_size(&header.machine.unwrap_or_default().boot), last: None };
+    let mut run = Run { target, default_size: default_size(&header.machine.unwrap_or_default()), last: None };
     let mut outcome = Outcome::default();
     for line in &scenario.lines {
         match &line.item {
@@ -93,12 +93,9 @@ pub fn name_of(file: &Path) -> String {
     file.file_stem().map_or_else(|| "scenario".to_owned(), |stem| stem.to_string_lossy().into_owned())
 }
 
-fn default_size(boot: &[String]) -> SizeName {
-    let named = boot.iter().find_map(|word| word.strip_prefix("default_hugepagesz="));
-    let size = named.and_then(|text| <crate::op::Size as Value>::from_text(text).ok());
-    size.map(|size| size.signed())
-        .filter(|bytes| *bytes > 0)
-        .map_or(SizeName::M2, |bytes| u8::try_from(bytes.trailing_zeros()).map_or(SizeName::M2, SizeName::from_log2))
+fn default_size(machine: &MachineLine) -> SizeName {
+    let named = machine.boot.iter().find_map(|word| word.strip_prefix("default_hugepagesz="));
+    named.and_then(|text| SizeName::from_text(text).ok()).unwrap_or_else(|| machine.arch.default_size())
 }
 
 struct Run<'t> {

@@ -12,10 +12,13 @@ mod memory;
 
 use std::collections::BTreeMap;
 
-use hugefolio::{Bytes, Calls, Event, HugeSize, Machine, MachineBuilder, MountId, NodeId, Pid, UmountMode};
+use hugefolio::boot::Arch;
+use hugefolio::{Bytes, Calls, Event, HugeSize, Machine, MachineBuilder, MountId, NodeId, PageShift, Pid, UmountMode};
 
 use crate::op::{self, Actor, Op};
-use crate::target::{Answer, BeginError, Counters, FsCounters, Header, NodeCounters, PoolCounters, StepResult, Target};
+use crate::target::{
+    Answer, ArchName, BeginError, Counters, FsCounters, Header, NodeCounters, PoolCounters, StepResult, Target,
+};
 
 use actor::ActorState;
 
@@ -203,7 +206,13 @@ impl Target for Instance {
             let node = u8::try_from(n).map_err(|_| BeginError::Machine(format!("{n} nodes are too many")))?;
             builder = builder.node(NodeId::new(node), Bytes::new(memory.unsigned()));
         }
-        let machine = builder.cmdline(&line.boot.join(" ")).build();
+        let arch = match line.arch {
+            ArchName::X86_64 => Arch::X86_64,
+            ArchName::Arm64 => Arch::Arm64(PageShift::K4),
+            ArchName::Arm64Base16K => Arch::Arm64(PageShift::K16),
+            ArchName::Arm64Base64K => Arch::Arm64(PageShift::K64),
+        };
+        let machine = builder.arch(arch).cmdline(&line.boot.join(" ")).build();
         *self = Self::of(machine.map_err(|error| BeginError::Machine(error.to_string()))?);
         Ok(())
     }
@@ -212,6 +221,10 @@ impl Target for Instance {
         let answer = self.run(op);
         self.events = self.machine.take_events();
         answer
+    }
+
+    fn read_file(&mut self, path: &str) -> Option<String> {
+        self.machine.read_file(path).ok()
     }
 
     fn counters(&mut self) -> Counters {

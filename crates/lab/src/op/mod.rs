@@ -17,6 +17,7 @@ mod amount;
 mod argument;
 mod draw;
 mod error;
+mod flag;
 mod json;
 mod knob;
 mod name;
@@ -31,15 +32,15 @@ pub use amount::{ExitCode, Fill, MountValue, Node, PageIndex, PageTotal, Pages, 
 pub use argument::{Argument, Place, Presence, Value, ValueError};
 pub use draw::Draws;
 pub use error::OpError;
+pub use flag::{
+    AttachFlag, FallocateMode, Flag, Flags, MemfdFlag, MmapFlag, MremapFlag, OpenFlag, Seal, SegmentFlag, UffdMode,
+};
 pub use name::{Actor, CgroupName, FileName, MapName, MountName, MountPath, SegmentName, UffdName};
 pub use record::{Record, Scalar};
 pub use table::{ArgumentInfo, Verb};
 pub use text::{nearest, quote, unquote};
 pub use verbs::*;
-pub use word::{
-    Access, Advice, AttachFlag, FallocateMode, Flag, Flags, MemfdFlag, MmapFlag, MremapFlag, OpenFlag, Protection,
-    Seal, SegmentFlag, SizeName, Switch, UffdMode,
-};
+pub use word::{Access, Advice, Protection, SizeName, Switch};
 pub use words::Word;
 
 pub(crate) use knob::write_to;

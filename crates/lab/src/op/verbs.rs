@@ -8,16 +8,16 @@ use super::amount::{ExitCode, Fill, MountValue, Node, PageIndex, PageTotal, Page
 use super::argument::{Argument, Presence};
 use super::draw::{DrawSource, Draws};
 use super::error::OpError;
+use super::flag::{
+    AttachFlag, FallocateMode, Flags, MemfdFlag, MmapFlag, MremapFlag, OpenFlag, Seal, SegmentFlag, UffdMode,
+};
 use super::json::{RecordSink, RecordSource};
 use super::knob::file_of;
 use super::name::{Actor, CgroupName, FileName, MapName, MountName, MountPath, SegmentName, UffdName};
 use super::record::{Record, Scalar};
 use super::table::{ArgumentInfo, Sink, Source, Verb, verbs};
 use super::text::nearest;
-use super::word::{
-    Access, Advice, AttachFlag, FallocateMode, Flags, MemfdFlag, MmapFlag, MremapFlag, OpenFlag, Protection, Seal,
-    SegmentFlag, SizeName, Switch, UffdMode,
-};
+use super::word::{Access, Advice, Protection, SizeName, Switch};
 use super::words::{Word, WordSink, WordSource};
 
 verbs! {

@@ -1,4 +1,4 @@
-//! Words of operations: page sizes, protections, accesses, flags and advice.
+//! Words of operations: page sizes, protections, accesses and advice.
 
 use super::amount::Size;
 use super::argument::{Place, Value, ValueError};
@@ -46,7 +46,7 @@ impl SizeName {
 }
 
 impl Value for SizeName {
-    const EXPECTS: &'static str = "a huge page size: 2M, 1G, default or log:NN";
+    const EXPECTS: &'static str = "a huge page size: 2M, 1G, 64K and so on, default, or log:NN for 2^NN bytes";
     fn draw(draws: &mut Draws<'_>) -> Self {
         *draws.of(&[SizeName::M2, SizeName::G1, SizeName::Default, SizeName::Log(16), SizeName::Log(21)])
     }
@@ -57,19 +57,29 @@ impl Value for SizeName {
             "default" => return Ok(SizeName::Default),
             _ => {}
         }
-        text.strip_prefix("log:")
-            .and_then(|digits| digits.parse().ok())
-            .filter(|log| *log < 64)
+        let named = text.strip_prefix("log:").and_then(|digits| digits.parse().ok()).filter(|log| *log < 64);
+        let bytes = || <Size as Value>::from_text(text).ok().and_then(|size| u64::try_from(size.signed()).ok());
+        let power =
+            || bytes().filter(|bytes| bytes.is_power_of_two()).and_then(|b| u8::try_from(b.trailing_zeros()).ok());
+        named
             .map(SizeName::Log)
+            .or_else(|| power().map(SizeName::from_log2))
             .ok_or_else(|| ValueError::new(format!("`{text}` is not a huge page size")))
     }
     fn to_text(&self) -> String {
-        match self {
-            SizeName::Default => "default".to_owned(),
-            SizeName::M2 => "2M".to_owned(),
-            SizeName::G1 => "1G".to_owned(),
-            SizeName::Log(log) => format!("log:{log}"),
+        match (self, self.size()) {
+            (SizeName::Default, _) => "default".to_owned(),
+            (SizeName::M2, _) => "2M".to_owned(),
+            (SizeName::G1, _) => "1G".to_owned(),
+            (SizeName::Log(log), Some(size)) if Self::from_log2(*log) == *self => size.to_string(),
+            (SizeName::Log(log), _) => format!("log:{log}"),
         }
+    }
+    fn to_scalar(&self) -> Scalar {
+        Scalar::Text(match self {
+            SizeName::Log(log) => format!("log:{log}"),
+            named => named.to_text(),
+        })
     }
 }
 
@@ -216,206 +226,6 @@ impl Value for Switch {
 
 fn near<const N: usize>(text: &str, words: [&str; N]) -> Option<String> {
     nearest(text, words).map(str::to_owned)
-}
-
-/// One flag of a set.
-pub trait Flag: Copy + PartialEq + 'static {
-    /// What a list of these may hold, for messages and the grammar page.
-    const EXPECTS: &'static str;
-    /// What one of these is called in messages.
-    const WHAT: &'static str;
-    /// Every flag with its word.
-    const ALL: &'static [(&'static str, Self)];
-}
-
-/// Flags in the order in which they were given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Flags<F>(Vec<F>);
-
-impl<F: Flag> Flags<F> {
-    /// No flags.
-    pub const NONE: Flags<F> = Flags(Vec::new());
-
-    /// These flags.
-    pub fn of(flags: &[F]) -> Self {
-        Self(flags.to_vec())
-    }
-
-    /// Whether `flag` is among them.
-    pub fn has(&self, flag: F) -> bool {
-        self.0.contains(&flag)
-    }
-
-    /// The flags in order.
-    pub fn iter(&self) -> impl Iterator<Item = F> {
-        self.0.iter().copied()
-    }
-
-    fn words(&self) -> String {
-        let word = |flag: &F| F::ALL.iter().find(|(_, f)| f == flag).map_or("", |(word, _)| *word);
-        self.0.iter().map(word).collect::<Vec<_>>().join(",")
-    }
-
-    fn from_words(text: &str) -> Result<Self, ValueError> {
-        if text.is_empty() {
-            return Ok(Self::NONE);
-        }
-        let flag = |word: &str| {
-            F::ALL.iter().find(|(known, _)| *known == word).map(|(_, flag)| *flag).ok_or_else(|| ValueError {
-                nearest: nearest(word, F::ALL.iter().map(|(known, _)| *known)).map(str::to_owned),
-                ..ValueError::new(format!("`{word}` is not {}", F::WHAT))
-            })
-        };
-        text.split(',').map(flag).collect::<Result<_, _>>().map(Self)
-    }
-}
-
-impl<F: Flag> Value for Flags<F> {
-    const EXPECTS: &'static str = F::EXPECTS;
-    fn draw(draws: &mut Draws<'_>) -> Self {
-        Self((0..draws.byte() % 3).map(|_| draws.of(F::ALL).1).collect())
-    }
-    fn from_text(text: &str) -> Result<Self, ValueError> {
-        if text == "none" { Ok(Self::NONE) } else { Self::from_words(text) }
-    }
-    fn to_text(&self) -> String {
-        if self.0.is_empty() { "none".to_owned() } else { self.words() }
-    }
-    fn from_scalar(scalar: &Scalar) -> Result<Self, ValueError> {
-        match scalar {
-            Scalar::Text(text) => Self::from_words(text),
-            Scalar::Number(n) => Err(ValueError::new(format!("{n} is a number where a list of words is expected"))),
-        }
-    }
-    fn to_scalar(&self) -> Scalar {
-        Scalar::Text(self.words())
-    }
-}
-
-macro_rules! flags {
-    ($($(#[doc = $doc:literal])* $name:ident: $what:literal { $($(#[doc = $fdoc:literal])* $flag:ident = $word:literal),* $(,)? })*) => {$(
-        $(#[doc = $doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $name { $($(#[doc = $fdoc])* $flag),* }
-
-        impl Flag for $name {
-            const EXPECTS: &'static str = concat!("none, or a comma list of:" $(, " ", $word)*);
-            const WHAT: &'static str = $what;
-            const ALL: &'static [(&'static str, Self)] = &[$(($word, $name::$flag)),*];
-        }
-    )*};
-}
-
-flags! {
-    /// Flags of `mmap`; without `noaddr` and `at=` a mapping goes to its name's own slot, and nothing may be there.
-    MmapFlag: "a mapping flag" {
-        /// MAP_SHARED.
-        Shared = "shared",
-        /// MAP_SHARED_VALIDATE.
-        SharedValidate = "shared_validate",
-        /// MAP_PRIVATE.
-        Private = "private",
-        /// MAP_ANONYMOUS with MAP_HUGETLB.
-        Anon = "anon",
-        /// With `anon`: no MAP_HUGETLB, so base pages.
-        Small = "small",
-        /// MAP_NORESERVE.
-        Noreserve = "noreserve",
-        /// MAP_POPULATE.
-        Populate = "populate",
-        /// MAP_NONBLOCK.
-        Nonblock = "nonblock",
-        /// MAP_LOCKED.
-        Locked = "locked",
-        /// MAP_FIXED instead of MAP_FIXED_NOREPLACE.
-        Fixed = "fixed",
-        /// No address hint: the kernel chooses.
-        Noaddr = "noaddr",
-        /// MAP_HUGETLB on a file.
-        Hugetlb = "hugetlb",
-    }
-    /// Flags of `mremap`.
-    MremapFlag: "an mremap flag" {
-        /// MREMAP_MAYMOVE.
-        Maymove = "maymove",
-        /// MREMAP_FIXED.
-        Fixed = "fixed",
-        /// MREMAP_DONTUNMAP.
-        Dontunmap = "dontunmap",
-    }
-    /// Flags of `open`; without `rdonly` and `wronly` a file is opened for both.
-    OpenFlag: "an open flag" {
-        /// O_CREAT.
-        Creat = "creat",
-        /// O_EXCL.
-        Excl = "excl",
-        /// O_TRUNC.
-        Trunc = "trunc",
-        /// O_RDONLY.
-        Rdonly = "rdonly",
-        /// O_WRONLY.
-        Wronly = "wronly",
-        /// O_TMPFILE.
-        Tmpfile = "tmpfile",
-    }
-    /// Flags of `memfd`.
-    MemfdFlag: "a memfd flag" {
-        /// MFD_HUGETLB.
-        Hugetlb = "hugetlb",
-        /// MFD_ALLOW_SEALING.
-        Seal = "seal",
-        /// MFD_NOEXEC_SEAL.
-        NoexecSeal = "noexec_seal",
-    }
-    /// Modes of `fallocate`; none allocates.
-    FallocateMode: "an fallocate mode" {
-        /// FALLOC_FL_KEEP_SIZE.
-        KeepSize = "keep_size",
-        /// FALLOC_FL_PUNCH_HOLE with FALLOC_FL_KEEP_SIZE.
-        Punch = "punch",
-        /// FALLOC_FL_PUNCH_HOLE alone.
-        PunchOnly = "punch_only",
-        /// FALLOC_FL_ZERO_RANGE.
-        ZeroRange = "zero_range",
-        /// FALLOC_FL_COLLAPSE_RANGE.
-        Collapse = "collapse",
-        /// FALLOC_FL_INSERT_RANGE.
-        Insert = "insert",
-    }
-    /// Seals of a memfd.
-    Seal: "a seal" {
-        /// F_SEAL_SEAL.
-        Seal = "seal",
-        /// F_SEAL_SHRINK.
-        Shrink = "shrink",
-        /// F_SEAL_GROW.
-        Grow = "grow",
-        /// F_SEAL_WRITE.
-        Write = "write",
-        /// F_SEAL_FUTURE_WRITE.
-        FutureWrite = "future_write",
-        /// F_SEAL_EXEC.
-        Exec = "exec",
-    }
-    /// Flags of `shmget`.
-    SegmentFlag: "a segment flag" {
-        /// SHM_NORESERVE.
-        Noreserve = "noreserve",
-    }
-    /// Flags of `shmat`.
-    AttachFlag: "an attach flag" {
-        /// SHM_RDONLY.
-        Rdonly = "rdonly",
-    }
-    /// What a userfaultfd watches or does.
-    UffdMode: "a userfaultfd mode" {
-        /// Missing pages.
-        Missing = "missing",
-        /// Write protection.
-        Wp = "wp",
-        /// Pages that are in the page cache but not mapped.
-        Minor = "minor",
-    }
 }
 
 macro_rules! advice {

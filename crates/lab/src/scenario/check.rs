@@ -6,12 +6,11 @@ use std::path::Path;
 use super::error::LineError;
 use super::{Item, Scenario, Wanted};
 use crate::input::Problem;
-use crate::op::{Actor, Op, Size, SizeName, Value};
-use crate::target::StepResult;
+use crate::op::{Actor, Op, Size, SizeName};
+use crate::target::{ArchName, StepResult};
 
 /// The base page, to which every address is aligned.
 const BASE_PAGE: Size = Size::bytes(4096);
-const DEFAULT_HUGE_PAGE: Size = Size::bytes(2 << 20);
 
 impl Scenario {
     /// Looks for processes that were never started, and for offsets that no page can have. A line that states the error
@@ -22,7 +21,7 @@ impl Scenario {
     pub fn check(&self, path: &Path) -> Result<(), Vec<Problem>> {
         let mut problems = Vec::new();
         let mut started = BTreeSet::new();
-        let huge_page = self.smallest_huge_page();
+        let huge_page = self.huge_page_unit();
         for line in &self.lines {
             let found = match &line.item {
                 Item::Step(step) => {
@@ -40,11 +39,10 @@ impl Scenario {
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
-    fn smallest_huge_page(&self) -> Size {
+    /// The largest unit of which every huge page size of the machine is a multiple.
+    fn huge_page_unit(&self) -> Size {
         let machine = self.header("").machine.unwrap_or_default();
-        let sizes = machine.boot.iter().filter_map(|word| word.strip_prefix("hugepagesz="));
-        let sizes = sizes.filter_map(|text| <Size as Value>::from_text(text).ok());
-        sizes.filter(|size| size.signed() > 0).fold(DEFAULT_HUGE_PAGE, Size::min)
+        Size::bytes(if machine.arch == ArchName::X86_64 { 2 << 20 } else { 64 << 10 })
     }
 }
 

@@ -461,6 +461,8 @@ mod tests {
             "expect free_hugepages = 3",
             "expect resv_hugepages 1G = 0",
             "expect nr_hugepages 2M node=1 >= 4",
+            "expect nr_hugepages 64K = 2",
+            "expect nr_hugepages log:21 = 0",
             "expect HugePages_Rsvd = 1",
             "expect g0/g1/hugetlb.2MB.rsvd.current = 4M",
             "expect g0/hugetlb.1GB.events max = 2",

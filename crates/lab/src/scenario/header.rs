@@ -5,7 +5,7 @@ use std::fmt;
 use super::error::LineError;
 use super::lex::{At, Token};
 use crate::op::{Size, Value, nearest, quote, unquote};
-use crate::target::MachineLine;
+use crate::target::{ArchName, MachineLine};
 
 /// A line of the header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub const HEADER_FORMS: [(&str, &str); 5] = [
     ("machine", "machine node=24G hugepagesz=2M hugepages=4"),
 ];
 
-/// The boot parameters that a machine line may hold, besides `node=` for each node's memory.
+/// The boot parameters that a machine line may hold, besides `arch=`, and `node=` for each node's memory.
 pub const BOOT_PARAMETERS: [&str; 7] = [
     "hugepages",
     "hugepagesz",
@@ -93,12 +93,17 @@ fn machine(words: &[Token<'_>]) -> Result<MachineLine, At<LineError>> {
                 bad(format!("`{value}` is not the memory of a node"), "write a size, such as node=24G")
             })?;
             machine.nodes.push(size);
+        } else if name == "arch" {
+            let arch = ArchName::ALL.iter().find(|(word, _)| *word == value);
+            let words = ArchName::ALL.map(|(word, _)| word).join(", ");
+            let bad = || bad(format!("`{value}` is not an architecture"), &format!("write one of {words}"));
+            machine.arch = arch.map(|(_, arch)| *arch).ok_or_else(bad)?;
         } else if BOOT_PARAMETERS.contains(&name) {
             machine.boot.push(word.text.to_owned());
         } else {
-            let mend = match nearest(name, BOOT_PARAMETERS.into_iter().chain(["node"])) {
+            let mend = match nearest(name, BOOT_PARAMETERS.into_iter().chain(["node", "arch"])) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
-                None => format!("it takes node, {}", BOOT_PARAMETERS.join(", ")),
+                None => format!("it takes arch, node, {}", BOOT_PARAMETERS.join(", ")),
             };
             return Err(bad(format!("the machine has no parameter `{name}`"), &mend));
         }
@@ -115,6 +120,9 @@ impl fmt::Display for HeaderLine {
             HeaderLine::Profile(profile) => write!(f, "profile {profile}"),
             HeaderLine::Machine(machine) => {
                 f.write_str("machine")?;
+                if machine.arch != ArchName::default() {
+                    write!(f, " arch={}", machine.arch.word())?;
+                }
                 machine.nodes.iter().try_for_each(|size| write!(f, " node={size}"))?;
                 machine.boot.iter().try_for_each(|word| write!(f, " {word}"))
             }

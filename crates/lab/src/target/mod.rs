@@ -11,11 +11,51 @@ pub use counters::{
 pub use recorded::{Recorded, RecordedLine};
 
 use crate::input::Problem;
-use crate::op::{Op, Size};
+use crate::op::{Op, Size, SizeName};
+
+/// The architecture of a machine, with its base page size.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ArchName {
+    /// x86-64.
+    #[default]
+    X86_64,
+    /// arm64 with base pages of 4 KiB.
+    Arm64,
+    /// arm64 with base pages of 16 KiB.
+    Arm64Base16K,
+    /// arm64 with base pages of 64 KiB.
+    Arm64Base64K,
+}
+
+impl ArchName {
+    /// Every architecture with its word.
+    pub const ALL: [(&'static str, ArchName); 4] = [
+        ("x86-64", ArchName::X86_64),
+        ("arm64", ArchName::Arm64),
+        ("arm64-16K", ArchName::Arm64Base16K),
+        ("arm64-64K", ArchName::Arm64Base64K),
+    ];
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(_, arch)| *arch == self).map_or("", |(word, _)| *word)
+    }
+
+    /// Its default huge page size: what one table of the lowest level maps.
+    pub const fn default_size(self) -> SizeName {
+        match self {
+            ArchName::X86_64 | ArchName::Arm64 => SizeName::M2,
+            ArchName::Arm64Base16K => SizeName::Log(25),
+            ArchName::Arm64Base64K => SizeName::Log(29),
+        }
+    }
+}
 
 /// The machine that a scenario wants, in kernel boot syntax.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MachineLine {
+    /// Its architecture.
+    pub arch: ArchName,
     /// The memory of each node, node 0 first.
     pub nodes: Vec<Size>,
     /// The kernel's boot parameters, such as `hugepagesz=2M`, in order.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hugetlb::boot::{Arch, BootConfig, BootMessage, Platform, PoolRequest};
+use hugetlb::boot::{Arch, BootConfig, BootMessage, Platform, PoolRequest, RuntimeGigantic};
 use hugetlb::{Hstate, Hstates, Pool, ResizeNodes, Shelf};
 use memmap::{Contents, MemMap};
 use policy::Topology;
@@ -20,6 +20,7 @@ pub struct MachineBuilder {
     nodes: BTreeMap<NodeId, Bytes>,
     distances: BTreeMap<(NodeId, NodeId), u8>,
     cmdline: String,
+    runtime_gigantic: RuntimeGigantic,
 }
 
 /// Why a machine cannot be.
@@ -61,7 +62,13 @@ impl MachineBuilder {
     /// x86-64, no node yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { arch: Arch::X86_64, nodes: BTreeMap::new(), distances: BTreeMap::new(), cmdline: String::new() }
+        Self {
+            arch: Arch::X86_64,
+            nodes: BTreeMap::new(),
+            distances: BTreeMap::new(),
+            cmdline: String::new(),
+            runtime_gigantic: RuntimeGigantic::Supported,
+        }
     }
 
     /// The architecture, and with it base page and huge page sizes.
@@ -83,6 +90,13 @@ impl MachineBuilder {
     pub fn distance(mut self, a: NodeId, b: NodeId, distance: u8) -> Self {
         self.distances.insert((a, b), distance);
         self.distances.insert((b, a), distance);
+        self
+    }
+
+    /// Whether gigantic pages can be allocated and given back after boot; they can unless said here.
+    #[must_use]
+    pub fn runtime_gigantic(mut self, support: RuntimeGigantic) -> Self {
+        self.runtime_gigantic = support;
         self
     }
 
@@ -116,7 +130,8 @@ impl MachineBuilder {
             let usual = if a == b { 10 } else { 20 };
             self.distances.get(&(a, b)).copied().unwrap_or(usual)
         })?;
-        let platform = Platform::new(self.arch, topology.nodes());
+        let platform =
+            Platform { runtime_gigantic: self.runtime_gigantic, ..Platform::new(self.arch, topology.nodes()) };
         let boot = BootConfig::parse(&self.cmdline, &platform);
         let hstates = hstates(&boot, &platform);
         let last = self.nodes.keys().last().copied().unwrap_or_default();
@@ -179,6 +194,7 @@ fn hstates(boot: &BootConfig, platform: &Platform) -> Hstates {
         size: h.size,
         order: h.order,
         gigantic: platform.is_gigantic(h.order),
+        resizable: !platform.is_gigantic(h.order) || platform.runtime_gigantic == RuntimeGigantic::Supported,
         demote_to: h.demote_to.and_then(|size| boot.hstates().iter().position(|o| o.size == size)).map(id_of),
     });
     Hstates::new(list.collect(), boot.default_id())
@@ -193,6 +209,6 @@ fn allocate(machine: &mut Machine, id: HstateId, request: &PoolRequest) {
     };
     for (count, nodes) in asked {
         // A node that the machine does not have was refused when the parameter was read.
-        let _ = hugetlb::set_max(machine, id, count, nodes);
+        let _ = hugetlb::fill_at_boot(machine, id, count, nodes);
     }
 }

@@ -15,6 +15,8 @@ pub struct Hstate {
     pub order: Order,
     /// Larger than the buddy allocator merges to: its pages are contiguous ranges, and never surplus.
     pub gigantic: bool,
+    /// Can pages be had and given back after boot? Gigantic ones only where contiguous ranges can be allocated.
+    pub resizable: bool,
     /// The hstate that its pages are demoted to.
     pub demote_to: Option<HstateId>,
 }

@@ -2,7 +2,7 @@
 
 use policy::Placement;
 use units::{
-    CgroupId, Event, GfpFlags, HstateId, HugeCount, HugeIndex, NodeId, Nodemask, OwnerPage, SubpoolId, UndoLog, attempt,
+    CgroupId, Event, GfpFlags, HstateId, HugeCount, HugeIndex, Nodemask, OwnerPage, SubpoolId, UndoLog, attempt,
 };
 
 use crate::pool::ONE;
@@ -124,9 +124,4 @@ fn settle_race<P: Env>(p: &mut P, want: &MapAlloc, folio: HugeFolio) {
 pub(crate) fn give_back<P: Env>(p: &mut P, hstate: HstateId, id: SubpoolId, n: HugeCount, held: HugeCount) {
     let released = p.with_subpool(id, |s| s.give_back(n, held)).unwrap_or(HugeCount::ZERO);
     acct_release(p, hstate, released);
-}
-
-/// The node a task runs on, for what has no better wish.
-pub(crate) const fn local_of(placement: Placement) -> NodeId {
-    placement.nid
 }

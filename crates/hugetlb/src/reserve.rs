@@ -9,7 +9,7 @@ use units::{
     attempt,
 };
 
-use crate::map_alloc::{give_back, local_of};
+use crate::map_alloc::give_back;
 use crate::pool::ONE;
 use crate::{Env, MapKind, NoDescriptor, Piece, ResvMap, SubpoolFull, SurplusRefusal, acct_release, acct_reserve};
 
@@ -112,7 +112,7 @@ pub fn reserve_pages<P: Env>(p: &mut P, request: &ReserveRequest) -> Result<Opti
             global = p.with_subpool(id, |s| s.take(wanted)).unwrap_or(Ok(wanted))?;
             log.push(Undo::Subpool { id, n: wanted, held: wanted - global });
         }
-        acct_reserve(p, hstate, global, local_of(request.placement), request.allowed)?;
+        acct_reserve(p, hstate, global, request.placement.nid, request.allowed)?;
         let mut owner = None;
         log.commit(|step| {
             if let Undo::Rsvd(receipt) = step {

@@ -23,6 +23,9 @@ pub enum ResizeError {
     /// Gigantic pages are never surplus, so there is no cap to set.
     #[error("pages of this size are never surplus: there is no overcommit limit to set")]
     GiganticOvercommit,
+    /// Gigantic pages are there from boot or never.
+    #[error("pages of this size can be allocated at boot alone: this machine cannot allocate contiguous ranges")]
+    BootOnly,
     /// A node without memory, or no node.
     #[error("{0} has no memory")]
     NoSuchNode(NodeId),
@@ -31,8 +34,24 @@ pub enum ResizeError {
 /// Makes the pool have `count` persistent pages, as far as that goes. Falling short is no error: read the counters.
 ///
 /// # Errors
-/// The node does not exist.
+/// The node does not exist, or pages of this size come from boot alone.
 pub fn set_max<P: Env>(p: &mut P, hstate: HstateId, count: HugeCount, nodes: ResizeNodes) -> Result<(), ResizeError> {
+    if !p.hstate(hstate).resizable {
+        return Err(ResizeError::BootOnly);
+    }
+    fill_at_boot(p, hstate, count, nodes)
+}
+
+/// As [`set_max`], while the machine boots: gigantic pages can be had even where they cannot later.
+///
+/// # Errors
+/// The node does not exist.
+pub fn fill_at_boot<P: Env>(
+    p: &mut P,
+    hstate: HstateId,
+    count: HugeCount,
+    nodes: ResizeNodes,
+) -> Result<(), ResizeError> {
     let online = p.with_topology(policy::Topology::nodes);
     let allowed = match nodes {
         ResizeNodes::Global(mask) => mask.intersection(online),

@@ -26,6 +26,7 @@ use mm::{
 };
 use units::{Blame, Bytes, HugeCount, HugeSize, Ledger, MountId, Pid, Vaddr, VaddrRange};
 
+use crate::text::HugetlbPages;
 use crate::{Fd, Process, ResizeError, ResizeNodes};
 
 /// What the calls need: the rooms below, the table of sizes and a section over processes.
@@ -202,6 +203,11 @@ pub trait Calls: Env + Sized {
     fn hugetlb_pages(&mut self, pid: Pid) -> Option<Bytes> {
         let mm = self.with_process(pid, |process| process.mm)?;
         self.with_table(mm, |table| table.mapped())
+    }
+
+    /// The HugeTLB line of `/proc/PID/status`; it prints as the kernel does.
+    fn status(&mut self, pid: Pid) -> Option<HugetlbPages> {
+        self.hugetlb_pages(pid).map(HugetlbPages)
     }
 
     /// `open` of a file of a mount.

@@ -3,6 +3,7 @@
 pub mod conform;
 pub mod defects;
 pub mod grammar;
+pub mod generate;
 pub mod input;
 pub mod instance;
 pub mod ktap;
@@ -10,4 +11,5 @@ pub mod model;
 pub mod op;
 pub mod run;
 pub mod scenario;
+pub mod shrink;
 pub mod target;

@@ -70,7 +70,7 @@ impl NaiveMachine {
                 (Some(page), Some(vma)) if page.anon => {
                     let index = vma.index(*addr);
                     let owner = vma.owner.and_then(|owner| self.owners.get(&owner));
-                    !vma.shared && vma.had_anon && owner.is_none_or(|owner| owner.consumed.contains(&index))
+                    !vma.shared && vma.had_anon && owner.is_none_or(|owner| owner.consumed.get(&index) == Some(id))
                 }
                 (Some(_), Some(vma)) => {
                     let cache = &self.file(vma.file).cache;

@@ -68,6 +68,8 @@ impl NaiveMachine {
         let page = self.new_page(Page { anon: !vma.shared, cached: vma.shared, ..Page::default() });
         if vma.shared {
             self.file_mut(vma.file).cache.insert(index, page);
+        } else {
+            self.consume(vma, index, page);
         }
         self.enter(p, addr, page);
         Ok(page)
@@ -98,6 +100,7 @@ impl NaiveMachine {
         self.prepare(p, addr);
         let copy = self.new_page(Page { anon: true, bytes: self.page(old).bytes.clone(), ..Page::default() });
         self.enter(p, addr, copy);
+        self.consume(&vma, index, copy);
         let page = self.page_mut(old);
         page.maps -= 1;
         if page.maps == 0 && !page.cached {
@@ -123,23 +126,24 @@ impl NaiveMachine {
         }
     }
 
-    /// Takes a page from the pool for a file page of a VMA, and writes down the reservation that this uses or, for a shared
-    /// mapping without one, makes.
-    pub(super) fn claim(&mut self, vma: &Vma, index: u64) -> bool {
+    /// Takes a page from the pool for a file page of a VMA: with a reservation if there is one that was not used.
+    fn claim(&mut self, vma: &Vma, index: u64) -> bool {
         if vma.shared {
             return self.claim_for_file(vma.file, index);
         }
-        let owner = vma.owner;
-        let unused =
-            owner.and_then(|owner| self.owners.get(&owner)).is_some_and(|owner| !owner.consumed.contains(&index));
-        let taken = self.pool.take(if unused { Claim::Reserved } else { Claim::Unreserved });
-        if let (true, Some(owner)) = (taken, owner.and_then(|owner| self.owners.get_mut(&owner))) {
-            owner.consumed.insert(index);
-        }
-        taken
+        let owner = vma.owner.and_then(|owner| self.owners.get(&owner));
+        let unused = owner.is_some_and(|owner| !owner.consumed.contains_key(&index));
+        self.pool.take(if unused { Claim::Reserved } else { Claim::Unreserved })
     }
 
-    /// Takes a page from the pool for a page of a file.
+    /// Writes down that an owner has used its reservation for a page.
+    fn consume(&mut self, vma: &Vma, index: u64, page: PageId) {
+        if let Some(owner) = vma.owner.and_then(|owner| self.owners.get_mut(&owner)) {
+            owner.consumed.insert(index, page);
+        }
+    }
+
+    /// Takes a page from the pool for a page of a file, which is then reserved if it was not.
     pub(super) fn claim_for_file(&mut self, file: FileId, index: u64) -> bool {
         let taken =
             self.pool.take(if self.file(file).reserved.contains(&index) { Claim::Reserved } else { Claim::Unreserved });

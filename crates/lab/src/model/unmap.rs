@@ -30,7 +30,7 @@ impl NaiveMachine {
             if let (Some(owner), true, true) = (vma.owner, anon, no_surplus) {
                 if !last && !at_once {
                     self.page_mut(id).promise = Some((owner, index));
-                } else if self.owner_mut(owner).consumed.remove(&index) {
+                } else if self.owner_mut(owner).consumed.remove(&index).is_some() {
                     self.page_mut(id).restore = true;
                 }
             }
@@ -49,31 +49,27 @@ impl NaiveMachine {
         };
         for id in loose {
             let page = self.pages.remove(&id).expect("a loose page exists");
-            let restores = page.restore || self.keep_promise(page.promise);
+            let restores = page.restore || self.keep_promise(id, page.promise);
             self.pool.put(restores, rule);
         }
     }
 
-    /// Whether the page's promise still holds, and then gives the reservation back to its owner: the owner still covers the
-    /// file page, has used its reservation, and has no anonymous page there.
-    fn keep_promise(&mut self, promise: Option<(OwnerId, u64)>) -> bool {
+    /// Whether a page's promise still holds, and then gives the reservation back to its owner: the owner still covers the file
+    /// page, and got no other page there since.
+    fn keep_promise(&mut self, page: PageId, promise: Option<(OwnerId, u64)>) -> bool {
         let Some((owner, index)) = promise else {
             return false;
         };
-        if !self.owners.contains_key(&owner) || !self.owner_covers(owner, index) {
+        let mut vmas = self.processes.values().flat_map(|process| &process.vmas);
+        if !vmas.any(|vma| vma.owner == Some(owner) && vma.address(index).is_some()) {
             return false;
         }
-        self.owner_mut(owner).consumed.remove(&index)
-    }
-
-    fn owner_covers(&self, owner: OwnerId, index: u64) -> bool {
-        self.processes.values().any(|process| {
-            process.vmas.iter().any(|vma| {
-                let addr = vma.address(index).filter(|_| vma.owner == Some(owner));
-                let present = addr.and_then(|addr| process.entries.get(&addr));
-                addr.is_some() && !present.is_some_and(|page| self.page(*page).anon)
-            })
-        })
+        let consumed = &mut self.owner_mut(owner).consumed;
+        let last = consumed.get(&index) == Some(&page);
+        if last {
+            consumed.remove(&index);
+        }
+        last
     }
 
     fn owner_mut(&mut self, owner: OwnerId) -> &mut Owner {

@@ -82,8 +82,8 @@ impl File {
 /// The reservation of a private mmap: every page of the mapping has one until it is consumed.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Owner {
-    /// The file pages whose reservation was used.
-    pub(super) consumed: BTreeSet<u64>,
+    /// The file pages whose reservation was used, each with the anonymous page that the owner got last.
+    pub(super) consumed: BTreeMap<u64, PageId>,
 }
 
 /// The flags of a VMA that nothing but a split shows.

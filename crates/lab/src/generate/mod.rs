@@ -1,0 +1,314 @@
+//! Random operations: mostly valid, on what exists, with the edges where memory management goes wrong.
+//!
+//! The seed alone decides what is drawn, given the answers. A target is asked op by op, so that a generator knows what there
+//! is:
+//!
+//! ```
+//! use lab::generate::{Generator, Profile};
+//! use lab::model::NaiveMachine;
+//! use lab::target::Target;
+//!
+//! let mut generator = Generator::new(1, Profile::Fork);
+//! let mut machine = NaiveMachine::default();
+//! for _ in 0..200 {
+//!     let op = generator.next_op();
+//!     let answer = machine.step(&op);
+//!     generator.observe(&op, &answer);
+//! }
+//! ```
+
+mod edges;
+mod files;
+mod memory;
+mod random;
+mod view;
+
+use std::collections::VecDeque;
+
+use crate::op::{Access, Actor, Exit, Fork, Kill, Nop, Op, SetNr, SetOvercommit, SizeName, Spawn, SysctlNr, Written};
+use crate::target::Answer;
+use random::Random;
+use view::View;
+
+pub use edges::ends_beyond_files;
+
+/// What the operations are mostly about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Profile {
+    /// Anonymous mappings, knobs and the calls on address ranges.
+    Basic,
+    /// Parents and children that share pages.
+    Fork,
+    /// Files of mounts and memfds, mapped by several processes.
+    File,
+    /// All of them.
+    Mix,
+}
+
+/// A kind of operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Nr,
+    Overcommit,
+    Spawn,
+    Fork,
+    Exit,
+    Mount,
+    Umount,
+    Unlink,
+    TruncatePath,
+    Anonymous,
+    MapFile,
+    Overlay,
+    Load,
+    Store,
+    Uaccess,
+    Munmap,
+    Mremap,
+    Mprotect,
+    Dontneed,
+    Remove,
+    Populate,
+    Hint,
+    Lock,
+    Ask,
+    Open,
+    Memfd,
+    Close,
+    Ftruncate,
+    Allocate,
+    Punch,
+    Stat,
+}
+
+use Action as A;
+
+/// How often each kind of operation is drawn, for each profile.
+const WEIGHTS: &[(Action, [u32; Profile::ALL.len()])] = &[
+    // basic, fork, file, mix
+    (A::Nr, [6, 4, 4, 5]),
+    (A::Overcommit, [4, 3, 3, 3]),
+    (A::Spawn, [3, 1, 3, 2]),
+    (A::Fork, [1, 9, 3, 5]),
+    (A::Exit, [2, 7, 2, 4]),
+    (A::Mount, [0, 0, 2, 2]),
+    (A::Umount, [0, 0, 1, 1]),
+    (A::Unlink, [0, 0, 2, 1]),
+    (A::TruncatePath, [0, 0, 1, 1]),
+    (A::Anonymous, [16, 10, 2, 9]),
+    (A::MapFile, [0, 4, 16, 10]),
+    (A::Overlay, [6, 2, 2, 4]),
+    (A::Load, [9, 13, 9, 10]),
+    (A::Store, [24, 32, 17, 24]),
+    (A::Uaccess, [3, 3, 2, 3]),
+    (A::Munmap, [10, 7, 7, 8]),
+    (A::Mremap, [9, 4, 3, 6]),
+    (A::Mprotect, [6, 4, 2, 4]),
+    (A::Dontneed, [6, 7, 4, 6]),
+    (A::Remove, [2, 0, 4, 3]),
+    (A::Populate, [3, 2, 2, 3]),
+    (A::Hint, [3, 2, 0, 2]),
+    (A::Lock, [2, 0, 0, 1]),
+    (A::Ask, [4, 4, 4, 4]),
+    (A::Open, [0, 0, 7, 4]),
+    (A::Memfd, [0, 1, 2, 2]),
+    (A::Close, [0, 0, 3, 2]),
+    (A::Ftruncate, [0, 1, 6, 4]),
+    (A::Allocate, [0, 0, 8, 5]),
+    (A::Punch, [0, 1, 9, 6]),
+    (A::Stat, [0, 0, 4, 2]),
+];
+
+impl Profile {
+    /// All profiles.
+    pub const ALL: [Profile; 4] = [Profile::Basic, Profile::Fork, Profile::File, Profile::Mix];
+
+    /// Its name, as scripts carry it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Profile::Basic => "basic",
+            Profile::Fork => "fork",
+            Profile::File => "file",
+            Profile::Mix => "mix",
+        }
+    }
+
+    fn weights(self) -> Vec<(Action, u32)> {
+        let column = Profile::ALL.iter().position(|profile| *profile == self).unwrap_or(0);
+        WEIGHTS.iter().map(|(action, weights)| (*action, weights[column])).collect()
+    }
+}
+
+/// The most processes that live at once.
+const MOST_PROCESSES: u16 = 4;
+/// How often a kind of operation is drawn that nothing exists for, before a process is started instead.
+const MOST_TRIES: usize = 50;
+
+/// A source of random operations.
+#[derive(Debug, Clone)]
+pub struct Generator {
+    random: Random,
+    profile: Profile,
+    weights: Vec<(Action, u32)>,
+    /// A running kernel will answer.
+    on_kernel: bool,
+    view: View,
+    opening: VecDeque<Op>,
+}
+
+impl Generator {
+    /// Operations of a profile, decided by `seed`.
+    pub fn new(seed: u64, profile: Profile) -> Self {
+        let mut generator = Self {
+            random: Random::new(seed),
+            profile,
+            weights: profile.weights(),
+            on_kernel: false,
+            view: View::default(),
+            opening: VecDeque::new(),
+        };
+        generator.open();
+        generator
+    }
+
+    /// Operations for a running kernel. No private mapping moves that went through fork: 6.18 looks for the sharers of a
+    /// page at the address that it had, and may never end. No mapping leaves its place to the kernel, which puts it among
+    /// others that no model knows.
+    pub fn for_kernel(seed: u64, profile: Profile) -> Self {
+        Self { on_kernel: true, ..Self::new(seed, profile) }
+    }
+
+    /// A pool, sometimes surplus, a mount if files are wanted, and a process or two.
+    fn open(&mut self) {
+        let pages = *self.random.of(&[1, 2, 4, 6, 8, 8, 12, 16, 24, 64]);
+        self.opening.push_back(set_nr(pages));
+        if self.random.percent(50) {
+            let limit = i64::from(self.random.between(1, 6));
+            self.opening.push_back(set_overcommit(limit));
+        }
+        if matches!(self.profile, Profile::File | Profile::Mix) {
+            let mount = self.mount();
+            self.opening.extend(mount);
+        }
+        for number in 0..self.random.between(1, 2) {
+            let actor = Actor::new(u16::try_from(number).unwrap_or(0));
+            self.opening.push_back(Spawn { actor, cg: None }.into());
+        }
+    }
+
+    /// The next operation. What the target answers to it must be given to [`observe`](Self::observe) before the next.
+    pub fn next_op(&mut self) -> Op {
+        let op = match self.opening.pop_front() {
+            Some(op) => op,
+            None => self.draw(),
+        };
+        debug_assert!(!ends_beyond_files(&op), "{op} brings kernels down");
+        op
+    }
+
+    /// Takes in the answer to the operation drawn last.
+    pub fn observe(&mut self, op: &Op, answer: &Answer) {
+        self.view.observe(op, answer);
+    }
+
+    fn draw(&mut self) -> Op {
+        if self.view.processes.is_empty()
+            && self.random.percent(80)
+            && let Some(op) = self.spawn()
+        {
+            return op;
+        }
+        for _ in 0..MOST_TRIES {
+            let action = self.random.weighted(&self.weights);
+            if let Some(op) = action.and_then(|action| self.propose(action)) {
+                return op;
+            }
+        }
+        self.spawn().unwrap_or_else(|| Nop {}.into())
+    }
+
+    /// An operation of that kind, if there is anything to do it to.
+    fn propose(&mut self, action: Action) -> Option<Op> {
+        match action {
+            A::Nr => Some(self.nr()),
+            A::Overcommit => Some(set_overcommit(i64::from(*self.random.of(&[0, 0, 1, 2, 3, 4, 6, 8])))),
+            A::Spawn => self.spawn(),
+            A::Fork => self.fork(),
+            A::Exit => self.exit(),
+            A::Mount => self.mount(),
+            A::Umount => self.umount(),
+            A::Unlink => self.unlink(),
+            A::TruncatePath => self.truncate_path(),
+            A::Anonymous => self.anonymous(),
+            A::MapFile => self.map_file(),
+            A::Overlay => self.overlay(),
+            A::Load => self.touch(Access::Read),
+            A::Store => self.touch(Access::Write),
+            A::Uaccess => self.uaccess(),
+            A::Munmap => self.munmap(),
+            A::Mremap => self.mremap(),
+            A::Mprotect => self.mprotect(),
+            A::Dontneed | A::Remove | A::Populate | A::Hint => self.madvise(action),
+            A::Lock => self.lock(),
+            A::Ask => self.ask(),
+            A::Open => self.open_file(),
+            A::Memfd => self.memfd(),
+            A::Close => self.close(),
+            A::Ftruncate => self.ftruncate(),
+            A::Allocate | A::Punch => self.fallocate(action),
+            A::Stat => self.stat(),
+        }
+    }
+
+    fn nr(&mut self) -> Op {
+        let pages = *self.random.of(&[0, 1, 2, 3, 4, 6, 8, 8, 10, 12, 16, 20, 24, 32, 48, 64]);
+        let value = Written::Number(pages);
+        match self.random.below(20) {
+            0 => SysctlNr { value }.into(),
+            1 => {
+                let node = Some(crate::op::Node::new(u32::from(self.random.percent(10))));
+                SetNr { value, size: SizeName::M2, node }.into()
+            }
+            _ => set_nr(pages),
+        }
+    }
+
+    /// A process that lives.
+    fn process(&mut self) -> Option<Actor> {
+        let numbers: Vec<u16> = self.view.processes.keys().copied().collect();
+        self.random.any(numbers).map(Actor::new)
+    }
+
+    /// A process that could be born.
+    fn unborn(&mut self) -> Option<Actor> {
+        let free = (0..MOST_PROCESSES).filter(|number| !self.view.processes.contains_key(number));
+        let free: Vec<u16> = free.collect();
+        self.random.any(free).map(Actor::new)
+    }
+
+    fn spawn(&mut self) -> Option<Op> {
+        let actor = self.unborn()?;
+        Some(Spawn { actor, cg: None }.into())
+    }
+
+    fn fork(&mut self) -> Option<Op> {
+        let (actor, child) = (self.process()?, self.unborn()?);
+        Some(Fork { actor, child }.into())
+    }
+
+    fn exit(&mut self) -> Option<Op> {
+        if self.view.processes.len() < 2 && self.random.percent(70) {
+            return None;
+        }
+        let actor = self.process()?;
+        Some(if self.random.percent(15) { Kill { actor }.into() } else { Exit { actor, code: None }.into() })
+    }
+}
+
+fn set_nr(pages: i64) -> Op {
+    SetNr { value: Written::Number(pages), size: SizeName::M2, node: None }.into()
+}
+
+fn set_overcommit(limit: i64) -> Op {
+    SetOvercommit { value: Written::Number(limit), size: SizeName::M2 }.into()
+}

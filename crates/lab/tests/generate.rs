@@ -1,0 +1,80 @@
+//! The generator on the naive model: its operations are worth running, the same seed gives the same ones, and the model stays
+//! sound under them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lab::generate::{Generator, Profile, ends_beyond_files};
+use lab::model::{NaiveMachine, Quirks};
+use lab::op::{Op, VERBS};
+use lab::target::{StepResult, Target};
+
+const STEPS: usize = 60;
+
+/// One run: the operations with their results, the machine audited after each.
+fn run(mut generator: Generator, quirks: Quirks) -> Vec<(Op, StepResult)> {
+    let mut machine = NaiveMachine::new(quirks);
+    let mut steps = Vec::new();
+    for step in 0..STEPS {
+        let op = generator.next_op();
+        let answer = machine.step(&op);
+        generator.observe(&op, &answer);
+        if let Err(error) = machine.validate() {
+            panic!("step {step}: {op}: {error}");
+        }
+        let pool = machine.counters().m2;
+        assert!(pool.nr <= 64 + 64 && machine.counters().hp_kb.iter().count() <= 4, "step {step}: {op}: {pool:?}");
+        steps.push((op, answer.result));
+    }
+    machine.end();
+    if let Err(error) = machine.validate() {
+        panic!("the end: {error}");
+    }
+    steps
+}
+
+#[test]
+fn a_seed_gives_the_same_operations_again() {
+    for profile in Profile::ALL {
+        let ops = |seed| run(Generator::new(seed, profile), Quirks::NONE);
+        assert_eq!(ops(3), ops(3));
+        assert_ne!(ops(3), ops(4));
+    }
+}
+
+#[test]
+fn most_operations_succeed_and_each_verb_comes() {
+    let mut verbs: BTreeSet<&str> = BTreeSet::new();
+    for profile in Profile::ALL {
+        let mut results: BTreeMap<String, usize> = BTreeMap::new();
+        for seed in 0..200 {
+            for (op, result) in run(Generator::new(seed, profile), Quirks::NONE) {
+                assert!(!matches!(result, StepResult::NotModelled(_)), "seed {seed}: {op}");
+                assert!(!ends_beyond_files(&op), "seed {seed}: {op}");
+                verbs.insert(op.verb().name);
+                *results.entry(result.word().to_owned()).or_default() += 1;
+            }
+        }
+        let total: usize = results.values().sum();
+        let ok = results.get("ok").copied().unwrap_or(0);
+        assert!(ok * 100 > total * 70 && ok * 100 < total * 95, "{profile:?}: {results:?}");
+        for wanted in ["ENOMEM", "EINVAL", "SIGBUS", "SIGSEGV"] {
+            assert!(results.contains_key(wanted), "{profile:?}: {results:?}");
+        }
+    }
+    let others = ["nop", "fsync", "pwrite", "write", "demote", "demote_size", "set_hvo", "seal", "get_seals"];
+    let left_out =
+        |name: &str| others.contains(&name) || ["cg_", "shm", "uffd_"].iter().any(|family| name.starts_with(family));
+    let missing: Vec<&str> =
+        VERBS.iter().map(|verb| verb.name).filter(|name| !verbs.contains(name) && !left_out(name)).collect();
+    assert!(missing.is_empty(), "never drawn: {missing:?}");
+}
+
+/// The model that copies the kernel breaks its own rules now and then, but never loses a page.
+#[test]
+fn the_kernel_model_survives_random_operations() {
+    for profile in Profile::ALL {
+        for seed in 0..50 {
+            run(Generator::for_kernel(seed, profile), Quirks::KERNEL);
+        }
+    }
+}

@@ -156,6 +156,8 @@ pub fn release<P: Env>(p: &mut P, id: InodeId, hold: Hold) {
     });
     if last == Some(true) {
         evict(p, id);
+    } else if let Some(mount) = p.with_inode(id, |inode| inode.mount()).flatten() {
+        mount::end_if_unused(p, mount);
     }
 }
 

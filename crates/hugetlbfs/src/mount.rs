@@ -147,24 +147,20 @@ pub fn mount<P: Env>(
 /// # Errors
 /// Not mounted, or in use.
 pub fn umount<P: Env>(p: &mut P, id: MountId, mode: UmountMode) -> Result<(), UmountError> {
-    let (names, inodes) =
-        p.with_mount(id, |m| (m.names.values().copied().collect::<Vec<_>>(), m.inodes)).ok_or(UmountError::NoMount)?;
-    if mode == UmountMode::Strict {
-        let unnamed = u32::try_from(inodes - names.len() as u64).unwrap_or(u32::MAX);
-        let users = names.iter().map(|&f| p.with_inode(f, |inode| inode.users()).unwrap_or(0)).sum::<u32>() + unnamed;
-        if users > 0 {
-            return Err(UmountError::Busy { users });
-        }
+    let users = users(p, id).ok_or(UmountError::NoMount)?;
+    if mode == UmountMode::Strict && users > 0 {
+        return Err(UmountError::Busy { users });
     }
-    p.with_mount(id, |m| {
-        m.names.clear();
-        m.attached = false;
-    });
-    for file in names {
-        release(p, file, Hold::Link);
-    }
+    p.with_mount(id, |m| m.attached = false);
     end_if_unused(p, id);
     Ok(())
+}
+
+/// Descriptors and areas that use files of a mount; a file without a name is there only because somebody does.
+fn users<P: Env>(p: &mut P, id: MountId) -> Option<u32> {
+    let (names, inodes) = p.with_mount(id, |m| (m.names.values().copied().collect::<Vec<_>>(), m.inodes))?;
+    let unnamed = u32::try_from(inodes - names.len() as u64).unwrap_or(u32::MAX);
+    Some(names.iter().map(|&file| p.with_inode(file, |inode| inode.users()).unwrap_or(0)).sum::<u32>() + unnamed)
 }
 
 /// What `statfs` says of a mount.
@@ -191,9 +187,14 @@ pub(crate) fn inode_gone<P: Env>(p: &mut P, id: MountId) {
     end_if_unused(p, id);
 }
 
-fn end_if_unused<P: Env>(p: &mut P, id: MountId) {
-    if p.with_mount(id, |m| m.attached || m.inodes > 0) != Some(false) {
+/// A mount that was taken out of the tree lives, names and all, until nobody uses a file of it.
+pub(crate) fn end_if_unused<P: Env>(p: &mut P, id: MountId) {
+    if p.with_mount(id, |m| m.attached) != Some(false) || users(p, id) != Some(0) {
         return;
+    }
+    let names = p.with_mount(id, |m| core::mem::take(&mut m.names)).unwrap_or_default();
+    for file in names.into_values() {
+        release(p, file, Hold::Link);
     }
     let Some(mount) = p.drop_mount(id) else { return };
     if let Some(subpool) = mount.subpool.and_then(|s| p.drop_subpool(s)) {

@@ -1,165 +1,186 @@
-//! The naive model against the recorded kernel: with its quirks it is the kernel, without them it differs only where a quirk
-//! shows.
+//! The machine against a naive model: random operations, every answer and every counter compared, and every room recounted,
+//! after every step.
+//!
+//! One million steps by default, split over seeds and profiles so that they run side by side. A failure prints its seed, the command
+//! that replays it and the shortest failing sequence as a scenario. `HUGEFOLIO_MODEL_STEPS` sets the number of steps,
+//! `HUGEFOLIO_MODEL_SEED` the first seed.
 
-use std::path::{Path, PathBuf};
+use std::fmt::Write;
 
+use lab::generate::{Generator, Profile};
+use lab::instance::Instance;
 use lab::model::{NaiveMachine, Quirks};
-use lab::op::{Op, Record};
-use lab::target::{Answer, Counters, Header, RecordedLine, StepResult, Target};
+use lab::op::Op;
+use lab::shrink::shrink;
+use lab::target::{Answer, Target, diff_fields};
 
-/// What the model does not know; scripts that use it are left out.
-const NOT_MODELLED: [&str; 8] = ["subpool", "cgroup", "1G", "demote", "uffd", "shm", "hvo", "seal"];
+/// Steps of one run: long enough that pools, files and families become entangled.
+const RUN: u64 = 200;
 
-const CORPUS: &str = "the corpus is part of the repository and can be read";
+/// Tests in this file that share the steps.
+const SHARES: u64 = 8;
 
-fn corpus() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/linux-6.18")
+fn from_environment(name: &str, usual: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual)
 }
 
-/// The names of the scripts that need nothing that the model does not know.
-fn core_scripts() -> Vec<String> {
-    let manifest = std::fs::read_to_string(corpus().join("manifest.json")).expect(CORPUS);
-    let entries: serde_json::Value = serde_json::from_str(&manifest).expect(CORPUS);
-    let known = |entry: &&serde_json::Value| {
-        let features = entry["features"].as_array().expect(CORPUS);
-        features.iter().all(|feature| !NOT_MODELLED.contains(&feature.as_str().expect(CORPUS)))
-    };
-    let mut names: Vec<String> = entries
-        .as_array()
-        .expect(CORPUS)
-        .iter()
-        .filter(known)
-        .map(|entry| entry["name"].as_str().expect(CORPUS).to_owned())
-        .collect();
-    names.sort();
-    names
+/// The machine and the model side by side.
+struct Pair {
+    machine: Instance,
+    model: NaiveMachine,
 }
 
-/// What a script asks, and what the kernel answered.
-struct Script {
-    ops: Vec<Op>,
-    answers: Vec<(Answer, Counters)>,
-    end: Counters,
-}
+impl Pair {
+    fn new() -> Self {
+        Self { machine: Instance::new(), model: NaiveMachine::new(Quirks::NONE) }
+    }
 
-fn read(name: &str) -> Script {
-    let lines = |folder: &str| {
-        let path = corpus().join(folder).join(format!("{name}.jsonl"));
-        std::fs::read_to_string(path).expect(CORPUS)
-    };
-    let op = |line: &str| {
-        let record: Record = serde_json::from_str(line).expect(CORPUS);
-        Op::from_record(&record).expect(CORPUS)
-    };
-    let mut script = Script {
-        ops: lines("scripts").lines().skip(1).map(op).collect(),
-        answers: Vec::new(),
-        end: Counters::default(),
-    };
-    for line in lines("recorded").lines() {
-        match RecordedLine::from_json(line).expect(CORPUS) {
-            RecordedLine::Head { .. } => {}
-            RecordedLine::Step { answer, counters, .. } => script.answers.push((*answer, counters)),
-            RecordedLine::End { counters } => script.end = counters,
+    /// Runs one operation on both; what differs, or what a recount found.
+    fn step(&mut self, op: &Op) -> Result<Answer, String> {
+        let ours = self.machine.step(op);
+        let theirs = self.model.step(op);
+        let mut wrong = String::new();
+        if ours.result != theirs.result {
+            let _ = writeln!(wrong, "result: the machine {}, the model {}", ours.result, theirs.result);
+        }
+        let mut differences = diff_fields(&ours.extras.fields(), &theirs.extras.fields());
+        differences.extend(self.machine.counters().diff(&self.model.counters()));
+        for difference in differences {
+            let _ = writeln!(wrong, "{difference}");
+        }
+        if let Err(broken) = self.machine.machine().validate() {
+            let _ = writeln!(wrong, "the machine recounts: {broken}");
+        }
+        if let Err(unsound) = self.model.validate() {
+            let _ = writeln!(wrong, "the model recounts: {unsound}");
+        }
+        if wrong.is_empty() { Ok(ours) } else { Err(wrong) }
+    }
+
+    fn end(&mut self) -> Result<(), String> {
+        let differences = self.machine.end().diff(&self.model.end());
+        let recount = self.machine.machine().validate().map_err(|broken| broken.to_string());
+        match differences.first() {
+            Some(difference) => Err(format!("after the end, {difference}")),
+            None => recount,
         }
     }
-    script
 }
 
-/// Runs a script and describes the first difference, with its step.
-fn first_difference(script: &Script, quirks: Quirks) -> Option<(usize, String)> {
-    let mut model = NaiveMachine::new(quirks);
-    model.begin(&Header::default()).expect("the usual machine is modelled");
-    for (step, (op, (theirs, counters))) in script.ops.iter().zip(&script.answers).enumerate() {
-        let answer = model.step(op);
-        model.validate().unwrap_or_else(|error| panic!("step {step}: {op}: {error}"));
-        assert!(!matches!(answer.result, StepResult::NotModelled(_)), "step {step}: {op}: {answer:?}");
-        let differs = model.counters().diff(counters);
-        if answer.result != theirs.result || answer.extras != theirs.extras || !differs.is_empty() {
-            let text = format!("{op}: {answer:?}, recorded {theirs:?}; {differs:?}");
-            return Some((step, text));
+/// The first thing wrong with a sequence.
+fn wrong_with(ops: &[Op]) -> Option<String> {
+    let mut pair = Pair::new();
+    for (index, op) in ops.iter().enumerate() {
+        if let Err(wrong) = pair.step(op) {
+            return Some(format!("step {index}, {op}:\n{wrong}"));
         }
     }
-    let differs = model.end().diff(&script.end);
-    (!differs.is_empty()).then(|| (script.ops.len(), format!("the end: {differs:?}")))
+    pair.end().err()
 }
 
-/// Where the sound model leaves the recordings: the script, the step, and the one quirk that shows there.
-const SOUND_DIFFERS: [(&str, usize, &str); 5] = [
-    ("cow_child_uses_parent_reserve", 9, "K1"),
-    ("cow_parent_exits_first", 5, "K1"),
-    ("kbug_mremap_tail_leak", 5, "K2"),
-    ("kbug_owner_munmap_underflow", 5, "K1"),
-    ("rnd_fork_047", 11, "K1"),
-];
+fn run(seed: u64, profile: Profile) {
+    let mut generator = Generator::new(seed, profile);
+    let mut pair = Pair::new();
+    let mut ops = Vec::new();
+    for _ in 0..RUN {
+        let op = generator.next_op();
+        ops.push(op.clone());
+        match pair.step(&op) {
+            Ok(answer) => generator.observe(&op, &answer),
+            Err(wrong) => report(seed, profile, &ops, &wrong),
+        }
+    }
+    if let Err(wrong) = pair.end() {
+        report(seed, profile, &ops, &wrong);
+    }
+}
 
-fn single(quirk: &str) -> Quirks {
-    Quirks {
-        k1_owner_restores_at_once: quirk == "K1",
-        k2_partial_move_loses_map: quirk == "K2",
-        k6_surplus_free_ignores_reservations: quirk == "K6",
+fn report(seed: u64, profile: Profile, ops: &[Op], wrong: &str) -> ! {
+    let short = shrink(ops, 5000, |ops| wrong_with(ops).is_some());
+    let scenario: String = short.iter().map(|op| format!("{op}\n")).collect();
+    let shortest = wrong_with(&short).unwrap_or_default();
+    panic!(
+        "{profile:?} seed {seed}: {wrong}\nreplay: HUGEFOLIO_MODEL_SEED={seed} HUGEFOLIO_MODEL_STEPS={} cargo test -p \
+         hugefolio-lab --test model\nthe shortest sequence that fails, as a scenario:\n\n{scenario}\n{shortest}",
+        RUN * SHARES
+    );
+}
+
+/// One share of the steps. Shares of a profile have seeds of their own.
+fn share(profile: Profile, part: u64) {
+    let runs = (from_environment("HUGEFOLIO_MODEL_STEPS", 1_000_000) / SHARES).div_ceil(RUN);
+    let first = from_environment("HUGEFOLIO_MODEL_SEED", 1 + part * 1_000_000);
+    for seed in first..first + runs {
+        run(seed, profile);
     }
 }
 
 #[test]
-fn without_quirks_the_model_differs_only_where_one_shows() {
-    let mut found = Vec::new();
-    for name in core_scripts() {
-        let script = read(&name);
-        let Some((step, text)) = first_difference(&script, Quirks::NONE) else {
-            continue;
-        };
-        let cures = |quirk: &&str| first_difference(&script, single(quirk)).is_none_or(|(later, _)| later > step);
-        let quirk = ["K1", "K2", "K6"].into_iter().find(cures);
-        let quirk = quirk.unwrap_or_else(|| panic!("{name} {step}: no quirk explains {text}"));
-        found.push((name, step, quirk));
-    }
-    let found: Vec<(&str, usize, &str)> =
-        found.iter().map(|(name, step, quirk)| (name.as_str(), *step, *quirk)).collect();
-    assert_eq!(found, SOUND_DIFFERS);
-}
-
-/// The owner drops a page while there is no surplus, so that the page carries its reservation; a sharer frees it when there
-/// is surplus. 6.18 lets the page leave the pool, and one reservation has no page any more.
-#[test]
-fn a_page_that_carries_a_reservation_stays_while_there_is_surplus() {
-    let story = [
-        "set_nr 4",
-        "set_overcommit 4",
-        "a0 spawn",
-        "a0 mmap a 4M private,anon",
-        "a0 touch a p0..2 write = 1",
-        "a0 fork a1",
-        "a0 madvise a 0..2M dontneed",
-        "set_nr 2",
-        "a0 mmap b 4M private,anon",
-        "a1 munmap a 0..2M",
-    ];
-    let pool_after = |quirks| {
-        let mut model = NaiveMachine::new(quirks);
-        for line in story {
-            let answer = model.step(&line.parse().unwrap());
-            assert!(answer.result.is_ok(), "{line}: {answer:?}");
-        }
-        let pool = model.counters().m2;
-        [pool.nr, pool.free, pool.resv, pool.surplus]
-    };
-    assert_eq!(pool_after(Quirks::KERNEL), [3, 2, 3, 1]);
-    assert_eq!(pool_after(Quirks::NONE), [4, 3, 3, 2]);
+fn anonymous_memory_part_1() {
+    share(Profile::Basic, 0);
 }
 
 #[test]
-fn with_its_quirks_the_model_is_the_recorded_kernel() {
-    let scripts = core_scripts();
-    let mut steps = 0;
-    let mut different = Vec::new();
-    for name in &scripts {
-        let script = read(name);
-        steps += script.ops.len();
-        if let Some((step, text)) = first_difference(&script, Quirks::KERNEL) {
-            different.push(format!("{name} {step}: {text}"));
+fn anonymous_memory_part_2() {
+    share(Profile::Basic, 1);
+}
+
+#[test]
+fn families_part_1() {
+    share(Profile::Fork, 0);
+}
+
+#[test]
+fn families_part_2() {
+    share(Profile::Fork, 1);
+}
+
+#[test]
+fn files_part_1() {
+    share(Profile::File, 0);
+}
+
+#[test]
+fn files_part_2() {
+    share(Profile::File, 1);
+}
+
+#[test]
+fn everything_part_1() {
+    share(Profile::Mix, 0);
+}
+
+#[test]
+fn everything_part_2() {
+    share(Profile::Mix, 1);
+}
+
+/// Instances, not globals: two machines run operation by operation in turn, and each must be what it is when run alone.
+#[test]
+fn two_machines_in_turn_equal_each_alone() {
+    for seed in 0..40 {
+        let pair = [(seed, Profile::Mix), (seed + 1_000, Profile::Fork)];
+        let sequences = pair.map(|(seed, profile)| {
+            let mut generator = Generator::new(seed, profile);
+            let mut machine = Instance::new();
+            let mut log = Vec::new();
+            for _ in 0..RUN {
+                let op = generator.next_op();
+                let answer = machine.step(&op);
+                generator.observe(&op, &answer);
+                log.push((op, answer, machine.counters()));
+            }
+            (log, machine.end())
+        });
+        let mut machines = [Instance::new(), Instance::new()];
+        for n in 0..sequences[0].0.len() {
+            for (machine, (log, _)) in machines.iter_mut().zip(&sequences) {
+                let (op, answer, counters) = &log[n];
+                assert_eq!((&machine.step(op), &machine.counters()), (answer, counters), "seed {seed}, step {n}: {op}");
+            }
+        }
+        for (machine, (_, end)) in machines.iter_mut().zip(&sequences) {
+            assert_eq!(machine.end(), *end, "seed {seed}, after the end");
         }
     }
-    assert!(different.is_empty(), "{} different\n{}", different.len(), different.join("\n"));
-    assert_eq!((scripts.len(), steps), (126, 4_685));
 }

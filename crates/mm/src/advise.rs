@@ -6,7 +6,7 @@ use units::{Access, Blame, Bytes, Ledger, MmId, Scope, Vaddr, VaddrRange};
 use crate::populate::populate_with;
 use crate::protect::isolate;
 use crate::unmap::unmap_area_range;
-use crate::{Env, PopulateError, Touch, Vma, VmaFlags};
+use crate::{Env, PopulateError, Prot, Touch, Vma, VmaFlags};
 
 /// What a task says about a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,8 +119,12 @@ pub fn madvise<P: Env>(
     }
     p.scope(Scope::AddressSpace(mm, Access::Write), |p| {
         match advice {
-            Advice::PopulateRead => return Ok(populate_with(p, mm, origin, range, |_| Touch::Read)?),
-            Advice::PopulateWrite => return Ok(populate_with(p, mm, origin, range, |_| Touch::Write)?),
+            // What may only be written is readable to its process, but not to this call.
+            Advice::PopulateRead => {
+                let touch = |vma: &Vma| vma.prot.contains(Prot::READ).then_some(Touch::Read);
+                return Ok(populate_with(p, mm, origin, range, touch)?);
+            }
+            Advice::PopulateWrite => return Ok(populate_with(p, mm, origin, range, |_| Some(Touch::Write))?),
             _ => (),
         }
         let mut at = range.start;

@@ -55,24 +55,24 @@ pub enum MlockError {
 pub(crate) fn populate<P: Env>(p: &mut P, mm: MmId, origin: &Origin, range: VaddrRange) -> Result<(), PopulateError> {
     populate_with(p, mm, origin, range, |vma| {
         // A shared page needs no private copy, so reading it in will do.
-        if vma.prot.contains(Prot::WRITE) && !vma.is_shared() { Touch::Write } else { Touch::Read }
+        Some(if vma.prot.contains(Prot::WRITE) && !vma.is_shared() { Touch::Write } else { Touch::Read })
     })
 }
 
-/// As [`populate`], with the access that `touch` chooses for each area.
+/// As [`populate`], with the access that `touch` chooses for each area; it may refuse one.
 pub(crate) fn populate_with<P: Env>(
     p: &mut P,
     mm: MmId,
     origin: &Origin,
     range: VaddrRange,
-    touch: impl Fn(&Vma) -> Touch,
+    touch: impl Fn(&Vma) -> Option<Touch>,
 ) -> Result<(), PopulateError> {
     let mut at = range.start;
     let mut progress = false;
     while at < range.end {
         let found = p.with_vmas(mm, |vmas| vmas.find(at).copied()).flatten();
         let vma = found.ok_or(PopulateError::Hole(at))?;
-        let touch = touch(&vma);
+        let touch = touch(&vma).ok_or(PopulateError::Protection(at))?;
         let mut done = fault_in_space(p, mm, origin, at, touch);
         if progress && done.is_err() {
             done = fault_in_space(p, mm, origin, at, touch);

@@ -164,6 +164,8 @@ fn leave_rest_behind<P: Env>(p: &mut P, mm: MmId, vma: &Vma, moved: VaddrRange) 
 /// Moves a whole area with its page table; its reservations move along, because the map is the area's own.
 fn move_area<P: Env>(p: &mut P, mm: MmId, vma: &Vma, to: Vaddr) {
     let mut moved = *vma;
+    // To its file it is an area that was mapped just now: truncation meets the areas of a page in that order.
+    moved.id = p.new_vma_id();
     moved.range = VaddrRange::new(to, to + vma.range.len());
     p.scope(Scope::VmaLock(vma.inode, Access::Write), |p| {
         p.scope(Scope::FileMapping(vma.inode, Access::Write), |p| {

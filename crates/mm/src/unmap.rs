@@ -157,7 +157,8 @@ pub(crate) fn split_at<P: Env>(p: &mut P, mm: MmId, at: Vaddr) {
     low.range.end = at;
     high.range.start = at;
     high.first = vma.index_of(at);
-    high.id = p.new_vma_id();
+    // To their file both parts are areas that were mapped just now: truncation meets the areas of a page in that order.
+    (low.id, high.id) = (p.new_vma_id(), p.new_vma_id());
     if let Some(map) = vma.owner {
         hugetlb::open_private_map(p, map);
     }

@@ -107,6 +107,12 @@ impl Instance {
 
     fn actor_op(&mut self, op: &Op) -> Answer {
         let Some(actor) = op.actor() else { return StepResult::BadOp.into() };
+        // A mount is looked for before the process.
+        if let Op::Open(open) = op
+            && self.mounted(open.path.mount.as_str()).is_none()
+        {
+            return StepResult::NoMount.into();
+        }
         if self.pid(actor).is_none() {
             return StepResult::BadActor.into();
         }

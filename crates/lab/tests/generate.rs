@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lab::generate::{Generator, Profile, ends_beyond_files};
 use lab::model::{NaiveMachine, Quirks};
-use lab::op::{Op, VERBS};
+use lab::op::{Draws, Op, VERBS};
 use lab::target::{StepResult, Target};
 
 const STEPS: usize = 60;
@@ -75,6 +75,33 @@ fn the_kernel_model_survives_random_operations() {
     for profile in Profile::ALL {
         for seed in 0..50 {
             run(Generator::for_kernel(seed, profile), Quirks::KERNEL);
+        }
+    }
+}
+
+/// Operations drawn from bytes are mostly nonsense, with every number at its limit; none may upset the model.
+#[test]
+fn any_operations_leave_the_model_consistent() {
+    let mut state: u64 = 0x1234_5678_9abc_def1;
+    let mut byte = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    for quirks in [Quirks::NONE, Quirks::KERNEL].repeat(100) {
+        let mut machine = NaiveMachine::new(quirks);
+        for line in ["set_nr 16", "set_overcommit 3", "mount M0", "a0 spawn", "a1 spawn"] {
+            machine.step(&line.parse().expect("the line is an operation"));
+        }
+        let bytes: Vec<u8> = (0..4000).map(|_| byte()).collect();
+        let mut draws = Draws::new(&bytes);
+        while !draws.is_spent() {
+            let op = Op::draw(&mut draws);
+            machine.step(&op);
+            if let Err(error) = machine.validate() {
+                panic!("{op}: {error}");
+            }
         }
     }
 }

@@ -173,13 +173,14 @@ impl NaiveMachine {
         }
     }
 
-    /// Brings in every huge page that a range meets, as MAP_POPULATE and mlock do: private writable mappings as if written.
+    /// Brings in every huge page that a range meets, as MAP_POPULATE and mlock do: private writable mappings as if written,
+    /// and not what can be executed alone.
     /// Stops at the first page that fails.
     pub(super) fn populate(&mut self, p: u16, start: u64, end: u64) -> Result<(), ()> {
         let mut addr = floor(start);
         while addr < end {
             let vma = self.process(p).vma_at(addr).ok_or(())?;
-            if !(vma.prot.read || vma.prot.write || vma.prot.exec) {
+            if !(vma.prot.read || vma.prot.write) {
                 return Err(());
             }
             let access = if vma.prot.write && !vma.shared { Access::Write } else { Access::Read };

@@ -29,7 +29,7 @@ fn check_arguments(op: &Mremap, call: Call) -> Result<(), Fail> {
     let places_ok = call.from.is_multiple_of(SMALL) && lengths_ok;
     let target_ok = !call.fixed
         || call.to.is_multiple_of(SMALL)
-            && call.to <= TASK_END - call.new
+            && call.to.checked_add(call.new).is_some_and(|end| end <= TASK_END)
             && !overlap(call.from, call.old, call.to, call.new);
     if flags_ok && places_ok && target_ok { Ok(()) } else { Err(Fail::Errno("EINVAL")) }
 }

@@ -41,10 +41,11 @@ impl MappedArea {
     }
 }
 
-/// The areas that map one file, by first index.
+/// The areas that map one file, by first page; those that start at the same page in the order in which they came, a child's
+/// right behind its parent's.
 #[derive(Clone, Debug, Default)]
 pub struct FileMappings {
-    areas: BTreeMap<(HugeIndex, VmaId), MappedArea>,
+    areas: BTreeMap<HugeIndex, Vec<MappedArea>>,
 }
 
 impl FileMappings {
@@ -56,24 +57,37 @@ impl FileMappings {
 
     /// An area maps the file.
     pub fn insert(&mut self, area: MappedArea) {
-        let old = self.areas.insert((area.range.start, area.vma), area);
-        debug_assert!(old.is_none(), "{} maps the file already", area.vma);
+        debug_assert!(!self.iter().any(|a| a.vma == area.vma), "{} maps the file already", area.vma);
+        self.areas.entry(area.range.start).or_default().push(area);
     }
 
-    /// An area whose range starts at `start` does not any more.
+    /// A child's copy of the area `parent` maps the file.
+    pub fn insert_behind(&mut self, parent: VmaId, area: MappedArea) {
+        let list = self.areas.entry(area.range.start).or_default();
+        let at = list.iter().position(|a| a.vma == parent).map_or(list.len(), |at| at + 1);
+        list.insert(at, area);
+    }
+
+    /// An area whose range starts at `start` does not map the file any more.
     pub fn remove(&mut self, start: HugeIndex, vma: VmaId) -> Option<MappedArea> {
-        self.areas.remove(&(start, vma))
+        let list = self.areas.get_mut(&start)?;
+        let at = list.iter().position(|a| a.vma == vma)?;
+        let area = list.remove(at);
+        if list.is_empty() {
+            self.areas.remove(&start);
+        }
+        Some(area)
     }
 
-    /// The areas that map a page of `range`, in order of their first page.
+    /// The areas that map a page of `range`, in order.
     pub fn over(&self, range: HugeRange) -> impl Iterator<Item = MappedArea> {
-        let end = (range.end, VmaId::new(0));
-        self.areas.range(..end).map(|(_, &area)| area).filter(move |area| area.range.end > range.start)
+        let before = self.areas.range(..range.end).flat_map(|(_, list)| list).copied();
+        before.filter(move |area| area.range.end > range.start)
     }
 
-    /// All areas.
+    /// All areas in order.
     pub fn iter(&self) -> impl Iterator<Item = MappedArea> {
-        self.areas.values().copied()
+        self.areas.values().flatten().copied()
     }
 
     /// Does nobody map the file?

@@ -65,8 +65,8 @@ impl Advice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdviseError {
-    /// A start between base pages, or a range that leaves the address space.
-    #[error("the range at {0} starts between pages or leaves the address space")]
+    /// A start between base pages, or a range whose end is beyond all numbers.
+    #[error("the range at {0} starts between pages or has an end beyond all numbers")]
     BadRange(Vaddr),
     /// Huge pages do not take this advice.
     #[error("huge pages do not take this advice")]
@@ -113,7 +113,7 @@ pub fn madvise<P: Env>(
     if advice == Advice::Unknown {
         return Err(AdviseError::NotForHugePages);
     }
-    let range = p.checked_range(start, len).ok_or(AdviseError::BadRange(start))?;
+    let range = p.page_range(start, len).ok_or(AdviseError::BadRange(start))?;
     if range.is_empty() {
         return Ok(());
     }

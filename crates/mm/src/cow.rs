@@ -2,7 +2,7 @@
 
 use hugetlb::Purpose;
 use memmap::MappedBy;
-use units::{Access, Event, HugeRange, Pfn, Scope, Site};
+use units::{Access, Event, HugeRange, OwnerPage, Pfn, Scope, Site};
 
 use crate::fault::{Place, alloc_page, anon_installed, prepare_anon};
 use crate::{Entry, Env, FaultError, VmaFlags};
@@ -60,7 +60,10 @@ fn steal<P: Env>(p: &mut P, place: &Place<'_>, pfn: Pfn) -> bool {
             }
             p.unmap_area_range(&area, page);
             p.with_vmas(area.mm, |vmas| vmas.update_by_id(area.vma, |vma| vma.flags |= VmaFlags::UNMAPPED));
-            p.emit(|| Event::Stolen { inode: area.inode, index: place.index, from: area.mm });
+            if let Some(map) = place.vma.owner {
+                let page = OwnerPage { hstate: place.vma.hstate, map, index: place.index };
+                p.emit(|| Event::Stolen { page, from: area.mm });
+            }
         }
     });
     p.with_memmap(|map| map.get(pfn).is_some_and(|folio| folio.mapcount() == 1))

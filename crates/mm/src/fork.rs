@@ -37,7 +37,7 @@ fn copy_area<P: Env>(p: &mut P, parent: MmId, child: MmId, vma: &Vma) -> Result<
     let copy = Vma { id: p.new_vma_id(), owner: None, flags: vma.flags - VmaFlags::UNMAPPED, ..*vma };
     hugetlbfs::hold(p, vma.inode, Hold::Area);
     p.scope(Scope::FileMapping(vma.inode, Access::Write), |p| {
-        p.with_mappings(vma.inode, |m| m.insert(copy.as_mapped(child)));
+        p.with_mappings(vma.inode, |m| m.insert_behind(vma.id, copy.as_mapped(child)));
         p.with_vmas(child, |vmas| vmas.insert(copy));
     });
     if vma.is_shared() || !vma.flags.contains(VmaFlags::ANON) {

@@ -57,13 +57,17 @@ pub trait Env: hugetlbfs::Env {
     /// The size of base pages.
     fn page_shift(&mut self) -> PageShift;
 
-    /// The range from `start`, rounded up to whole base pages, if it starts at one and stays inside the address space.
-    fn checked_range(&mut self, start: Vaddr, len: Bytes) -> Option<VaddrRange> {
+    /// The range from `start`, rounded up to whole base pages, if it starts at one. What lies beyond the address space is a
+    /// hole like any other.
+    fn page_range(&mut self, start: Vaddr, len: Bytes) -> Option<VaddrRange> {
         let shift = self.page_shift();
-        if !start.is_aligned(shift.bytes()) {
-            return None;
-        }
         let end = start.checked_add(shift.round_up(len)?)?;
-        (end <= self.task_size()).then_some(VaddrRange::new(start, end))
+        start.is_aligned(shift.bytes()).then_some(VaddrRange::new(start, end))
+    }
+
+    /// As [`Env::page_range`], if it stays inside the address space.
+    fn checked_range(&mut self, start: Vaddr, len: Bytes) -> Option<VaddrRange> {
+        let range = self.page_range(start, len)?;
+        (range.end <= self.task_size()).then_some(range)
     }
 }

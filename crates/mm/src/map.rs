@@ -277,10 +277,10 @@ fn choose<P: Env>(
     let free = |p: &mut P, r: VaddrRange| p.with_vmas(mm, |vmas| vmas.over(r).next().is_none()).unwrap_or(false);
     match request.place {
         Place::Fixed(addr) | Place::FixedNoReplace(addr) => {
-            let range = inside(addr).ok_or(MmapError::NoRoom(len))?;
             if !addr.is_aligned(page) {
                 return Err(MmapError::MisalignedAddress { addr, page });
             }
+            let range = inside(addr).ok_or(MmapError::NoRoom(len))?;
             if let Place::FixedNoReplace(_) = request.place
                 && !free(p, range)
             {

@@ -39,8 +39,8 @@ impl Blame for PopulateError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MlockError {
-    /// The range leaves the address space.
-    #[error("the range at {0} leaves the address space")]
+    /// The range ends beyond all numbers.
+    #[error("the range at {0} ends beyond all numbers")]
     BadRange(Vaddr),
     /// Nothing is mapped there.
     #[error("nothing is mapped at {0}")]
@@ -110,7 +110,7 @@ fn lock_range<P: Env>(p: &mut P, mm: MmId, start: Vaddr, len: Bytes) -> Result<V
     let base = p.page_shift().bytes();
     let from = start.align_down(base);
     let len = len.checked_add(start.since(from)).ok_or(MlockError::BadRange(start))?;
-    let range = p.checked_range(from, len).ok_or(MlockError::BadRange(start))?;
+    let range = p.page_range(from, len).ok_or(MlockError::BadRange(start))?;
     match first_hole(p, mm, range) {
         Some(hole) => Err(MlockError::Hole(hole)),
         None => Ok(range),

@@ -12,8 +12,8 @@ pub enum MprotectError {
     /// A start between base pages.
     #[error("{0} is not a multiple of the base page size")]
     Misaligned(Vaddr),
-    /// The range leaves the address space.
-    #[error("the range at {0} leaves the address space")]
+    /// The range ends beyond all numbers.
+    #[error("the range at {0} ends beyond all numbers")]
     BadRange(Vaddr),
     /// Nothing is mapped there.
     #[error("nothing is mapped at {0}")]
@@ -43,7 +43,7 @@ pub fn mprotect<P: Env>(p: &mut P, mm: MmId, start: Vaddr, len: Bytes, prot: Pro
     if len.is_zero() {
         return Ok(());
     }
-    let range = p.checked_range(start, len).ok_or(MprotectError::BadRange(start))?;
+    let range = p.page_range(start, len).ok_or(MprotectError::BadRange(start))?;
     p.scope(Scope::AddressSpace(mm, Access::Write), |p| {
         let mut at = range.start;
         while at < range.end {

@@ -88,7 +88,7 @@ pub fn mremap<P: Env>(p: &mut P, mm: MmId, request: &RemapRequest) -> Result<Vad
         if flags.contains(RemapFlags::DONT_UNMAP) {
             return Err(MremapError::DontUnmap);
         }
-        let old = p.checked_range(from, old_len).ok_or(MremapError::BadArguments)?;
+        let old = p.page_range(from, old_len).ok_or(MremapError::BadArguments)?;
         if !fixed {
             unmap_range(p, mm, VaddrRange::new(from + new_len, old.end)).map_err(misaligned)?;
             return Ok(from);
@@ -114,7 +114,7 @@ fn check_arguments<P: Env>(p: &mut P, request: &RemapRequest) -> Result<(), Mrem
     if new_len.is_zero() {
         return Err(MremapError::BadArguments);
     }
-    let old = p.checked_range(from, old_len).ok_or(MremapError::BadArguments)?;
+    let old = p.page_range(from, old_len).ok_or(MremapError::BadArguments)?;
     if flags.contains(RemapFlags::FIXED) {
         let new = p.checked_range(to, new_len).ok_or(MremapError::BadArguments)?;
         if old.overlaps(new) {

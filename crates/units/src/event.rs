@@ -1,6 +1,6 @@
 //! The public event stream.
 
-use crate::{HstateId, HugeCount, HugeIndex, HugeRange, InodeId, MmId, NodeId, Pfn, ResvMapId, VmaId};
+use crate::{HstateId, HugeCount, HugeIndex, HugeRange, MmId, NodeId, Pfn, ResvMapId, VmaId};
 
 /// Something that a path did. One documented stream: traces, checkers and the defect triggers of conformance read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,12 +86,10 @@ pub enum Event {
         /// The pages of the whole area before the move.
         whole: HugeRange,
     },
-    /// A page was taken from other address spaces so that an owner could write.
+    /// A page was taken from another address space so that its owner could write.
     Stolen {
-        /// The file.
-        inode: InodeId,
-        /// Index within the file.
-        index: HugeIndex,
+        /// The owner's place.
+        page: OwnerPage,
         /// The address space that lost it.
         from: MmId,
     },

@@ -5,6 +5,8 @@
 //!
 //! * when a place of the rest is touched: the page is an unreserved one, so `resv` is higher by one, or there is none and
 //!   the touch fails;
+//! * when the owner writes to a page of the rest that a child maps, and no page is free: it can no longer take the child's,
+//!   and the touch fails;
 //! * when a touched page of the rest is let go while the area stays: its reservation does not return, `resv` is lower by one;
 //! * when the rest is closed: its unused reservations do not return, `resv` is higher by so many.
 
@@ -27,7 +29,7 @@ pub struct PartialMoveForgetsTheRest {
     /// What Linux has more of than we, because of the last step.
     more: i64,
     pool: Option<PoolName>,
-    /// The last step's first allocation was for a lost place: it may have found no page.
+    /// The first thing that the last step did was for a lost place: it may have come to nothing.
     first_was_lost: bool,
     before: Option<Counters>,
 }
@@ -54,6 +56,10 @@ impl DefectWatch<Observation> for PartialMoveForgetsTheRest {
                         self.more += 1;
                         self.first_was_lost |= allocations == 0;
                     }
+                    allocations += 1;
+                }
+                Event::Stolen { page, .. } => {
+                    self.first_was_lost |= allocations == 0 && self.lost.contains(&(page.map, page.index));
                     allocations += 1;
                 }
                 Event::OwnerWithoutReservation(_) | Event::OwnerRefused(_) => allocations += 1,

@@ -74,7 +74,7 @@ impl NaiveMachine {
             stolen: false,
             had_anon: false,
             hints: Hints::default(),
-            born: self.fresh_id(),
+            place: self.last_place(),
         };
         if !op.flags.has(MmapFlag::Noreserve) {
             let reserved = self.reserve(vma);

@@ -103,6 +103,8 @@ pub struct NaiveMachine {
     directories: Vec<MountName>,
     /// The names of mappings in the order in which they were first spoken of: the order of their places.
     slots: Vec<MapName>,
+    /// The order of all VMAs: a file's are visited in it.
+    places: Vec<u64>,
     next_id: u64,
 }
 
@@ -126,6 +128,7 @@ impl NaiveMachine {
             mounted: Vec::new(),
             directories: Vec::new(),
             slots: Vec::new(),
+            places: Vec::new(),
             next_id: 0,
         }
     }
@@ -133,6 +136,35 @@ impl NaiveMachine {
     fn fresh_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
+    }
+
+    /// A new place behind all others.
+    fn last_place(&mut self) -> Option<u64> {
+        let place = self.fresh_id();
+        self.places.push(place);
+        Some(place)
+    }
+
+    /// A new place right behind another.
+    fn place_behind(&mut self, other: Option<u64>) -> Option<u64> {
+        let at = self.places.iter().position(|place| Some(*place) == other);
+        let place = self.fresh_id();
+        self.places.insert(at.map_or(self.places.len(), |at| at + 1), place);
+        Some(place)
+    }
+
+    /// VMAs that were cut go to the end, both parts; places that nobody has are forgotten.
+    fn settle_places(&mut self) {
+        let used: Vec<u64> = self.processes.values().flat_map(|p| p.vmas.iter().filter_map(|vma| vma.place)).collect();
+        self.places.retain(|place| used.contains(place));
+        for number in self.processes.keys().copied().collect::<Vec<_>>() {
+            for at in 0..self.process(number).vmas.len() {
+                if self.process(number).vmas[at].place.is_none() {
+                    let place = self.last_place();
+                    self.process_mut(number).vmas[at].place = place;
+                }
+            }
+        }
     }
 
     fn process(&self, actor: u16) -> &Process {
@@ -253,6 +285,7 @@ impl Target for NaiveMachine {
 
     fn step(&mut self, op: &Op) -> Answer {
         let answer = self.run(op).unwrap_or_else(Answer::from);
+        self.settle_places();
         debug_assert!(self.quirks != Quirks::NONE || self.pool.is_sound(), "{op} leaves {:?}", self.pool);
         answer
     }

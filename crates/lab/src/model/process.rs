@@ -37,8 +37,9 @@ impl NaiveMachine {
             ..Process::default()
         };
         for vma in parent.vmas.iter().filter(|vma| !vma.hints.dontfork) {
-            let born = self.fresh_id();
-            child.vmas.push(Vma { owner: None, stolen: false, born, ..*vma });
+            // A child's VMA stands right behind its parent's.
+            let place = self.place_behind(vma.place);
+            child.vmas.push(Vma { owner: None, stolen: false, place, ..*vma });
             if vma.shared || !vma.had_anon {
                 continue;
             }

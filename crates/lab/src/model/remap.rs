@@ -87,7 +87,7 @@ impl NaiveMachine {
     /// page was stolen.
     fn move_part(&mut self, p: u16, vma: &Vma, start: u64, end: u64, to: u64) {
         let loses_map = self.quirks.k2_partial_move_loses_map;
-        let born = self.fresh_id();
+        let place = self.last_place();
         let process = self.process_mut(p);
         process.split(start);
         process.split(end);
@@ -100,7 +100,7 @@ impl NaiveMachine {
                 }
             }
         }
-        process.insert(Vma { start: to, end: to + (end - start), born, ..vma.part(start, end) });
+        process.insert(Vma { start: to, end: to + (end - start), place, ..vma.part(start, end) });
         let moving: Vec<(u64, PageId)> = process.entries.range(start..end).map(|(addr, page)| (*addr, *page)).collect();
         for (addr, page) in moving {
             process.entries.remove(&addr);

@@ -185,7 +185,7 @@ impl NaiveMachine {
     }
 
     /// Unmaps the file pages `from..to` everywhere, private copies too: VMA by VMA, each freed before the next, in the order
-    /// of their first file pages and then of their age.
+    /// of their first file pages and then of their places.
     pub(super) fn unmap_file(&mut self, id: FileId, from: u64, to: u64) {
         let mut vmas: Vec<(u16, Vma)> = self
             .processes
@@ -193,7 +193,8 @@ impl NaiveMachine {
             .flat_map(|(p, process)| process.vmas.iter().map(|vma| (*p, *vma)))
             .filter(|(_, vma)| vma.file == id && vma.first < to && from < vma.index(vma.end))
             .collect();
-        vmas.sort_by_key(|(_, vma)| (vma.first, vma.born));
+        let stands = |vma: &Vma| self.places.iter().position(|place| Some(*place) == vma.place);
+        vmas.sort_by_key(|(_, vma)| (vma.first, stands(vma)));
         for (p, vma) in vmas {
             let start = vma.address(from).unwrap_or(vma.start);
             let end = vma.address(to).unwrap_or(vma.end);

@@ -125,8 +125,8 @@ pub(super) struct Vma {
     /// It was prepared for anonymous pages at some time; fork copies the entries of such VMAs only.
     pub(super) had_anon: bool,
     pub(super) hints: Hints,
-    /// When it came to its file; tells VMAs of one file apart.
-    pub(super) born: u64,
+    /// Its place in the order of all VMAs; none since it was cut, until the operation is over.
+    pub(super) place: Option<u64>,
 }
 
 impl Vma {
@@ -222,8 +222,8 @@ impl Process {
         let inside = |vma: &Vma| vma.start < addr && addr < vma.end;
         if let Some(at) = self.vmas.iter().position(inside) {
             let whole = self.vmas[at];
-            self.vmas[at] = whole.part(whole.start, addr);
-            self.vmas.insert(at + 1, whole.part(addr, whole.end));
+            self.vmas[at] = Vma { place: None, ..whole.part(whole.start, addr) };
+            self.vmas.insert(at + 1, Vma { place: None, ..whole.part(addr, whole.end) });
         }
     }
 

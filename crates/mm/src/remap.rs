@@ -111,7 +111,8 @@ fn check_arguments<P: Env>(p: &mut P, request: &RemapRequest) -> Result<(), Mrem
     if flags.contains(RemapFlags::DONT_UNMAP) && old_len != new_len {
         return Err(MremapError::BadArguments);
     }
-    if new_len.is_zero() {
+    let longest = p.task_size().since(Vaddr::new(0));
+    if new_len.is_zero() || new_len > longest || old_len > longest {
         return Err(MremapError::BadArguments);
     }
     let old = p.page_range(from, old_len).ok_or(MremapError::BadArguments)?;

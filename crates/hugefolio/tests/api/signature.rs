@@ -142,11 +142,12 @@ pub(crate) fn function(visibility: &str, path: &str, signature: &Signature) -> S
 
 /// An argument; whether the function changes its copy is its own affair.
 fn argument(argument: &FnArg) -> String {
-    match argument {
-        FnArg::Typed(PatType { pat, ty, .. }) if let Pat::Ident(name) = &**pat => {
-            format!("{}: {}", name.ident, text(ty))
-        }
-        other => text(other),
+    let FnArg::Typed(PatType { pat, ty, .. }) = argument else {
+        return text(argument).trim_start_matches("mut ").to_owned();
+    };
+    match &**pat {
+        Pat::Ident(name) => format!("{}: {}", name.ident, text(ty)),
+        other => format!("{}: {}", text(other), text(ty)),
     }
 }
 

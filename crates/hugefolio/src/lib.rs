@@ -67,3 +67,8 @@ pub use units::{
     SubpoolId, Ticks, Vaddr, VaddrRange, VmaId,
 };
 pub use zone::{Zone, ZoneError};
+
+/// The example of the README, so that it stays true.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct ReadmeExample;

@@ -2,8 +2,8 @@
 
 pub mod conform;
 pub mod defects;
-pub mod grammar;
 pub mod generate;
+pub mod grammar;
 pub mod input;
 pub mod instance;
 pub mod ktap;

@@ -41,18 +41,19 @@ pub use fault_plan::FaultPlan;
 pub use machine::Machine;
 pub use process::{Fd, OpenFile, Process};
 pub use shared::{CpuBusy, CpuHandle, OnCpu, SharedMachine};
-pub use validate::Broken;
 
-pub use charge::{Charges, Counter, OverLimit};
+pub use charge::{Charges, Counter, CreateError, OverLimit, Receipt, RemoveError};
+pub use filemap::NoCacheNode;
 pub use hugetlb::boot;
 pub use hugetlb::{
-    AllocRefusal, Hstate, HugeFolio, NodeCounts, Pool, ReserveRefusal, ResizeError, ResizeNodes, SubpoolFull,
-    SurplusRefusal,
+    AllocRefusal, Hstate, Hstates, HugeFolio, NoDescriptor, NodeCounts, Pool, ReserveRefusal, ResizeError, ResizeNodes,
+    SubpoolFull, SurplusRefusal,
 };
 pub use hugetlbfs::{
     Create, FallocateError, MountError, MountOptions, OpenError, Origin, SealError, Seals, Stat, StatFs, TruncateError,
     UmountError, UmountMode, UnlinkError,
 };
+pub use memmap::Broken;
 pub use mm::{
     Advice, AdviseError, FaultError, FileAccess, ForkError, MapFlags, MincoreError, MlockError, MmapError,
     MprotectError, MremapError, MunmapError, PageState, Place, PopulateError, Prot, RemapFlags, RemapRequest, Share,
@@ -65,3 +66,9 @@ pub use units::{
     Ledger, MmId, MountId, NodeId, Nodemask, Order, OwnerPage, PageCount, PageShift, Pfn, Pid, ResvMapId, Site,
     SubpoolId, Ticks, Vaddr, VaddrRange, VmaId,
 };
+pub use zone::{Zone, ZoneError};
+
+/// The example of the README, so that it stays true.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct ReadmeExample;

@@ -1,23 +1,12 @@
 //! Recounting a whole machine.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use hugetlb::MapKind;
-use memmap::FolioKind;
+use memmap::{Broken, FolioKind};
 use units::{HstateId, HugeCount, InodeId, PageCount, Pfn};
 
 use crate::Machine;
-
-/// An invariant that a recount found broken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Broken(String);
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 fn broken<T>(what: impl Into<String>) -> Result<T, Broken> {
     Err(Broken(what.into()))
@@ -30,9 +19,9 @@ impl Machine {
     /// # Errors
     /// The first invariant found broken.
     pub fn validate(&self) -> Result<(), Broken> {
-        self.memmap.validate().map_err(|b| Broken(b.to_string()))?;
+        self.memmap.validate()?;
         for zone in self.zones.iter().flatten() {
-            zone.validate().map_err(|b| Broken(b.to_string()))?;
+            zone.validate()?;
         }
         for (n, pool) in self.pools.iter().enumerate() {
             pool.validate().map_err(|b| Broken(format!("pool {n}: {b}")))?;

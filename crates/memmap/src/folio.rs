@@ -71,6 +71,8 @@ impl fmt::Display for Broken {
     }
 }
 
+impl core::error::Error for Broken {}
+
 /// All folio records, by first frame.
 #[derive(Clone, Debug, Default)]
 pub struct MemMap {

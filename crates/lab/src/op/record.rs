@@ -117,11 +117,9 @@ impl<'de> Deserialize<'de> for Scalar {
             fn visit_i64<E: de::Error>(self, value: i64) -> Result<Scalar, E> {
                 Ok(Scalar::Number(value))
             }
+            /// A number beyond the signed ones is the argument of a call, which takes its bits.
             fn visit_u64<E: de::Error>(self, value: u64) -> Result<Scalar, E> {
-                let number = i64::try_from(value).map_err(|_| {
-                    E::custom(format_args!("{value} is out of range; the largest number is {}", i64::MAX))
-                })?;
-                Ok(Scalar::Number(number))
+                Ok(Scalar::Number(value.cast_signed()))
             }
             fn visit_str<E: de::Error>(self, value: &str) -> Result<Scalar, E> {
                 Ok(Scalar::Text(value.to_owned()))

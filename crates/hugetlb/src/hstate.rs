@@ -48,7 +48,10 @@ impl Hstates {
         Self { list, default }
     }
 
-    /// The properties of `id`. Panics for an id of another machine.
+    /// The properties of `id`.
+    ///
+    /// # Panics
+    /// For an id of another machine.
     #[must_use]
     pub fn get(&self, id: HstateId) -> Hstate {
         self.list[id.index()]

@@ -25,6 +25,9 @@ impl Shelf {
     }
 
     /// Takes the top folio after a claim on the ledger.
+    ///
+    /// # Panics
+    /// Nothing is there: somebody took without a claim.
     #[doc(alias = "dequeue_hugetlb_folio_node_exact")]
     pub fn take_claimed(&mut self) -> HugeFolio {
         self.folios.pop().expect("a claim on the ledger is backed by a folio on the shelf")

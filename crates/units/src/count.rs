@@ -350,7 +350,10 @@ impl Order {
     /// The largest order that can be named: 4 TiB of 4 KiB pages.
     pub const MAX: Self = Self(30);
 
-    /// An order known to be legal; panics above [`Order::MAX`].
+    /// An order known to be legal.
+    ///
+    /// # Panics
+    /// Above [`Order::MAX`].
     #[must_use]
     pub const fn new(n: u8) -> Self {
         assert!(n <= Self::MAX.0, "an order is at most 30");

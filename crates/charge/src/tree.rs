@@ -7,6 +7,7 @@ use slotmap::SlotMap;
 use units::{Blame, CgroupId, HstateId, HugeCount, Ledger};
 
 /// One of the two counters of a control group for one hstate.
+#[doc(alias = "rsvd_hugepage")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Counter {
     /// Pages allocated.
@@ -108,6 +109,7 @@ impl Group {
 }
 
 /// All groups below the root and what they are charged.
+#[doc(alias("hugetlb_cgroup", "page_counter"))]
 #[derive(Clone, Debug)]
 pub struct Charges {
     hstates: usize,
@@ -141,6 +143,7 @@ impl Charges {
     ///
     /// # Errors
     /// The group does not exist or has children.
+    #[doc(alias = "hugetlb_cgroup_css_offline")]
     pub fn remove(&mut self, cgroup: CgroupId) -> Result<(), RemoveError> {
         if self.groups.values().any(|g| !g.removed && g.parent == Some(cgroup)) {
             return Err(RemoveError::HasChildren);
@@ -175,6 +178,7 @@ impl Charges {
     ///
     /// # Errors
     /// A limit on the way up would be exceeded; nothing is charged then.
+    #[doc(alias("hugetlb_cgroup_charge_cgroup", "hugetlb_cgroup_charge_cgroup_rsvd"))]
     pub fn charge(
         &mut self,
         cgroup: Option<CgroupId>,
@@ -196,6 +200,7 @@ impl Charges {
     }
 
     /// Gives a charge back.
+    #[doc(alias("hugetlb_cgroup_uncharge_folio", "hugetlb_cgroup_uncharge_counter"))]
     pub fn uncharge(&mut self, receipt: Receipt) {
         let Receipt { owner, counter, pages } = receipt;
         self.walk(owner, counter, |count| {

@@ -8,6 +8,7 @@ use units::{HugeIndex, HugeRange, InodeId, Pfn, Site};
 use crate::Env;
 
 /// The folios of one file, by index.
+#[doc(alias("address_space", "i_pages"))]
 #[derive(Clone, Debug, Default)]
 pub struct PageCache {
     pages: BTreeMap<HugeIndex, Pfn>,
@@ -60,6 +61,7 @@ impl PageCache {
 ///
 /// # Errors
 /// The fault plan refuses the node; nothing is changed.
+#[doc(alias = "hugetlb_add_to_page_cache")]
 pub fn add_to_cache<P: Env>(p: &mut P, inode: InodeId, index: HugeIndex, folio: HugeFolio) -> Result<(), NoCacheNode> {
     if p.refused(Site::CacheNode) {
         return Err(NoCacheNode);
@@ -74,6 +76,7 @@ pub fn add_to_cache<P: Env>(p: &mut P, inode: InodeId, index: HugeIndex, folio: 
 
 /// Takes the page at `index` out and drops the cache's references. Call inside the page's fault mutex, with the page unmapped.
 /// Says whether there was one.
+#[doc(alias("filemap_remove_folio", "hugetlb_delete_from_page_cache"))]
 pub fn remove_from_cache<P: Env>(p: &mut P, inode: InodeId, index: HugeIndex, refs: u64) -> bool {
     let page = p.with_cache(inode, |cache| cache.pages.remove(&index)).flatten();
     let Some(pfn) = page else { return false };

@@ -9,6 +9,7 @@ use units::{HstateId, HugeIndex, HugeRange, InodeId, MmId, ResvMapId, Vaddr, Vma
 use crate::Env;
 
 /// One area of one address space, as its file sees it.
+#[doc(alias = "vm_area_struct")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MappedArea {
     /// The address space.
@@ -43,6 +44,7 @@ impl MappedArea {
 
 /// The areas that map one file, by first page; those that start at the same page in the order in which they came, a child's
 /// right behind its parent's.
+#[doc(alias = "i_mmap")]
 #[derive(Clone, Debug, Default)]
 pub struct FileMappings {
     areas: BTreeMap<HugeIndex, Vec<MappedArea>>,
@@ -98,6 +100,7 @@ impl FileMappings {
 }
 
 /// The areas over `range`, as they are now. Inside the file-mapping scope none of them goes away.
+#[doc(alias = "vma_interval_tree_foreach")]
 pub fn areas_over<P: Env>(p: &mut P, inode: InodeId, range: HugeRange) -> Vec<MappedArea> {
     p.with_mappings(inode, |m| m.over(range).collect()).unwrap_or_default()
 }

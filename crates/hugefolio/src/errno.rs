@@ -15,6 +15,7 @@ use crate::{KnobError, NoSuchSize, ResizeCallError, ResizeError, TruncateByNameE
 macro_rules! errnos {
     ($($name:ident = $number:literal),* $(,)?) => {
         /// An error number, by its Linux name.
+        #[doc(alias = "errno")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[expect(missing_docs, reason = "the names are Linux's own")]
         #[non_exhaustive]

@@ -3,6 +3,7 @@
 use units::Site;
 
 /// Makes named sites fail, so that every error path can be walked. A site is asked before anything is changed.
+#[doc(alias = "fault_attr")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FaultPlan {
     /// Attempts still to come before the next refusal, for one site or for all together.

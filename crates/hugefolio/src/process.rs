@@ -35,6 +35,7 @@ pub struct OpenFile {
 }
 
 /// One process: an address space, open files, and what it brings to every allocation.
+#[doc(alias = "task_struct")]
 #[derive(Clone, Debug)]
 pub struct Process {
     /// Its address space.
@@ -51,6 +52,7 @@ impl Process {
     }
 
     /// Its open files.
+    #[doc(alias = "files_struct")]
     pub fn files(&self) -> impl Iterator<Item = (Fd, OpenFile)> {
         self.files.iter().map(|(&fd, &file)| (fd, file))
     }

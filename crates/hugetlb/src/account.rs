@@ -15,6 +15,7 @@ use crate::{Env, HugeFolio, ReserveRefusal};
 ///
 /// # Errors
 /// Not enough pages even so; nothing is changed then.
+#[doc(alias("hugetlb_acct_memory", "gather_surplus_pages"))]
 pub fn acct_reserve<P: Env>(
     p: &mut P,
     hstate: HstateId,
@@ -37,6 +38,7 @@ pub fn acct_reserve<P: Env>(
 }
 
 /// Gives `count` reservations back. Surplus pages that nobody needs any more leave the pool.
+#[doc(alias("hugetlb_acct_memory", "return_unused_surplus_pages"))]
 pub fn acct_release<P: Env>(p: &mut P, hstate: HstateId, count: HugeCount) {
     if count.is_zero() {
         return;

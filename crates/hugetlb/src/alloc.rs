@@ -90,6 +90,7 @@ impl Blame for AllocRefusal {
 ///
 /// # Errors
 /// Which ledger refused, with its numbers; nothing is changed.
+#[doc(alias = "dequeue_hugetlb_folio_vma")]
 pub fn hugetlb_alloc_folio<P: Env>(p: &mut P, request: &AllocRequest) -> Result<HugeFolio, AllocRefusal> {
     attempt(p, uncharge, |p, log: &mut UndoLog<Receipt, 2>| {
         if request.flags.contains(AllocFlags::CHARGE_RSVD) {

@@ -117,6 +117,7 @@ pub struct BootConfig {
 impl BootConfig {
     /// Reads a command line. Parameters of other subsystems are passed over; nothing about huge pages is lost without a
     /// message.
+    #[doc(alias("hugepages_setup", "hugepagesz_setup", "default_hugepagesz_setup", "hugetlb_parse_params"))]
     #[must_use]
     pub fn parse(cmdline: &str, platform: &Platform) -> Self {
         let mut parser = parser::Parser::new(platform);

@@ -9,6 +9,7 @@ use crate::surplus::{destroy_claimed, destroy_folio};
 use crate::{Env, HugeFolio};
 
 /// Drops `refs` references of a folio of any kind and sends it home if they were the last.
+#[doc(alias("free_huge_folio", "folio_put"))]
 pub fn put_folio<P: Env>(p: &mut P, pfn: Pfn, refs: u64) {
     match p.with_memmap(|map| map.put_refs(pfn, refs)) {
         None | Some(Last(FolioKind::Page)) => (),

@@ -5,6 +5,7 @@ use alloc_crate::vec::Vec;
 use units::{HstateId, HugeSize, Order};
 
 /// The fixed properties of one hstate.
+#[doc(alias = "hstate")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hstate {
     /// Its place in the order of registration.
@@ -14,10 +15,13 @@ pub struct Hstate {
     /// The same as an order of base pages.
     pub order: Order,
     /// Larger than the buddy allocator merges to: its pages are contiguous ranges, and never surplus.
+    #[doc(alias = "hstate_is_gigantic")]
     pub gigantic: bool,
     /// Can pages be had and given back after boot? Gigantic ones only where contiguous ranges can be allocated.
+    #[doc(alias = "gigantic_page_runtime_supported")]
     pub resizable: bool,
     /// The hstate that its pages are demoted to.
+    #[doc(alias = "demote_order")]
     pub demote_to: Option<HstateId>,
 }
 
@@ -30,6 +34,7 @@ impl Hstate {
 }
 
 /// All hstates of a machine, in order of registration.
+#[doc(alias("hstates", "for_each_hstate"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hstates {
     list: Vec<Hstate>,
@@ -43,19 +48,24 @@ impl Hstates {
         Self { list, default }
     }
 
-    /// The properties of `id`. Panics for an id of another machine.
+    /// The properties of `id`.
+    ///
+    /// # Panics
+    /// For an id of another machine.
     #[must_use]
     pub fn get(&self, id: HstateId) -> Hstate {
         self.list[id.index()]
     }
 
     /// The default hstate.
+    #[doc(alias = "default_hstate_idx")]
     #[must_use]
     pub fn default_hstate(&self) -> Hstate {
         self.get(self.default)
     }
 
     /// The hstate of that size.
+    #[doc(alias = "size_to_hstate")]
     #[must_use]
     pub fn by_size(&self, size: HugeSize) -> Option<Hstate> {
         self.list.iter().find(|h| h.size == size).copied()

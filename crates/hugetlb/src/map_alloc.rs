@@ -10,6 +10,7 @@ use crate::resv_map::{Commit, Holder, Ticket, commit, end, needs};
 use crate::{AllocFlags, AllocRefusal, AllocRequest, Env, HugeFolio, acct_release, hugetlb_alloc_folio};
 
 /// Why a page is wanted.
+#[doc(alias = "cow_from_owner")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// For a place that has none: draws on the reservation, if the place has one.
@@ -49,6 +50,7 @@ enum Undo {
 ///
 /// # Errors
 /// Which ledger refused, with its numbers; nothing is changed.
+#[doc(alias = "alloc_hugetlb_folio")]
 pub fn alloc_for_mapping<P: Env>(p: &mut P, want: &MapAlloc) -> Result<HugeFolio, AllocRefusal> {
     let hstate = want.hstate;
     let undo = |p: &mut P, step| match step {

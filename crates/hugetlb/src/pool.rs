@@ -6,6 +6,7 @@ use alloc_crate::vec::Vec;
 use units::{CgroupId, HstateId, HugeCount, HugeIndex, NodeId, Nodemask, Pfn, ResvMapId, SubpoolId};
 
 /// A huge folio: where it is and where its data are kept.
+#[doc(alias = "folio")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HugeFolio {
     /// First frame.
@@ -45,6 +46,7 @@ pub struct NodeCounts {
 }
 
 /// All counters of one hstate. The section that decides.
+#[doc(alias = "hstate")]
 #[derive(Clone, Debug)]
 pub struct Pool {
     pub(crate) max: HugeCount,
@@ -100,54 +102,63 @@ impl Pool {
     }
 
     /// The administrator's target (`/proc/sys/vm/nr_hugepages`).
+    #[doc(alias = "max_huge_pages")]
     #[must_use]
     pub const fn max(&self) -> HugeCount {
         self.max
     }
 
     /// All pages (`nr_hugepages`).
+    #[doc(alias = "nr_huge_pages")]
     #[must_use]
     pub const fn nr(&self) -> HugeCount {
         self.nr
     }
 
     /// Free pages, reserved ones included (`free_hugepages`).
+    #[doc(alias = "free_huge_pages")]
     #[must_use]
     pub const fn free(&self) -> HugeCount {
         self.free
     }
 
     /// Reserved and not yet allocated (`resv_hugepages`). Never more than are free.
+    #[doc(alias = "resv_huge_pages")]
     #[must_use]
     pub const fn resv(&self) -> HugeCount {
         self.resv
     }
 
     /// Pages beyond the persistent ones (`surplus_hugepages`).
+    #[doc(alias = "surplus_huge_pages")]
     #[must_use]
     pub const fn surplus(&self) -> HugeCount {
         self.surplus
     }
 
     /// How many surplus pages new allocations may reach (`nr_overcommit_hugepages`).
+    #[doc(alias = "nr_overcommit_huge_pages")]
     #[must_use]
     pub const fn overcommit(&self) -> HugeCount {
         self.overcommit
     }
 
     /// Pages that are the administrator's: all but the surplus.
+    #[doc(alias = "persistent_huge_pages")]
     #[must_use]
     pub fn persistent(&self) -> HugeCount {
         self.nr - self.surplus
     }
 
     /// Free pages that nobody has reserved.
+    #[doc(alias = "available_huge_pages")]
     #[must_use]
     pub fn available(&self) -> HugeCount {
         self.free - self.resv
     }
 
     /// The counters of one node.
+    #[doc(alias("nr_huge_pages_node", "free_huge_pages_node", "surplus_huge_pages_node"))]
     #[must_use]
     pub fn node(&self, node: NodeId) -> NodeCounts {
         self.nodes.get(node.index()).copied().unwrap_or_default()

@@ -5,6 +5,7 @@ use alloc_crate::collections::BTreeMap;
 use units::{CgroupId, HugeCount, HugeIndex, HugeRange};
 
 /// Sorted ranges that do not overlap; neighbours with the same owner are one range.
+#[doc(alias = "file_region")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegionSet {
     regions: BTreeMap<HugeIndex, Region>,
@@ -51,6 +52,7 @@ impl RegionSet {
     }
 
     /// How many pages of `range` are in the set.
+    #[doc(alias("region_count", "region_chg"))]
     #[must_use]
     pub fn count(&self, range: HugeRange) -> HugeCount {
         self.pieces(range).map(|piece| piece.range.count()).sum()
@@ -66,6 +68,7 @@ impl RegionSet {
     }
 
     /// Adds the pages of `range` that are missing, in the name of `owner`; returns how many that were.
+    #[doc(alias = "region_add")]
     pub fn insert(&mut self, range: HugeRange, owner: Option<CgroupId>) -> HugeCount {
         let mut added = HugeCount::ZERO;
         let mut at = range.start;
@@ -90,6 +93,7 @@ impl RegionSet {
     }
 
     /// Takes `range` out; `gone` hears of each piece, in order. Returns how many pages that were.
+    #[doc(alias = "region_del")]
     pub fn remove(&mut self, range: HugeRange, mut gone: impl FnMut(Piece)) -> HugeCount {
         let mut removed = HugeCount::ZERO;
         if range.is_empty() {

@@ -92,6 +92,7 @@ enum Undo {
 ///
 /// # Errors
 /// Which ledger refused, with its numbers; nothing is changed.
+#[doc(alias = "hugetlb_reserve_pages")]
 pub fn reserve_pages<P: Env>(p: &mut P, request: &ReserveRequest) -> Result<Option<ResvMapId>, ReserveRefusal> {
     let (hstate, range) = (request.hstate, request.range);
     if p.refused(Site::RegionDescriptor) {
@@ -146,6 +147,7 @@ fn settle_race<P: Env>(p: &mut P, request: &ReserveRequest, owner: Option<Cgroup
 ///
 /// # Errors
 /// A region would have to be split and no descriptor can be had: the entries stay.
+#[doc(alias = "hugetlb_unreserve_pages")]
 pub fn unreserve_after_removal<P: Env>(
     p: &mut P,
     hstate: HstateId,
@@ -192,6 +194,7 @@ fn keep_backed<P: Env>(p: &mut P, hstate: HstateId, subpool: Option<SubpoolId>, 
 }
 
 /// Another area now shares the owner's map: a split, or the new place of a move.
+#[doc(alias("hugetlb_vm_op_open", "resv_map_dup_hugetlb_cgroup_uncharge_info"))]
 pub fn open_private_map<P: Env>(p: &mut P, map: ResvMapId) {
     p.with_resv_map(map, |m| {
         if let MapKind::Private { areas, .. } = &mut m.kind {
@@ -201,6 +204,7 @@ pub fn open_private_map<P: Env>(p: &mut P, map: ResvMapId) {
 }
 
 /// An owner's area over `range` was closed: the reservations of its untouched pages return, and the map ends with its last area.
+#[doc(alias("hugetlb_vm_op_close", "resv_map_release"))]
 pub fn close_private_map<P: Env>(
     p: &mut P,
     hstate: HstateId,

@@ -35,6 +35,7 @@ pub enum ResizeError {
 ///
 /// # Errors
 /// The node does not exist, or pages of this size come from boot alone.
+#[doc(alias("set_max_huge_pages", "nr_hugepages_store_common"))]
 pub fn set_max<P: Env>(p: &mut P, hstate: HstateId, count: HugeCount, nodes: ResizeNodes) -> Result<(), ResizeError> {
     if !p.hstate(hstate).resizable {
         return Err(ResizeError::BootOnly);
@@ -46,6 +47,7 @@ pub fn set_max<P: Env>(p: &mut P, hstate: HstateId, count: HugeCount, nodes: Res
 ///
 /// # Errors
 /// The node does not exist.
+#[doc(alias = "hugetlb_hstate_alloc_pages")]
 pub fn fill_at_boot<P: Env>(
     p: &mut P,
     hstate: HstateId,
@@ -79,6 +81,7 @@ pub fn fill_at_boot<P: Env>(
 ///
 /// # Errors
 /// The pages are gigantic.
+#[doc(alias("nr_overcommit_hugepages_store", "hugetlb_overcommit_handler"))]
 pub fn set_overcommit<P: Env>(p: &mut P, hstate: HstateId, limit: HugeCount) -> Result<(), ResizeError> {
     if p.hstate(hstate).gigantic {
         return Err(ResizeError::GiganticOvercommit);

@@ -11,11 +11,13 @@ use crate::resv_map::{Holder, end, give, needs, take_away};
 use crate::{Env, HugeFolio};
 
 /// The page is in a page cache or has its first mapping: the reservation it came with is spent.
+#[doc(alias = "folio_clear_hugetlb_restore_reserve")]
 pub fn clear_restore_reserve<P: Env>(p: &mut P, folio: HugeFolio) {
     p.with_pool(folio.hstate, |pool| pool.record(folio).restore_reserve = false);
 }
 
 /// The owner's area `vma` dropped its mapping of an anonymous folio that others still map.
+#[doc(alias = "__unmap_hugepage_range")]
 pub fn still_mapped<P: Env>(p: &mut P, folio: HugeFolio, map: ResvMapId, index: HugeIndex, vma: VmaId) {
     let surplus = p.with_pool(folio.hstate, |pool| pool.surplus());
     let page = OwnerPage { hstate: folio.hstate, map, index };
@@ -37,6 +39,7 @@ pub fn still_mapped<P: Env>(p: &mut P, folio: HugeFolio, map: ResvMapId, index: 
 
 /// The last mapping of an anonymous folio is gone. `dropped_by` is what the area that dropped it could draw on. If the owner's
 /// place is to be promised again, freeing the folio gives the reservation back.
+#[doc(alias("folio_set_hugetlb_restore_reserve", "__unmap_hugepage_range"))]
 pub fn last_unmap<P: Env>(p: &mut P, folio: HugeFolio, dropped_by: Holder, index: HugeIndex) {
     let (surplus, owed) = p.with_pool(folio.hstate, |pool| (pool.surplus(), pool.record(folio).owed_to.take()));
     let restored = match (dropped_by, owed) {

@@ -13,6 +13,7 @@ use units::{CgroupId, HugeCount, HugeIndex, HugeRange, Pfn, ResvMapId, Site};
 use crate::{Env, RegionSet};
 
 /// Whose map it is.
+#[doc(alias("HPAGE_RESV_OWNER", "VM_MAYSHARE"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapKind {
     /// A file's: an entry means reserved or instantiated.
@@ -27,6 +28,7 @@ pub enum MapKind {
 }
 
 /// What is promised of one file or one private mapping.
+#[doc(alias = "resv_map")]
 #[derive(Clone, Debug)]
 pub struct ResvMap {
     /// Whose it is.
@@ -74,6 +76,7 @@ impl ResvMap {
 }
 
 /// The reservations that an area can draw on.
+#[doc(alias("vma_resv_map", "is_vma_resv_set"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
     /// The map of the shared file.
@@ -85,6 +88,7 @@ pub enum Holder {
 }
 
 /// The question of one page, asked and not yet settled.
+#[doc(alias = "vma_resv_mode")]
 #[must_use]
 #[derive(Debug)]
 pub struct Ticket {

@@ -5,6 +5,7 @@ use alloc_crate::vec::Vec;
 use crate::HugeFolio;
 
 /// The free folios, last in first out. It only follows: [`crate::Pool`] decides who may take.
+#[doc(alias = "hugepage_freelists")]
 #[derive(Clone, Debug, Default)]
 pub struct Shelf {
     folios: Vec<HugeFolio>,
@@ -18,11 +19,16 @@ impl Shelf {
     }
 
     /// Puts a folio on top. The ledger must not count it free before.
+    #[doc(alias = "enqueue_hugetlb_folio")]
     pub fn put(&mut self, folio: HugeFolio) {
         self.folios.push(folio);
     }
 
     /// Takes the top folio after a claim on the ledger.
+    ///
+    /// # Panics
+    /// Nothing is there: somebody took without a claim.
+    #[doc(alias = "dequeue_hugetlb_folio_node_exact")]
     pub fn take_claimed(&mut self) -> HugeFolio {
         self.folios.pop().expect("a claim on the ledger is backed by a folio on the shelf")
     }

@@ -7,6 +7,7 @@
 use units::{Blame, HugeCount, Ledger};
 
 /// Counters of a mount that was given `size=` or `min_size=`.
+#[doc(alias = "hugepage_subpool")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subpool {
     max: Option<HugeCount>,
@@ -62,6 +63,7 @@ impl Subpool {
     ///
     /// # Errors
     /// The maximum would be exceeded; nothing is changed.
+    #[doc(alias = "hugepage_subpool_get_pages")]
     pub fn take(&mut self, n: HugeCount) -> Result<HugeCount, SubpoolFull> {
         if let Some(max) = self.max {
             let used = self.used;
@@ -77,6 +79,7 @@ impl Subpool {
 
     /// Gives `n` pages back, `held` of which own a global reservation; returns how many global reservations to release. The
     /// rest has refilled the minimum.
+    #[doc(alias = "hugepage_subpool_put_pages")]
     pub fn give_back(&mut self, n: HugeCount, held: HugeCount) -> HugeCount {
         if self.max.is_some() {
             self.used = self.used.saturating_sub(n);
@@ -91,6 +94,7 @@ impl Subpool {
     }
 
     /// Ends the subpool: returns the global reservations that it still owns.
+    #[doc(alias("hugepage_put_subpool", "unlock_or_release_subpool"))]
     #[must_use]
     pub fn end(self) -> HugeCount {
         self.rsv

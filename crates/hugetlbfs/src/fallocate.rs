@@ -76,6 +76,7 @@ impl Blame for FallocateError {
 ///
 /// # Errors
 /// A bad range, a seal, or the ledger that refused a page.
+#[doc(alias = "hugetlbfs_fallocate")]
 pub fn fallocate<P: Env>(
     p: &mut P,
     id: InodeId,
@@ -136,6 +137,7 @@ fn allocate_page<P: Env>(p: &mut P, id: InodeId, index: HugeIndex, origin: &Orig
 ///
 /// # Errors
 /// A bad range, a seal, or no descriptor to split a region of the map.
+#[doc(alias = "hugetlbfs_punch_hole")]
 pub fn punch_hole<P: Env>(p: &mut P, id: InodeId, offset: Bytes, len: Bytes) -> Result<(), FallocateError> {
     let (hstate, map, subpool) =
         p.with_inode(id, |inode| (inode.hstate, inode.map, inode.subpool)).ok_or(FallocateError::NoInode)?;

@@ -8,6 +8,7 @@ use crate::{Env, mount};
 
 bitflags::bitflags! {
     /// What may not be done to a memory file any more.
+    #[doc(alias = "F_SEAL_GROW")]
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Seals: u32 {
         /// No further seals.
@@ -37,6 +38,7 @@ pub enum InodeKind {
 }
 
 /// One file.
+#[doc(alias("hugetlbfs_inode_info", "inode"))]
 #[derive(Clone, Debug)]
 pub struct Inode {
     /// Where it comes from.
@@ -127,6 +129,7 @@ impl Inode {
 }
 
 /// A new, empty file, held once by `hold`.
+#[doc(alias("hugetlbfs_get_inode", "hugetlb_file_setup"))]
 pub fn create_inode<P: Env>(
     p: &mut P,
     kind: InodeKind,
@@ -147,6 +150,7 @@ pub fn hold<P: Env>(p: &mut P, id: InodeId, hold: Hold) {
 }
 
 /// One less; the last one evicts the file: its pages leave the cache and everything promised of it returns.
+#[doc(alias("iput", "fput"))]
 pub fn release<P: Env>(p: &mut P, id: InodeId, hold: Hold) {
     let last = p.with_inode(id, |inode| {
         let count = inode.count(hold);
@@ -173,6 +177,7 @@ pub fn stat<P: Env>(p: &mut P, id: InodeId) -> Option<Stat> {
 ///
 /// # Errors
 /// The file may not be sealed, or is mapped shared and writable while writing is to be sealed.
+#[doc(alias = "memfd_add_seals")]
 pub fn add_seals<P: Env>(p: &mut P, id: InodeId, seals: Seals, writable_areas: u32) -> Result<(), SealError> {
     p.with_inode(id, |inode| {
         if inode.seals.contains(Seals::SEAL) {

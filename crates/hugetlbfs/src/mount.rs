@@ -25,6 +25,7 @@ pub struct Mount {
 }
 
 /// How a file system is mounted.
+#[doc(alias = "hugetlbfs_fs_context")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MountOptions {
     /// The size of its pages (`pagesize=`).
@@ -114,6 +115,7 @@ pub struct StatFs {
 ///
 /// # Errors
 /// Limits that contradict each other, or the ledger that refused the minimum; nothing is changed.
+#[doc(alias("hugetlbfs_fill_super", "hugepage_new_subpool"))]
 pub fn mount<P: Env>(
     p: &mut P,
     options: &MountOptions,
@@ -146,6 +148,7 @@ pub fn mount<P: Env>(
 ///
 /// # Errors
 /// Not mounted, or in use.
+#[doc(alias = "hugetlbfs_put_super")]
 pub fn umount<P: Env>(p: &mut P, id: MountId, mode: UmountMode) -> Result<(), UmountError> {
     let users = users(p, id).ok_or(UmountError::NoMount)?;
     if mode == UmountMode::Strict && users > 0 {
@@ -164,6 +167,7 @@ fn users<P: Env>(p: &mut P, id: MountId) -> Option<u32> {
 }
 
 /// What `statfs` says of a mount.
+#[doc(alias = "hugetlbfs_statfs")]
 pub fn statfs<P: Env>(p: &mut P, id: MountId) -> Option<StatFs> {
     let (hstate, subpool, nr_inodes, inodes) = p.with_mount(id, |m| (m.hstate, m.subpool, m.nr_inodes, m.inodes))?;
     let block_size = p.hstate(hstate).size.bytes();

@@ -68,6 +68,7 @@ enum Found {
 ///
 /// # Errors
 /// Nothing is changed.
+#[doc(alias("hugetlbfs_create", "hugetlbfs_tmpfile"))]
 pub fn open<P: Env>(p: &mut P, mount: MountId, name: &str, create: Create) -> Result<InodeId, OpenError> {
     let found = p.with_mount(mount, |m| find_or_make(m, name, create)).unwrap_or(Err(OpenError::NoMount))?;
     match found {

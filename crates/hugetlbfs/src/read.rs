@@ -20,6 +20,7 @@ pub enum ReadError {
 ///
 /// # Errors
 /// The file is gone.
+#[doc(alias = "hugetlbfs_read_iter")]
 pub fn read<P: Env>(
     p: &mut P,
     id: InodeId,

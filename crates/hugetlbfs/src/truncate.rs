@@ -31,6 +31,7 @@ pub enum TruncateError {
 ///
 /// # Errors
 /// A size that is no multiple of the page size, or a seal; nothing is changed.
+#[doc(alias("hugetlb_vmtruncate", "hugetlbfs_setattr"))]
 pub fn truncate<P: Env>(p: &mut P, id: InodeId, size: Bytes) -> Result<(), TruncateError> {
     let hstate = p.with_inode(id, |inode| inode.hstate).ok_or(TruncateError::NoInode)?;
     let page = p.hstate(hstate).size;

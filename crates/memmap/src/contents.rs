@@ -36,6 +36,7 @@ impl Contents {
     }
 
     /// Clears `len` bytes from `offset` on.
+    #[doc(alias("folio_zero_user", "clear_huge_page"))]
     pub fn zero(&mut self, folio: Pfn, offset: Bytes, len: Bytes) {
         let from = self.address(folio) + offset.get();
         while let Some((&at, _)) = self.bytes.range(from..from + len.get()).next() {
@@ -44,6 +45,7 @@ impl Contents {
     }
 
     /// Copies a block of `len` bytes over another one.
+    #[doc(alias("copy_user_large_folio", "copy_user_huge_page"))]
     pub fn copy(&mut self, from: Pfn, to: Pfn, len: Bytes) {
         self.zero(to, Bytes::ZERO, len);
         let (from, to) = (self.address(from), self.address(to));

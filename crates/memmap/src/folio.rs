@@ -30,6 +30,7 @@ pub enum FolioKind {
 pub struct Last(pub FolioKind);
 
 /// One allocated block.
+#[doc(alias = "folio")]
 #[derive(Clone, Debug)]
 pub struct Folio {
     /// Who owns it.
@@ -43,18 +44,21 @@ pub struct Folio {
 
 impl Folio {
     /// References: the page cache holds one per base page, a mapping one each, a path that works on the folio one.
+    #[doc(alias = "folio_ref_count")]
     #[must_use]
     pub const fn refs(&self) -> u64 {
         self.refs
     }
 
     /// Page-table entries that map it, in all address spaces.
+    #[doc(alias = "folio_mapcount")]
     #[must_use]
     pub const fn mapcount(&self) -> u32 {
         self.mappings
     }
 
     /// Does it belong to a private mapping rather than to a file?
+    #[doc(alias = "folio_test_anon")]
     #[must_use]
     pub const fn is_anonymous(&self) -> bool {
         self.anonymous
@@ -74,6 +78,7 @@ impl fmt::Display for Broken {
 impl core::error::Error for Broken {}
 
 /// All folio records, by first frame.
+#[doc(alias("mem_map", "vmemmap"))]
 #[derive(Clone, Debug, Default)]
 pub struct MemMap {
     folios: BTreeMap<Pfn, Folio>,
@@ -105,6 +110,7 @@ impl MemMap {
     }
 
     /// Takes `n` references.
+    #[doc(alias("folio_get", "folio_ref_add"))]
     pub fn get_refs(&mut self, pfn: Pfn, n: u64) {
         if let Some(folio) = self.folio(pfn) {
             folio.refs += n;
@@ -112,6 +118,7 @@ impl MemMap {
     }
 
     /// Drops `n` references; says so if they were the last.
+    #[doc(alias = "folio_put_testzero")]
     pub fn put_refs(&mut self, pfn: Pfn, n: u64) -> Option<Last> {
         let folio = self.folio(pfn)?;
         debug_assert!(folio.refs >= n, "{pfn}: {n} references dropped of {}", folio.refs);
@@ -125,6 +132,7 @@ impl MemMap {
     }
 
     /// A page-table entry now maps the folio. The entry's reference is counted apart, with [`MemMap::get_refs`].
+    #[doc(alias("hugetlb_add_anon_rmap", "hugetlb_add_file_rmap"))]
     pub fn add_mapping(&mut self, pfn: Pfn, owner: MappedBy) {
         if let Some(folio) = self.folio(pfn) {
             folio.mappings += 1;
@@ -133,6 +141,7 @@ impl MemMap {
     }
 
     /// A page-table entry is gone; returns how many are left.
+    #[doc(alias = "hugetlb_remove_rmap")]
     pub fn remove_mapping(&mut self, pfn: Pfn) -> u32 {
         let Some(folio) = self.folio(pfn) else { return 0 };
         debug_assert!(folio.mappings > 0, "{pfn} is not mapped");

@@ -102,6 +102,7 @@ impl Blame for AdviseError {
 ///
 /// # Errors
 /// The first area that refused, or that there were holes.
+#[doc(alias = "do_madvise")]
 pub fn madvise<P: Env>(
     p: &mut P,
     mm: MmId,

@@ -32,6 +32,7 @@ pub struct Hit {
 }
 
 /// Why an access fails.
+#[doc(alias("vm_fault_t", "VM_FAULT_SIGBUS"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FaultError {
@@ -92,6 +93,7 @@ pub(crate) struct Place<'a> {
 ///
 /// # Errors
 /// Why the access fails; the ledger that refused, where one did.
+#[doc(alias("hugetlb_fault", "handle_mm_fault"))]
 pub fn fault<P: Env>(p: &mut P, mm: MmId, origin: &Origin, addr: Vaddr, touch: Touch) -> Result<Hit, FaultError> {
     p.scope(Scope::AddressSpace(mm, Access::Read), |p| fault_in_space(p, mm, origin, addr, touch))
 }

@@ -16,6 +16,7 @@ pub struct ForkError;
 ///
 /// # Errors
 /// The fault plan refuses a table page; nothing is left of the child.
+#[doc(alias("dup_mmap", "copy_hugetlb_page_range"))]
 pub fn fork_space<P: Env>(p: &mut P, parent: MmId) -> Result<MmId, ForkError> {
     let child = p.new_space();
     let copied = p.scope(Scope::AddressSpace(parent, Access::Write), |p| {

@@ -192,6 +192,7 @@ struct Backing {
 ///
 /// # Errors
 /// A bad argument changes nothing; a refusal names its ledger.
+#[doc(alias("do_mmap", "hugetlbfs_file_mmap"))]
 pub fn mmap<P: Env>(p: &mut P, mm: MmId, origin: &Origin, request: &MapRequest) -> Result<Vaddr, MmapError> {
     p.scope(Scope::AddressSpace(mm, Access::Write), |p| {
         let backing = look_up(p, request)?;

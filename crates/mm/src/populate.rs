@@ -91,6 +91,7 @@ pub(crate) fn populate_with<P: Env>(
 ///
 /// # Errors
 /// A bad range, a hole, or a page that cannot be had; pages touched before stay.
+#[doc(alias = "do_mlock")]
 pub fn mlock<P: Env>(p: &mut P, mm: MmId, origin: &Origin, start: Vaddr, len: Bytes) -> Result<(), MlockError> {
     p.scope(Scope::AddressSpace(mm, Access::Write), |p| {
         let range = lock_range(p, mm, start, len)?;

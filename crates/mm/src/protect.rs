@@ -35,6 +35,7 @@ pub enum MprotectError {
 ///
 /// # Errors
 /// What stopped it, and where.
+#[doc(alias("mprotect_fixup", "hugetlb_change_protection"))]
 pub fn mprotect<P: Env>(p: &mut P, mm: MmId, start: Vaddr, len: Bytes, prot: Prot) -> Result<(), MprotectError> {
     let base = p.page_shift().bytes();
     if !start.is_aligned(base) {

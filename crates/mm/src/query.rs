@@ -45,6 +45,7 @@ pub enum MincoreError {
 }
 
 /// The state of the page at `addr`.
+#[doc(alias = "pagemap_hugetlb_range")]
 pub fn page_state<P: Env>(p: &mut P, mm: MmId, addr: Vaddr) -> PageState {
     let Some(size) = p.with_vmas(mm, |vmas| vmas.find(addr).map(|vma| vma.size)).flatten() else {
         return PageState::Absent;
@@ -57,6 +58,7 @@ pub fn page_state<P: Env>(p: &mut P, mm: MmId, addr: Vaddr) -> PageState {
 }
 
 /// What smaps says of the areas that share an address with `range`.
+#[doc(alias = "smaps_hugetlb_range")]
 pub fn smaps<P: Env>(p: &mut P, mm: MmId, range: VaddrRange) -> Smaps {
     let areas = p.with_vmas(mm, |vmas| vmas.copy_over(range)).unwrap_or_default();
     let mut sum = Smaps { areas: areas.len(), ..Smaps::default() };
@@ -75,6 +77,7 @@ pub fn smaps<P: Env>(p: &mut P, mm: MmId, range: VaddrRange) -> Smaps {
 ///
 /// # Errors
 /// A start between base pages, or a hole.
+#[doc(alias = "mincore_hugetlb")]
 pub fn mincore<P: Env>(p: &mut P, mm: MmId, start: Vaddr, len: Bytes) -> Result<Vec<(VaddrRange, bool)>, MincoreError> {
     if !start.is_aligned(p.page_shift().bytes()) {
         return Err(MincoreError::Misaligned(start));

@@ -67,6 +67,7 @@ pub enum MremapError {
 ///
 /// # Errors
 /// What cannot be; nothing is changed.
+#[doc(alias("move_vma", "move_hugetlb_page_tables"))]
 pub fn mremap<P: Env>(p: &mut P, mm: MmId, request: &RemapRequest) -> Result<Vaddr, MremapError> {
     let RemapRequest { from, flags, to, .. } = *request;
     check_arguments(p, request)?;

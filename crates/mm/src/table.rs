@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use units::{Bytes, HugeSize, Pfn, Vaddr, VaddrRange};
 
 /// One huge page mapped.
+#[doc(alias = "pte_t")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The folio.
@@ -17,6 +18,7 @@ pub struct Entry {
 }
 
 /// The present entries of one address space, by address. Each is one leaf, whatever its size.
+#[doc(alias = "pgd_t")]
 #[derive(Clone, Debug, Default)]
 pub struct PageTable {
     entries: BTreeMap<Vaddr, Entry>,
@@ -111,6 +113,7 @@ impl PageTable {
     }
 
     /// Bytes mapped (`HugetlbPages:` of `/proc/PID/status`).
+    #[doc(alias("hugetlb_usage", "hugetlb_count_add", "HugetlbPages"))]
     #[must_use]
     pub const fn mapped(&self) -> Bytes {
         self.mapped

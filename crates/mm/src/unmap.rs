@@ -40,6 +40,7 @@ pub(crate) struct InsidePage {
 ///
 /// # Errors
 /// A bad range, or an edge inside a huge page; nothing is changed.
+#[doc(alias = "do_vmi_munmap")]
 pub fn munmap<P: Env>(p: &mut P, mm: MmId, start: Vaddr, len: Bytes) -> Result<(), MunmapError> {
     let range = p.checked_range(start, len).filter(|r| !r.is_empty()).ok_or(MunmapError::BadRange(start))?;
     p.scope(Scope::AddressSpace(mm, Access::Write), |p| unmap_range(p, mm, range))
@@ -86,6 +87,7 @@ fn close<P: Env>(p: &mut P, vma: &Vma) {
 }
 
 /// Ends an address space.
+#[doc(alias = "exit_mmap")]
 pub fn exit_space<P: Env>(p: &mut P, mm: MmId) {
     p.scope(Scope::AddressSpace(mm, Access::Write), |p| {
         let all = VaddrRange::new(Vaddr::new(0), p.task_size());
@@ -97,6 +99,7 @@ pub fn exit_space<P: Env>(p: &mut P, mm: MmId) {
 
 /// Takes the pages of `range` out of `area`: the answer to the files' upcall. Inside the file-mapping scope. All pages are
 /// unmapped, and asked whether their reservation returns, before any is freed.
+#[doc(alias("unmap_hugepage_range", "__unmap_hugepage_range"))]
 pub fn unmap_area_range<P: Env>(p: &mut P, area: &MappedArea, range: HugeRange) {
     let mut freed = Vec::new();
     zap(p, area, range, &mut freed);

@@ -21,6 +21,7 @@ bitflags::bitflags! {
 
 bitflags::bitflags! {
     /// What an area is.
+    #[doc(alias = "vm_flags")]
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct VmaFlags: u16 {
         /// Shared with the file: what is written is seen by everybody.
@@ -47,6 +48,7 @@ bitflags::bitflags! {
 }
 
 /// One area.
+#[doc(alias = "vm_area_struct")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vma {
     /// Unique for the life of the machine.
@@ -114,6 +116,7 @@ impl Vma {
 }
 
 /// All areas of one address space, by first address.
+#[doc(alias("mm_mt", "mm_struct"))]
 #[derive(Clone, Debug, Default)]
 pub struct VmaTree {
     areas: BTreeMap<Vaddr, Vma>,
@@ -176,6 +179,7 @@ impl VmaTree {
     }
 
     /// The highest free range of `len` bytes below `ceiling` that starts at a multiple of `align`.
+    #[doc(alias("hugetlb_get_unmapped_area", "vm_unmapped_area"))]
     #[must_use]
     pub fn highest_gap(&self, len: units::Bytes, align: units::Bytes, floor: Vaddr, ceiling: Vaddr) -> Option<Vaddr> {
         let mut top = ceiling;

@@ -7,6 +7,7 @@ use units::{Blame, GfpFlags, Ledger, NodeId, Nodemask, Order, PageCount, Pfn, Si
 use crate::Env;
 
 /// What is asked of the page allocator.
+#[doc(alias = "alloc_context")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Size of the block.
@@ -45,6 +46,7 @@ impl Blame for NoPages {
 ///
 /// # Errors
 /// No permitted node has such a block.
+#[doc(alias("__alloc_pages", "get_page_from_freelist", "alloc_contig_pages"))]
 pub fn alloc<P: Env>(p: &mut P, request: &Request) -> Result<(Pfn, NodeId), NoPages> {
     let mut refusal = NoPages { order: request.order, nodes_tried: 0, free: PageCount::ZERO, refused_by: Ledger::Node };
     if p.refused(Site::Frame) {
@@ -59,6 +61,7 @@ pub fn alloc<P: Env>(p: &mut P, request: &Request) -> Result<(Pfn, NodeId), NoPa
 }
 
 /// Gives a block back; its folio must have no references.
+#[doc(alias("__free_pages", "free_contig_range"))]
 pub fn free<P: Env>(p: &mut P, pfn: Pfn, node: NodeId, order: Order) {
     p.with_memmap(|map| map.release(pfn));
     p.with_zone(node, |zone| zone.put(pfn, order));

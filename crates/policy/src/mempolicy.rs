@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use units::{HugeIndex, NodeId, Nodemask};
 
 /// What a task or an area wishes about placement.
+#[doc(alias = "mempolicy")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mempolicy {
@@ -56,6 +57,7 @@ pub enum Mode {
 }
 
 /// A policy interpreted for one page: everything that the allocation needs to know of it.
+#[doc(alias = "alloc_context")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// Where to start.
@@ -77,6 +79,7 @@ impl Placement {
 impl Mempolicy {
     /// Interprets the policy for the page at `interleave_index`, for a task that runs on `local` and whose cpuset allows
     /// `allowed`.
+    #[doc(alias("huge_node", "policy_nodemask"))]
     #[must_use]
     pub fn interpret(&self, local: NodeId, allowed: Nodemask, interleave_index: HugeIndex) -> Placement {
         match self {
@@ -103,6 +106,7 @@ impl Mempolicy {
 
     /// The nodes that count when pages are promised to a task whose cpuset allows `allowed`: a binding policy narrows them where
     /// the two meet, other policies are not considered.
+    #[doc(alias("policy_mbind_nodemask", "allowed_mems_nr"))]
     #[must_use]
     pub fn reservation_nodes(&self, allowed: Nodemask) -> Nodemask {
         match self {
@@ -112,6 +116,7 @@ impl Mempolicy {
     }
 
     /// The nodes that an administrator's `nr_hugepages_mempolicy` write acts on; nothing means all.
+    #[doc(alias = "init_nodemask_of_mempolicy")]
     #[must_use]
     pub fn resize_nodes(&self, local: NodeId) -> Option<Nodemask> {
         match self {

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use units::{NodeId, Nodemask};
 
 /// The nodes of a machine and, for each, all nodes from near to far.
+#[doc(alias("node_zonelists", "numa_distance"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
     nodes: Nodemask,
@@ -49,6 +50,7 @@ impl Topology {
     }
 
     /// All nodes from `from` outwards, `from` first. Empty for a node that has no memory.
+    #[doc(alias = "zonelist")]
     #[must_use]
     pub fn zone_list(&self, from: NodeId) -> &[NodeId] {
         self.near_to_far.get(from.index()).map_or(&[], Vec::as_slice)

@@ -19,7 +19,10 @@ impl RankStack {
         Self { held: Vec::new() }
     }
 
-    /// Enters. Panics on an inversion, which would be a deadlock waiting for its second thread.
+    /// Enters.
+    ///
+    /// # Panics
+    /// On an inversion, which would be a deadlock waiting for its second thread.
     pub fn enter(&mut self, rank: Rank) {
         let top = self.held.last();
         assert!(top.is_none_or(|&top| top < rank), "lock order: {rank:?} entered inside {:?}", self.held);

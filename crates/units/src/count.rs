@@ -96,18 +96,22 @@ macro_rules! unit {
 
 unit!(
     /// A number of base pages.
+    #[doc(alias = "nr_pages")]
     PageCount, "", " pages"
 );
 unit!(
     /// A number of huge pages of one hstate.
+    #[doc(alias = "nr_huge_pages")]
     HugeCount, "", " huge pages"
 );
 unit!(
     /// The index of a huge page within a file, in huge pages of the file's size.
+    #[doc(alias("pgoff_t", "vma_hugecache_offset", "linear_page_index"))]
     HugeIndex, "hp:", ""
 );
 unit!(
     /// A size or a file offset in bytes.
+    #[doc(alias = "loff_t")]
     Bytes, "", " B"
 );
 unit!(
@@ -116,6 +120,7 @@ unit!(
 );
 
 /// The number of a physical base-page frame.
+#[doc(alias = "pfn")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pfn(u64);
 
@@ -345,7 +350,10 @@ impl Order {
     /// The largest order that can be named: 4 TiB of 4 KiB pages.
     pub const MAX: Self = Self(30);
 
-    /// An order known to be legal; panics above [`Order::MAX`].
+    /// An order known to be legal.
+    ///
+    /// # Panics
+    /// Above [`Order::MAX`].
     #[must_use]
     pub const fn new(n: u8) -> Self {
         assert!(n <= Self::MAX.0, "an order is at most 30");

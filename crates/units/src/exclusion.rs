@@ -53,6 +53,7 @@ impl Scope {
 }
 
 /// A named place that a fault plan can make fail, always consulted before anything is changed.
+#[doc(alias("fail_page_alloc", "failslab"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Site {

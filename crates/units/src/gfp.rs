@@ -2,6 +2,7 @@
 
 bitflags::bitflags! {
     /// What the caller of the page allocator wishes and permits. The allocator's own licence is decided from it.
+    #[doc(alias = "gfp_t")]
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct GfpFlags: u32 {
         /// May come from memory that must stay movable.

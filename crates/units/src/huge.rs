@@ -5,6 +5,7 @@ use core::fmt;
 use crate::{Bytes, HugeCount, HugeIndex, Order, PageShift};
 
 /// The size of one huge page, a power of two of bytes.
+#[doc(alias("huge_page_size", "huge_page_shift"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HugeSize(u8);
 

@@ -32,6 +32,7 @@ macro_rules! small_id {
 
 small_id!(
     /// A memory node, below [`crate::Nodemask::CAPACITY`].
+    #[doc(alias = "nid")]
     NodeId(u8), "node:"
 );
 small_id!(
@@ -40,6 +41,7 @@ small_id!(
 );
 small_id!(
     /// An hstate: its place in the order of registration.
+    #[doc(alias = "hstate_index")]
     HstateId(u8), "hstate:"
 );
 small_id!(

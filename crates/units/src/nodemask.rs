@@ -5,6 +5,7 @@ use core::fmt;
 use crate::NodeId;
 
 /// A set of memory nodes.
+#[doc(alias = "nodemask_t")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Nodemask(u64);
 

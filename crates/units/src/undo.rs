@@ -15,7 +15,10 @@ impl<U, const N: usize> UndoLog<U, N> {
         Self { steps: [const { None }; N], len: 0 }
     }
 
-    /// Records an effect. Panics past `N`, which is a mistake of the path and not of its input.
+    /// Records an effect.
+    ///
+    /// # Panics
+    /// Past `N` effects, which is a mistake of the path and not of its input.
     pub fn push(&mut self, step: U) {
         assert!(self.len < N, "an attempt has more effects than its log");
         self.steps[self.len] = Some(step);

@@ -9,6 +9,7 @@ use units::{NodeId, Order, PageCount, Pfn};
 use crate::area::FreeArea;
 
 /// The free memory of one node.
+#[doc(alias = "free_area")]
 #[derive(Clone, Debug)]
 pub struct Zone {
     node: NodeId,
@@ -86,12 +87,14 @@ impl Zone {
     }
 
     /// Free blocks of each order, as in `/proc/buddyinfo`.
+    #[doc(alias("buddyinfo", "nr_free"))]
     pub fn free_blocks(&self) -> impl Iterator<Item = u64> {
         self.areas.iter().map(FreeArea::blocks)
     }
 
     /// Takes a block of `order`, splitting a larger one if need be. Above [`Zone::largest`] it takes an aligned range of
     /// largest blocks.
+    #[doc(alias("__rmqueue", "rmqueue_buddy"))]
     pub fn take(&mut self, order: Order) -> Option<Pfn> {
         if order > self.largest() {
             return self.take_range(order);
@@ -112,6 +115,7 @@ impl Zone {
     }
 
     /// Gives a block of `order` back, merging it with its buddy as far as that goes.
+    #[doc(alias = "__free_one_page")]
     pub fn put(&mut self, pfn: Pfn, order: Order) {
         debug_assert!(pfn.is_aligned(order), "{pfn} is not the start of a block of {order}");
         debug_assert!(self.holds(pfn, order), "{pfn} is not a frame of {}", self.node);

@@ -137,6 +137,7 @@ impl NodeKnob {
 }
 
 /// One file.
+#[doc(alias("kobj_attribute", "hugetlb_table"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KnobPath {
     /// Under `/proc/sys/vm`.

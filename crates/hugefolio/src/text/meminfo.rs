@@ -8,6 +8,7 @@ use units::{Bytes, HugeCount, HugeSize, NodeId, Nodemask};
 use super::line::{ReportError, after, bad, count, kib, number};
 
 /// The HugeTLB lines of `/proc/meminfo`. They are about the default pool, but for the last one.
+#[doc(alias = "hugetlb_report_meminfo")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HugetlbMeminfo {
     /// `HugePages_Total`: pages of the pool, surplus ones included.
@@ -53,6 +54,7 @@ impl FromStr for HugetlbMeminfo {
 }
 
 /// The HugeTLB lines of `/sys/devices/system/node/nodeN/meminfo`: the default pool on one node.
+#[doc(alias = "hugetlb_report_node_meminfo")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeHugepages {
     /// The node.
@@ -87,6 +89,7 @@ impl FromStr for NodeHugepages {
 }
 
 /// One line of the kernel's memory report (out of memory, SysRq-m): one pool on one node.
+#[doc(alias = "hugetlb_show_meminfo_node")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShowMemLine {
     /// The node.

@@ -8,6 +8,7 @@ use units::Bytes;
 use super::line::{ReportError, after, bad, kib};
 
 /// The `HugetlbPages` line of `/proc/PID/status`: huge pages that the process has mapped, of all sizes.
+#[doc(alias = "hugetlb_report_usage")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HugetlbPages(pub Bytes);
 

@@ -43,6 +43,7 @@ impl Hstates {
 
     /// The properties of `id`. Panics for an id of another machine.
     #[must_use]
+    #[inline]
     pub fn get(&self, id: HstateId) -> Hstate {
         self.list[id.index()]
     }
@@ -55,6 +56,7 @@ impl Hstates {
 
     /// The hstate of that size.
     #[must_use]
+    #[inline]
     pub fn by_size(&self, size: HugeSize) -> Option<Hstate> {
         self.list.iter().find(|h| h.size == size).copied()
     }

@@ -18,11 +18,13 @@ impl Shelf {
     }
 
     /// Puts a folio on top. The ledger must not count it free before.
+    #[inline]
     pub fn put(&mut self, folio: HugeFolio) {
         self.folios.push(folio);
     }
 
     /// Takes the top folio after a claim on the ledger.
+    #[inline]
     pub fn take_claimed(&mut self) -> HugeFolio {
         self.folios.pop().expect("a claim on the ledger is backed by a folio on the shelf")
     }

@@ -1,5 +1,7 @@
-//! Project commands: `cargo xtask ci` runs every check, `cargo xtask tidy` those on the shape of the code.
+//! Project commands: `cargo xtask ci` runs every check, `cargo xtask tidy` those on the shape of the code, `cargo xtask bench`
+//! the benches.
 
+mod bench;
 mod ci;
 mod tidy;
 mod workspace;
@@ -11,10 +13,14 @@ usage: cargo xtask COMMAND
 
   ci [STEP...]   every check in order, or the named ones; stops at the first that fails
   tidy           the checks on layers, lengths, locks, words, files and links
+  bench          instructions per operation of every bench, beside its target
 ";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments == ["bench"] {
+        return bench::run();
+    }
     let outcome = match arguments.split_first() {
         Some((command, steps)) if command == "ci" => ci::run(steps),
         Some((command, [])) if command == "tidy" => tidy::run(),

@@ -34,6 +34,7 @@ impl FaultPlan {
         self.countdown.is_some()
     }
 
+    #[inline]
     pub(crate) fn refuses(&mut self, site: Site) -> bool {
         self.asked += 1;
         match &mut self.countdown {

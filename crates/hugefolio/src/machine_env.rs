@@ -17,6 +17,7 @@ use units::{
 use crate::{Machine, Process};
 
 impl Scopes for Machine {
+    #[inline]
     fn scope<R>(&mut self, scope: Scope, f: impl FnOnce(&mut Self) -> R) -> R {
         if cfg!(debug_assertions) {
             let (major, minor) = scope.rank();
@@ -29,10 +30,12 @@ impl Scopes for Machine {
         result
     }
 
+    #[inline]
     fn refused(&mut self, site: Site) -> bool {
         self.faults.refuses(site)
     }
 
+    #[inline]
     fn emit(&mut self, event: impl FnOnce() -> Event) {
         if let Some(events) = &mut self.events {
             events.push(event());
@@ -41,22 +44,26 @@ impl Scopes for Machine {
 }
 
 impl memmap::Env for Machine {
+    #[inline]
     fn with_memmap<R>(&mut self, f: impl FnOnce(&mut MemMap) -> R) -> R {
         f(&mut self.memmap)
     }
 
+    #[inline]
     fn with_contents<R>(&mut self, f: impl FnOnce(&mut Contents) -> R) -> R {
         f(&mut self.contents)
     }
 }
 
 impl policy::Env for Machine {
+    #[inline]
     fn with_topology<R>(&mut self, f: impl FnOnce(&Topology) -> R) -> R {
         f(&self.config.topology)
     }
 }
 
 impl zone::Env for Machine {
+    #[inline]
     fn with_zone<R>(&mut self, node: NodeId, f: impl FnOnce(&mut zone::Zone) -> R) -> Option<R> {
         self.zones.get_mut(node.index())?.as_mut().map(f)
     }
@@ -65,20 +72,24 @@ impl zone::Env for Machine {
 impl page_alloc::Env for Machine {}
 
 impl charge::Env for Machine {
+    #[inline]
     fn with_charges<R>(&mut self, f: impl FnOnce(&mut Charges) -> R) -> R {
         f(&mut self.charges)
     }
 }
 
 impl hugetlb::Env for Machine {
+    #[inline]
     fn hstate(&mut self, id: HstateId) -> Hstate {
         self.config.hstates.get(id)
     }
 
+    #[inline]
     fn with_pool<R>(&mut self, id: HstateId, f: impl FnOnce(&mut Pool) -> R) -> R {
         f(&mut self.pools[id.index()])
     }
 
+    #[inline]
     fn with_shelf<R>(&mut self, id: HstateId, node: NodeId, f: impl FnOnce(&mut Shelf) -> R) -> R {
         f(&mut self.shelves[id.index()][node.index()])
     }
@@ -87,6 +98,7 @@ impl hugetlb::Env for Machine {
         self.resv_maps.insert(map)
     }
 
+    #[inline]
     fn with_resv_map<R>(&mut self, id: ResvMapId, f: impl FnOnce(&mut ResvMap) -> R) -> Option<R> {
         self.resv_maps.get_mut(id).map(f)
     }
@@ -95,16 +107,19 @@ impl hugetlb::Env for Machine {
         self.resv_maps.remove(id)
     }
 
+    #[inline]
     fn with_subpool<R>(&mut self, id: SubpoolId, f: impl FnOnce(&mut Subpool) -> R) -> Option<R> {
         self.subpools.get_mut(id).map(f)
     }
 }
 
 impl filemap::Env for Machine {
+    #[inline]
     fn with_cache<R>(&mut self, inode: InodeId, f: impl FnOnce(&mut PageCache) -> R) -> Option<R> {
         self.caches.get_mut(inode).map(f)
     }
 
+    #[inline]
     fn with_mappings<R>(&mut self, inode: InodeId, f: impl FnOnce(&mut FileMappings) -> R) -> Option<R> {
         self.mappings.get_mut(inode).map(f)
     }
@@ -122,6 +137,7 @@ impl hugetlbfs::Env for Machine {
         id
     }
 
+    #[inline]
     fn with_inode<R>(&mut self, id: InodeId, f: impl FnOnce(&mut Inode) -> R) -> Option<R> {
         self.inodes.get_mut(id).map(f)
     }
@@ -170,24 +186,29 @@ impl mm::Env for Machine {
         VmaId::new(self.next_vma)
     }
 
+    #[inline]
     fn with_vmas<R>(&mut self, mm: MmId, f: impl FnOnce(&mut VmaTree) -> R) -> Option<R> {
         self.spaces.get_mut(mm).map(f)
     }
 
+    #[inline]
     fn with_table<R>(&mut self, mm: MmId, f: impl FnOnce(&mut PageTable) -> R) -> Option<R> {
         self.tables.get_mut(mm).map(f)
     }
 
+    #[inline]
     fn task_size(&mut self) -> Vaddr {
         self.config.task_size
     }
 
+    #[inline]
     fn page_shift(&mut self) -> PageShift {
         self.config.page_shift
     }
 }
 
 impl crate::calls::Env for Machine {
+    #[inline]
     fn with_hstates<R>(&mut self, f: impl FnOnce(&hugetlb::Hstates) -> R) -> R {
         f(&self.config.hstates)
     }
@@ -196,6 +217,7 @@ impl crate::calls::Env for Machine {
         self.processes.insert(process)
     }
 
+    #[inline]
     fn with_process<R>(&mut self, pid: Pid, f: impl FnOnce(&mut Process) -> R) -> Option<R> {
         self.processes.get_mut(pid).map(f)
     }

@@ -57,7 +57,8 @@ pub fn acct_release<P: Env>(p: &mut P, hstate: HstateId, count: HugeCount) {
             Some(node)
         });
         let Some(node) = node else { return };
-        destroy_claimed(p, hstate, node);
+        let h = p.hstate(hstate);
+        destroy_claimed(p, h, node);
         left -= HugeCount::new(1);
     }
 }
@@ -93,7 +94,7 @@ fn gather_surplus<P: Env>(
         match short {
             Ok(wanted) => {
                 for folio in made.iter().skip(usize::try_from(wanted.get()).unwrap_or(usize::MAX)) {
-                    destroy_claimed(p, hstate, folio.node);
+                    destroy_claimed(p, h, folio.node);
                 }
                 return Ok(());
             }
@@ -107,7 +108,7 @@ fn gather_surplus<P: Env>(
                         Err(surplus) => {
                             for folio in &made {
                                 p.with_pool(hstate, |pool| pool.remove_page(folio.node, Joins::Surplus));
-                                destroy_claimed(p, hstate, folio.node);
+                                destroy_claimed(p, h, folio.node);
                             }
                             return Err(ReserveRefusal::Pool { asked: count, free, resv, surplus });
                         }

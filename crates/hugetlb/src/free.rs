@@ -41,14 +41,18 @@ fn free_huge<P: Env>(p: &mut P, folio: HugeFolio) {
     p.emit(|| Event::Freed { hstate, folio: folio.pfn, restored });
     if old.temporary {
         p.with_pool(hstate, |pool| pool.remove_page(folio.node, Joins::Persistent));
-        destroy_folio(p, folio);
+        let h = p.hstate(hstate);
+        destroy_folio(p, h, folio);
         return;
     }
     p.with_shelf(hstate, folio.node, |shelf| shelf.put(folio));
     match p.with_pool(hstate, |pool| pool.settle_freed(folio.node, restored)) {
         Fate::Kept => (),
         Fate::KeptForReservation => p.emit(|| Event::KeptForReservation { hstate, folio: folio.pfn }),
-        Fate::Destroyed => destroy_claimed(p, hstate, folio.node),
+        Fate::Destroyed => {
+            let h = p.hstate(hstate);
+            destroy_claimed(p, h, folio.node);
+        }
     }
 }
 

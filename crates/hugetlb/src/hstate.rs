@@ -53,6 +53,7 @@ impl Hstates {
     /// # Panics
     /// For an id of another machine.
     #[must_use]
+    #[inline]
     pub fn get(&self, id: HstateId) -> Hstate {
         self.list[id.index()]
     }
@@ -67,6 +68,7 @@ impl Hstates {
     /// The hstate of that size.
     #[doc(alias = "size_to_hstate")]
     #[must_use]
+    #[inline]
     pub fn by_size(&self, size: HugeSize) -> Option<Hstate> {
         self.list.iter().find(|h| h.size == size).copied()
     }

@@ -34,6 +34,14 @@ pub(crate) struct Record {
     pub(crate) owed_to: Option<(ResvMapId, HugeIndex)>,
 }
 
+impl Record {
+    /// Does it say no more than where the folio is?
+    fn is_fresh(&self) -> bool {
+        let owners = (self.usage_owner, self.rsvd_owner, self.subpool, self.owed_to);
+        owners == (None, None, None, None) && !self.restore_reserve && !self.temporary
+    }
+}
+
 /// Counters of one node of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeCounts {
@@ -146,6 +154,7 @@ impl Pool {
     /// Pages that are the administrator's: all but the surplus.
     #[doc(alias = "persistent_huge_pages")]
     #[must_use]
+    #[inline]
     pub fn persistent(&self) -> HugeCount {
         self.nr - self.surplus
     }
@@ -153,6 +162,7 @@ impl Pool {
     /// Free pages that nobody has reserved.
     #[doc(alias = "available_huge_pages")]
     #[must_use]
+    #[inline]
     pub fn available(&self) -> HugeCount {
         self.free - self.resv
     }
@@ -160,11 +170,13 @@ impl Pool {
     /// The counters of one node.
     #[doc(alias("nr_huge_pages_node", "free_huge_pages_node", "surplus_huge_pages_node"))]
     #[must_use]
+    #[inline]
     pub fn node(&self, node: NodeId) -> NodeCounts {
         self.nodes.get(node.index()).copied().unwrap_or_default()
     }
 
     /// Takes a free page of `node` off the count, if the account has one there. The shelf of that node then has one to take.
+    #[inline]
     pub(crate) fn claim(&mut self, node: NodeId, claim: Claim) -> bool {
         let on_account = match claim {
             Claim::Reserved => !self.resv.is_zero(),
@@ -182,32 +194,50 @@ impl Pool {
     }
 
     /// A page that is on the shelf of `node` already now counts as free.
+    #[inline]
     pub(crate) fn add_free(&mut self, node: NodeId) {
         self.free += ONE;
         self.nodes[node.index()].free += ONE;
     }
 
-    /// A page joined the pool.
-    pub(crate) fn add_page(&mut self, node: NodeId, kind: Joins) {
+    /// A persistent page that is on the shelf of its node already joined the pool.
+    #[inline]
+    pub(crate) fn add_free_page(&mut self, folio: HugeFolio) {
         self.nr += ONE;
-        self.nodes[node.index()].nr += ONE;
+        self.free += ONE;
+        let node = &mut self.nodes[folio.node.index()];
+        node.nr += ONE;
+        node.free += ONE;
+        let record = self.record(folio);
+        (record.pfn, record.node) = (folio.pfn, folio.node);
+    }
+
+    /// A page joined the pool.
+    #[inline]
+    pub(crate) fn add_page(&mut self, node: NodeId, kind: Joins) {
+        let counts = &mut self.nodes[node.index()];
+        self.nr += ONE;
+        counts.nr += ONE;
         if kind == Joins::Surplus {
             self.surplus += ONE;
-            self.nodes[node.index()].surplus += ONE;
+            counts.surplus += ONE;
         }
     }
 
     /// A page that is not free leaves the pool.
+    #[inline]
     pub(crate) fn remove_page(&mut self, node: NodeId, kind: Joins) {
+        let counts = &mut self.nodes[node.index()];
         self.nr -= ONE;
-        self.nodes[node.index()].nr -= ONE;
+        counts.nr -= ONE;
         if kind == Joins::Surplus {
             self.surplus -= ONE;
-            self.nodes[node.index()].surplus -= ONE;
+            counts.surplus -= ONE;
         }
     }
 
     /// A free page leaves the pool; its shelf then has one to take.
+    #[inline]
     pub(crate) fn remove_free(&mut self, node: NodeId, kind: Joins) {
         self.free -= ONE;
         self.nodes[node.index()].free -= ONE;
@@ -216,6 +246,7 @@ impl Pool {
 
     /// Decides about a folio whose last reference went and which lies on its shelf already. A surplus page leaves the pool
     /// unless a reservation would then have no page.
+    #[inline]
     pub(crate) fn settle_freed(&mut self, node: NodeId, restored: bool) -> Fate {
         if restored {
             self.resv += ONE;
@@ -230,6 +261,7 @@ impl Pool {
     }
 
     /// The first node of `allowed`, from the cursor on, that `fits`; the cursor moves past it.
+    #[inline]
     pub(crate) fn next_freeing(&mut self, allowed: Nodemask, fits: impl Fn(&NodeCounts) -> bool) -> Option<NodeId> {
         let found = self.first_fit(allowed, self.next_to_free, fits)?;
         self.next_to_free = allowed.next_after(found)?;
@@ -237,23 +269,27 @@ impl Pool {
     }
 
     /// As [`Pool::next_freeing`], with the cursor of allocations.
+    #[inline]
     pub(crate) fn next_allocating(&mut self, allowed: Nodemask, fits: impl Fn(&NodeCounts) -> bool) -> Option<NodeId> {
         let found = self.first_fit(allowed, self.next_to_alloc, fits)?;
         self.next_to_alloc = allowed.next_after(found)?;
         Some(found)
     }
 
+    #[inline]
     fn first_fit(&self, allowed: Nodemask, from: NodeId, fits: impl Fn(&NodeCounts) -> bool) -> Option<NodeId> {
-        let mut node = allowed.next_from(from)?;
-        for _ in 0..allowed.len() {
-            if self.nodes.get(node.index()).is_some_and(&fits) {
-                return Some(node);
-            }
+        let first = allowed.next_from(from)?;
+        let mut node = first;
+        while !self.nodes.get(node.index()).is_some_and(&fits) {
             node = allowed.next_after(node)?;
+            if node == first {
+                return None;
+            }
         }
-        None
+        Some(node)
     }
 
+    #[inline]
     pub(crate) fn new_slot(&mut self) -> u32 {
         self.vacant.pop().unwrap_or_else(|| {
             self.records.push(Record::default());
@@ -261,17 +297,21 @@ impl Pool {
         })
     }
 
+    /// The record must be as fresh as [`Pool::new_slot`] gave it or a free page has it.
+    #[inline]
     pub(crate) fn drop_slot(&mut self, slot: u32) {
-        self.records[slot as usize] = Record::default();
+        debug_assert!(self.records[slot as usize].is_fresh(), "slot {slot} still means something");
         self.vacant.push(slot);
     }
 
+    #[inline]
     pub(crate) fn record(&mut self, folio: HugeFolio) -> &mut Record {
         &mut self.records[folio.slot as usize]
     }
 
     /// The folio whose data are kept in `slot`.
     #[must_use]
+    #[inline]
     pub fn folio(&self, hstate: HstateId, slot: u32) -> HugeFolio {
         let record = &self.records[slot as usize];
         HugeFolio { pfn: record.pfn, hstate, node: record.node, slot }

@@ -3,7 +3,7 @@
 use policy::Placement;
 use units::{Event, GfpFlags, HstateId, HugeCount, NodeId, Nodemask, Scope};
 
-use crate::pool::{Joins, Pool};
+use crate::pool::{Joins, ONE, Pool};
 use crate::surplus::{destroy_claimed, new_folio};
 use crate::{Env, Hstate};
 
@@ -62,17 +62,16 @@ pub fn fill_at_boot<P: Env>(
     };
     let h = p.hstate(hstate);
     p.scope(Scope::Resize(h.size), |p| {
-        let count = match nodes {
-            ResizeNodes::Global(_) => count,
-            ResizeNodes::Node(node) => p.with_pool(hstate, |pool| pool.with_node_at(node, count)),
-        };
-        p.with_pool(hstate, |pool| pool.absorb_surplus(count, allowed));
-        grow(p, h, count, allowed);
-        shrink(p, hstate, count, allowed);
-        p.with_pool(hstate, |pool| {
-            pool.convert_to_surplus(count, allowed);
-            pool.max = pool.persistent();
+        let first = p.with_pool(hstate, |pool| {
+            let count = match nodes {
+                ResizeNodes::Global(_) => count,
+                ResizeNodes::Node(node) => pool.with_node_at(node, count),
+            };
+            let target = Target { count, allowed };
+            pool.absorb_surplus(target);
+            (target, pool.next_step(target))
         });
+        step_by_step(p, h, first.0, first.1);
     });
     Ok(())
 }
@@ -90,54 +89,94 @@ pub fn set_overcommit<P: Env>(p: &mut P, hstate: HstateId, limit: HugeCount) -> 
     Ok(())
 }
 
-/// Allocates page after page, one node per try; stops when every allowed node has refused in a row.
-fn grow<P: Env>(p: &mut P, h: Hstate, count: HugeCount, allowed: Nodemask) {
+/// What a resize is to reach.
+#[derive(Clone, Copy)]
+struct Target {
+    /// Persistent pages.
+    count: HugeCount,
+    /// Where pages come from and go to.
+    allowed: Nodemask,
+}
+
+/// What the ledger wants done next, already noted there.
+enum Step {
+    /// A page is missing: try this node, with the data of the page in this slot.
+    Grow { node: NodeId, slot: u32 },
+    /// A page too many left the ledger: it lies on the shelf of this node.
+    Shrink { node: NodeId },
+    /// Nothing.
+    Done,
+}
+
+/// One page after the other, one node per try. Growing stops when every allowed node has refused in a row.
+fn step_by_step<P: Env>(p: &mut P, h: Hstate, target: Target, first: Step) {
     let mut refused_before = Nodemask::EMPTY;
-    while p.with_pool(h.id, |pool| pool.persistent() < count) {
-        let grown = (0..allowed.len()).any(|_| {
-            let Some(node) = p.with_pool(h.id, |pool| pool.next_allocating(allowed, |_| true)) else { return false };
-            let retry = if refused_before.contains(node) { GfpFlags::NORETRY } else { GfpFlags::RETRY_MAYFAIL };
-            let gfp = GfpFlags::HIGHUSER | GfpFlags::THISNODE | GfpFlags::DIRECT_RECLAIM | retry;
-            let grown = grow_on(p, h, node, gfp);
-            refused_before = if grown { refused_before.without(node) } else { refused_before.with(node) };
-            grown
-        });
-        if !grown {
-            return;
+    let mut refused_in_a_row = Nodemask::EMPTY;
+    let mut step = first;
+    loop {
+        step = match step {
+            Step::Done => return,
+            Step::Shrink { node } => {
+                destroy_claimed(p, h, node);
+                p.with_pool(h.id, |pool| pool.next_step(target))
+            }
+            Step::Grow { node, slot } => {
+                let retry = if refused_before.contains(node) { GfpFlags::NORETRY } else { GfpFlags::RETRY_MAYFAIL };
+                let gfp = GfpFlags::HIGHUSER | GfpFlags::THISNODE | GfpFlags::DIRECT_RECLAIM | retry;
+                if let Ok(folio) = new_folio(p, h, slot, Placement::local(node), Nodemask::ALL, gfp) {
+                    refused_before = refused_before.without(node);
+                    refused_in_a_row = Nodemask::EMPTY;
+                    p.with_shelf(h.id, folio.node, |shelf| shelf.put(folio));
+                    p.emit(|| Event::PoolGrew { hstate: h.id, node: folio.node });
+                    p.with_pool(h.id, |pool| {
+                        pool.add_free_page(folio);
+                        pool.next_step(target)
+                    })
+                } else {
+                    refused_before = refused_before.with(node);
+                    refused_in_a_row = refused_in_a_row.with(node);
+                    let stuck = refused_in_a_row == target.allowed;
+                    p.with_pool(h.id, |pool| if stuck { pool.finish(target) } else { pool.next_step(target) })
+                }
+            }
         }
     }
 }
 
-fn grow_on<P: Env>(p: &mut P, h: Hstate, node: NodeId, gfp: GfpFlags) -> bool {
-    let Ok(folio) = new_folio(p, h, Placement::local(node), Nodemask::ALL, gfp) else { return false };
-    p.with_shelf(h.id, folio.node, |shelf| shelf.put(folio));
-    p.with_pool(h.id, |pool| {
-        let record = pool.record(folio);
-        (record.pfn, record.node) = (folio.pfn, folio.node);
-        pool.add_page(folio.node, Joins::Persistent);
-        pool.add_free(folio.node);
-    });
-    p.emit(|| Event::PoolGrew { hstate: h.id, node: folio.node });
-    true
-}
-
-/// Frees free pages, but none that is reserved.
-fn shrink<P: Env>(p: &mut P, hstate: HstateId, count: HugeCount, allowed: Nodemask) {
-    loop {
-        let node = p.with_pool(hstate, |pool| {
-            if pool.persistent() <= pool.floor(count) {
-                return None;
-            }
-            let node = pool.next_freeing(allowed, |n| !n.free.is_zero())?;
-            pool.remove_free(node, Joins::Persistent);
-            Some(node)
-        });
-        let Some(node) = node else { return };
-        destroy_claimed(p, hstate, node);
-    }
-}
-
 impl Pool {
+    /// Decides what is to be done next, and does the ledger's part of it.
+    #[inline]
+    fn next_step(&mut self, target: Target) -> Step {
+        let persistent = self.persistent();
+        if persistent == target.count {
+            self.max = persistent;
+            return Step::Done;
+        }
+        self.step_towards(target, persistent)
+    }
+
+    /// Free pages that are not reserved may go.
+    fn step_towards(&mut self, target: Target, persistent: HugeCount) -> Step {
+        if persistent < target.count {
+            if let Some(node) = self.next_allocating(target.allowed, |_| true) {
+                return Step::Grow { node, slot: self.new_slot() };
+            }
+        } else if persistent > self.floor(target.count)
+            && let Some(node) = self.next_freeing(target.allowed, |n| !n.free.is_zero())
+        {
+            self.remove_free(node, Joins::Persistent);
+            return Step::Shrink { node };
+        }
+        self.finish(target)
+    }
+
+    /// No page can come or go any more: what is too many becomes surplus.
+    fn finish(&mut self, target: Target) -> Step {
+        self.convert_to_surplus(target);
+        self.max = self.persistent();
+        Step::Done
+    }
+
     /// The pool-wide count that leaves all other nodes as they are and gives `node` `count` persistent pages.
     fn with_node_at(&self, node: NodeId, count: HugeCount) -> HugeCount {
         let here = self.node(node);
@@ -145,24 +184,26 @@ impl Pool {
     }
 
     /// Surplus pages become persistent, as far as the pool is short.
-    fn absorb_surplus(&mut self, count: HugeCount, allowed: Nodemask) {
-        while self.persistent() < count {
+    #[inline]
+    fn absorb_surplus(&mut self, Target { count, allowed }: Target) {
+        while !self.surplus.is_zero() && self.persistent() < count {
             let Some(node) = self.next_allocating(allowed, |n| !n.surplus.is_zero()) else { return };
-            self.surplus -= HugeCount::new(1);
-            self.nodes[node.index()].surplus -= HugeCount::new(1);
+            self.surplus -= ONE;
+            self.nodes[node.index()].surplus -= ONE;
         }
     }
 
     /// Persistent pages become surplus, as far as the pool is too large: they leave it once they are freed.
-    fn convert_to_surplus(&mut self, count: HugeCount, allowed: Nodemask) {
+    fn convert_to_surplus(&mut self, Target { count, allowed }: Target) {
         while self.persistent() > count {
             let Some(node) = self.next_freeing(allowed, |n| n.surplus < n.nr) else { return };
-            self.surplus += HugeCount::new(1);
-            self.nodes[node.index()].surplus += HugeCount::new(1);
+            self.surplus += ONE;
+            self.nodes[node.index()].surplus += ONE;
         }
     }
 
     /// The lowest persistent count that free pages may be removed down to: what is in use or reserved stays.
+    #[inline]
     fn floor(&self, count: HugeCount) -> HugeCount {
         let persistent = self.persistent();
         let persistent_free = if self.free > persistent { self.free.saturating_sub(self.surplus) } else { self.free };

@@ -20,6 +20,7 @@ impl Shelf {
 
     /// Puts a folio on top. The ledger must not count it free before.
     #[doc(alias = "enqueue_hugetlb_folio")]
+    #[inline]
     pub fn put(&mut self, folio: HugeFolio) {
         self.folios.push(folio);
     }
@@ -29,6 +30,7 @@ impl Shelf {
     /// # Panics
     /// Nothing is there: somebody took without a claim.
     #[doc(alias = "dequeue_hugetlb_folio_node_exact")]
+    #[inline]
     pub fn take_claimed(&mut self) -> HugeFolio {
         self.folios.pop().expect("a claim on the ledger is backed by a folio on the shelf")
     }

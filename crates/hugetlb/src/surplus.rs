@@ -2,9 +2,9 @@
 
 use memmap::{FolioKind, HugeSlot};
 use policy::Placement;
-use units::{Blame, GfpFlags, HstateId, HugeCount, Ledger, NodeId, Nodemask};
+use units::{Blame, GfpFlags, HugeCount, Ledger, NodeId, Nodemask};
 
-use crate::pool::Joins;
+use crate::pool::{Joins, Pool};
 use crate::{Env, Hstate, HugeFolio};
 
 /// No surplus page could be made.
@@ -39,15 +39,17 @@ impl Blame for SurplusRefusal {
     }
 }
 
-/// Memory for one huge page, recorded but not counted by the pool yet.
+/// Memory for one huge page, recorded but not counted by the pool yet. Its data are in `slot`, which is vacant again if there
+/// is none.
+#[inline]
 pub(crate) fn new_folio<P: Env>(
     p: &mut P,
     hstate: Hstate,
+    slot: u32,
     placement: Placement,
     allowed: Nodemask,
     gfp: GfpFlags,
 ) -> Result<HugeFolio, page_alloc::NoPages> {
-    let slot = p.with_pool(hstate.id, |pool| pool.new_slot());
     let kind = FolioKind::Huge(HugeSlot { hstate: hstate.id, slot });
     let request = page_alloc::Request { order: hstate.order, placement, allowed, gfp: gfp | GfpFlags::COMP, kind };
     match page_alloc::alloc(p, &request) {
@@ -60,10 +62,10 @@ pub(crate) fn new_folio<P: Env>(
 }
 
 /// Gives the memory of a folio back that its pool does not count any more.
-pub(crate) fn destroy_folio<P: Env>(p: &mut P, folio: HugeFolio) {
-    let order = p.hstate(folio.hstate).order;
-    p.with_pool(folio.hstate, |pool| pool.drop_slot(folio.slot));
-    page_alloc::free(p, folio.pfn, folio.node, order);
+#[inline]
+pub(crate) fn destroy_folio<P: Env>(p: &mut P, hstate: Hstate, folio: HugeFolio) {
+    p.with_pool(hstate.id, |pool| pool.drop_slot(folio.slot));
+    page_alloc::free(p, folio.pfn, folio.node, hstate.order);
 }
 
 /// A surplus page, counted and frozen. The cap is checked before the allocation and again after it.
@@ -77,8 +79,8 @@ pub(crate) fn alloc_surplus<P: Env>(
     if hstate.gigantic {
         return Err(SurplusRefusal::Gigantic);
     }
-    below_cap(p, hstate.id)?;
-    let folio = new_folio(p, hstate, placement, allowed, gfp)?;
+    let slot = p.with_pool(hstate.id, Pool::slot_below_cap)?;
+    let folio = new_folio(p, hstate, slot, placement, allowed, gfp)?;
     let counted = p.with_pool(hstate.id, |pool| {
         let refused = pool.surplus >= pool.overcommit;
         if !refused {
@@ -88,20 +90,26 @@ pub(crate) fn alloc_surplus<P: Env>(
         (!refused, pool.surplus, pool.overcommit)
     });
     if let (false, surplus, limit) = counted {
-        destroy_folio(p, folio);
+        destroy_folio(p, hstate, folio);
         return Err(SurplusRefusal::Overcommit { surplus, limit });
     }
     Ok(folio)
 }
 
 /// Takes a page off the shelf after the ledger let it go, and destroys it.
-pub(crate) fn destroy_claimed<P: Env>(p: &mut P, hstate: HstateId, node: NodeId) {
-    let folio = p.with_shelf(hstate, node, crate::Shelf::take_claimed);
-    p.emit(|| units::Event::PoolShrank { hstate, node });
-    destroy_folio(p, folio);
+#[inline]
+pub(crate) fn destroy_claimed<P: Env>(p: &mut P, hstate: Hstate, node: NodeId) {
+    let folio = p.with_shelf(hstate.id, node, crate::Shelf::take_claimed);
+    p.emit(|| units::Event::PoolShrank { hstate: hstate.id, node });
+    destroy_folio(p, hstate, folio);
 }
 
-fn below_cap<P: Env>(p: &mut P, hstate: HstateId) -> Result<(), SurplusRefusal> {
-    let (surplus, limit) = p.with_pool(hstate, |pool| (pool.surplus, pool.overcommit));
-    if surplus >= limit { Err(SurplusRefusal::Overcommit { surplus, limit }) } else { Ok(()) }
+impl Pool {
+    /// A slot for one more surplus page, if the cap permits one.
+    fn slot_below_cap(&mut self) -> Result<u32, SurplusRefusal> {
+        if self.surplus >= self.overcommit {
+            return Err(SurplusRefusal::Overcommit { surplus: self.surplus, limit: self.overcommit });
+        }
+        Ok(self.new_slot())
+    }
 }

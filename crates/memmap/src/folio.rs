@@ -1,9 +1,10 @@
 //! Folio records.
 
-use alloc::collections::BTreeMap;
 use core::fmt;
 
 use units::{Order, PageCount, Pfn};
+
+use crate::table::Table;
 
 /// Where a huge folio's own data live: a slot of its hstate's slab, which belongs to the pool and not to this room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,7 +38,7 @@ pub struct Folio {
     pub kind: FolioKind,
     /// Its size.
     pub order: Order,
-    refs: u64,
+    pub(crate) refs: u64,
     mappings: u32,
     anonymous: bool,
 }
@@ -79,38 +80,48 @@ impl core::error::Error for Broken {}
 
 /// All folio records, by first frame.
 #[doc(alias("mem_map", "vmemmap"))]
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct MemMap {
-    folios: BTreeMap<Pfn, Folio>,
+    folios: Table,
+}
+
+impl Default for MemMap {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl MemMap {
     /// Nothing allocated.
     #[must_use]
-    pub const fn new() -> Self {
-        Self { folios: BTreeMap::new() }
+    pub fn new() -> Self {
+        Self { folios: Table::new() }
     }
 
     /// Records a block that just came from the page allocator: frozen, no references.
+    #[inline]
     pub fn claim(&mut self, pfn: Pfn, order: Order, kind: FolioKind) {
         let old = self.folios.insert(pfn, Folio { kind, order, refs: 0, mappings: 0, anonymous: false });
         debug_assert!(old.is_none(), "{pfn} was handed out twice");
     }
 
     /// Forgets a block that goes back to the page allocator.
+    #[inline]
     pub fn release(&mut self, pfn: Pfn) {
-        let old = self.folios.remove(&pfn);
+        let old = self.folios.remove(pfn);
         debug_assert!(old.is_some_and(|f| f.refs == 0 && f.mappings == 0), "{pfn} released while in use");
     }
 
     /// The record of an allocated folio.
     #[must_use]
+    #[inline]
     pub fn get(&self, pfn: Pfn) -> Option<&Folio> {
-        self.folios.get(&pfn)
+        self.folios.get(pfn)
     }
 
     /// Takes `n` references.
     #[doc(alias("folio_get", "folio_ref_add"))]
+    #[inline]
     pub fn get_refs(&mut self, pfn: Pfn, n: u64) {
         if let Some(folio) = self.folio(pfn) {
             folio.refs += n;
@@ -119,6 +130,7 @@ impl MemMap {
 
     /// Drops `n` references; says so if they were the last.
     #[doc(alias = "folio_put_testzero")]
+    #[inline]
     pub fn put_refs(&mut self, pfn: Pfn, n: u64) -> Option<Last> {
         let folio = self.folio(pfn)?;
         debug_assert!(folio.refs >= n, "{pfn}: {n} references dropped of {}", folio.refs);
@@ -133,6 +145,7 @@ impl MemMap {
 
     /// A page-table entry now maps the folio. The entry's reference is counted apart, with [`MemMap::get_refs`].
     #[doc(alias("hugetlb_add_anon_rmap", "hugetlb_add_file_rmap"))]
+    #[inline]
     pub fn add_mapping(&mut self, pfn: Pfn, owner: MappedBy) {
         if let Some(folio) = self.folio(pfn) {
             folio.mappings += 1;
@@ -142,6 +155,7 @@ impl MemMap {
 
     /// A page-table entry is gone; returns how many are left.
     #[doc(alias = "hugetlb_remove_rmap")]
+    #[inline]
     pub fn remove_mapping(&mut self, pfn: Pfn) -> u32 {
         let Some(folio) = self.folio(pfn) else { return 0 };
         debug_assert!(folio.mappings > 0, "{pfn} is not mapped");
@@ -151,7 +165,7 @@ impl MemMap {
 
     /// All records in ascending order of frame.
     pub fn iter(&self) -> impl Iterator<Item = (Pfn, &Folio)> {
-        self.folios.iter().map(|(&pfn, folio)| (pfn, folio))
+        self.folios.sorted().into_iter()
     }
 
     /// Recounts: no two folios overlap, every folio starts at a multiple of its size, no mapping lacks its reference.
@@ -185,8 +199,9 @@ impl MemMap {
         self.folios.values().map(|folio| folio.order.pages()).sum()
     }
 
+    #[inline]
     fn folio(&mut self, pfn: Pfn) -> Option<&mut Folio> {
-        let folio = self.folios.get_mut(&pfn);
+        let folio = self.folios.get_mut(pfn);
         debug_assert!(folio.is_some(), "{pfn} is not an allocated folio");
         folio
     }

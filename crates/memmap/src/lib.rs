@@ -8,6 +8,7 @@ extern crate alloc;
 
 mod contents;
 mod folio;
+mod table;
 
 pub use contents::Contents;
 pub use folio::{Broken, Folio, FolioKind, HugeSlot, Last, MappedBy, MemMap};

@@ -47,48 +47,70 @@ impl Blame for NoPages {
 /// # Errors
 /// No permitted node has such a block.
 #[doc(alias("__alloc_pages", "get_page_from_freelist", "alloc_contig_pages"))]
+#[inline]
 pub fn alloc<P: Env>(p: &mut P, request: &Request) -> Result<(Pfn, NodeId), NoPages> {
     let mut refusal = NoPages { order: request.order, nodes_tried: 0, free: PageCount::ZERO, refused_by: Ledger::Node };
     if p.refused(Site::Frame) {
         refusal.refused_by = Ledger::Watermark;
         return Err(refusal);
     }
-    if request.placement.mode == Mode::PreferredMany {
-        let everywhere = Request { placement: Placement { nodemask: None, ..request.placement }, ..*request };
-        return first_fit(p, request, &mut refusal).or_else(|| first_fit(p, &everywhere, &mut refusal)).ok_or(refusal);
-    }
-    first_fit(p, request, &mut refusal).ok_or(refusal)
+    let hit = if request.gfp.contains(GfpFlags::THISNODE) {
+        let nid = request.placement.nid;
+        if mask_of(request).contains(nid) { take_from(p, request, nid, &mut refusal) } else { None }
+    } else {
+        near_to_far(p, request, &mut refusal)
+    };
+    hit.ok_or(refusal)
 }
 
 /// Gives a block back; its folio must have no references.
 #[doc(alias("__free_pages", "free_contig_range"))]
+#[inline]
 pub fn free<P: Env>(p: &mut P, pfn: Pfn, node: NodeId, order: Order) {
     p.with_memmap(|map| map.release(pfn));
     p.with_zone(node, |zone| zone.put(pfn, order));
 }
 
-fn first_fit<P: Env>(p: &mut P, request: &Request, refusal: &mut NoPages) -> Option<(Pfn, NodeId)> {
-    let Placement { nid, nodemask, .. } = request.placement;
-    let mask = nodemask.unwrap_or(Nodemask::ALL).intersection(request.allowed);
-    let here_only = request.gfp.contains(GfpFlags::THISNODE);
+fn mask_of(request: &Request) -> Nodemask {
+    request.placement.nodemask.unwrap_or(Nodemask::ALL).intersection(request.allowed)
+}
+
+/// The permitted nodes from near to far; the preferred ones first, where the policy has such.
+fn near_to_far<P: Env>(p: &mut P, request: &Request, refusal: &mut NoPages) -> Option<(Pfn, NodeId)> {
+    let hit = first_fit(p, request, mask_of(request), refusal);
+    if hit.is_none() && request.placement.mode == Mode::PreferredMany {
+        return first_fit(p, request, request.allowed, refusal);
+    }
+    hit
+}
+
+fn first_fit<P: Env>(p: &mut P, request: &Request, mask: Nodemask, refusal: &mut NoPages) -> Option<(Pfn, NodeId)> {
     let mut place = 0;
     loop {
-        let node = p.with_topology(|t| t.zone_list(nid).get(place).copied())?;
-        if here_only && node != nid {
-            return None;
-        }
+        let node = p.with_topology(|t| t.zone_list(request.placement.nid).get(place).copied())?;
         place += 1;
-        if !mask.contains(node) {
-            continue;
+        if mask.contains(node)
+            && let Some(hit) = take_from(p, request, node, refusal)
+        {
+            return Some(hit);
         }
-        let got = p.with_zone(node, |zone| (zone.take(request.order), zone.free(), zone.largest()));
-        let Some((taken, free, largest)) = got else { continue };
-        if let Some(pfn) = taken {
+    }
+}
+
+/// Takes a block of one node and records it. A node without memory refuses nothing.
+#[inline]
+fn take_from<P: Env>(p: &mut P, request: &Request, node: NodeId, refusal: &mut NoPages) -> Option<(Pfn, NodeId)> {
+    let taken = p.with_zone(node, |zone| zone.take(request.order).ok_or_else(|| (zone.free(), zone.largest())))?;
+    match taken {
+        Ok(pfn) => {
             p.with_memmap(|map| map.claim(pfn, request.order, request.kind));
-            return Some((pfn, node));
+            Some((pfn, node))
         }
-        refusal.nodes_tried += 1;
-        refusal.free += free;
-        refusal.refused_by = if request.order > largest { Ledger::Contiguity } else { Ledger::Watermark };
+        Err((free, largest)) => {
+            refusal.nodes_tried += 1;
+            refusal.free += free;
+            refusal.refused_by = if request.order > largest { Ledger::Contiguity } else { Ledger::Watermark };
+            None
+        }
     }
 }

@@ -45,6 +45,7 @@ impl Topology {
 
     /// Nodes with memory.
     #[must_use]
+    #[inline]
     pub const fn nodes(&self) -> Nodemask {
         self.nodes
     }
@@ -52,6 +53,7 @@ impl Topology {
     /// All nodes from `from` outwards, `from` first. Empty for a node that has no memory.
     #[doc(alias = "zonelist")]
     #[must_use]
+    #[inline]
     pub fn zone_list(&self, from: NodeId) -> &[NodeId] {
         self.near_to_far.get(from.index()).map_or(&[], Vec::as_slice)
     }

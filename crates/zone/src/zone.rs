@@ -16,6 +16,7 @@ pub struct Zone {
     /// Spans of frames that exist, ascending.
     spans: Vec<(Pfn, Pfn)>,
     areas: Vec<FreeArea>,
+    largest: Order,
     /// Bit n: the area of order n has a block.
     occupied: u32,
     free: PageCount,
@@ -49,7 +50,7 @@ impl Zone {
     /// A span that is empty or overlaps the one before it.
     pub fn new(node: NodeId, spans: Vec<(Pfn, Pfn)>, largest: Order) -> Result<Self, ZoneError> {
         let areas = (0..=largest.get()).map(|n| FreeArea::new(Order::new(n))).collect();
-        let mut zone = Self { node, spans: Vec::new(), areas, occupied: 0, free: PageCount::ZERO };
+        let mut zone = Self { node, spans: Vec::new(), areas, largest, occupied: 0, free: PageCount::ZERO };
         let mut past = Pfn::new(0);
         for &(start, end) in &spans {
             if end <= start || start < past {
@@ -70,6 +71,7 @@ impl Zone {
 
     /// Free base pages.
     #[must_use]
+    #[inline]
     pub const fn free(&self) -> PageCount {
         self.free
     }
@@ -82,8 +84,8 @@ impl Zone {
 
     /// The largest order that the buddy allocator merges to.
     #[must_use]
-    pub fn largest(&self) -> Order {
-        self.areas.last().map_or(Order::ZERO, |_| order_of(self.areas.len() - 1))
+    pub const fn largest(&self) -> Order {
+        self.largest
     }
 
     /// Free blocks of each order, as in `/proc/buddyinfo`.
@@ -96,19 +98,24 @@ impl Zone {
     /// largest blocks.
     #[doc(alias("__rmqueue", "rmqueue_buddy"))]
     pub fn take(&mut self, order: Order) -> Option<Pfn> {
-        if order > self.largest() {
+        if order > self.largest {
             return self.take_range(order);
         }
         let fitting = self.occupied >> order.get();
         if fitting == 0 {
             return None;
         }
-        let from = order.get() as usize + fitting.trailing_zeros() as usize;
+        let at = usize::from(order.get());
+        let from = at + fitting.trailing_zeros() as usize;
         let block = self.areas[from].pop()?;
-        self.note(from);
-        for half in (usize::from(order.get())..from).rev() {
-            self.areas[half].insert(block.offset(order_of(half).pages()), 1);
-            self.note(half);
+        if self.areas[from].is_empty() {
+            self.occupied &= !bit(from);
+        }
+        // No area below the one that had a block has any: its upper halves are their first.
+        for half in at..from {
+            let area = &mut self.areas[half];
+            area.fill(block.offset(area.size()));
+            self.occupied |= bit(half);
         }
         self.free -= order.pages();
         Some(block)
@@ -120,24 +127,26 @@ impl Zone {
         debug_assert!(pfn.is_aligned(order), "{pfn} is not the start of a block of {order}");
         debug_assert!(self.holds(pfn, order), "{pfn} is not a frame of {}", self.node);
         self.free += order.pages();
-        let top = self.areas.len() - 1;
-        let (mut block, mut at) = (pfn, usize::from(order.get()));
-        if at > top {
-            self.areas[top].insert(pfn, 1 << (at - top));
-            self.note(top);
+        if order > self.largest {
+            self.add(usize::from(self.largest.get()), pfn, pfn.offset(order.pages()));
             return;
         }
-        while at < top {
-            let buddy = block.buddy(order_of(at));
-            if !self.areas[at].remove(buddy, 1) {
+        let (mut block, mut at) = (pfn, usize::from(order.get()));
+        let top = usize::from(self.largest.get());
+        while at < top && self.occupied & bit(at) != 0 {
+            let area = &mut self.areas[at];
+            let buddy = Pfn::new(block.get() ^ area.size().get());
+            if !area.remove(buddy, buddy.offset(area.size())) {
                 break;
             }
-            self.note(at);
+            if area.is_empty() {
+                self.occupied &= !bit(at);
+            }
             block = block.min(buddy);
             at += 1;
         }
-        self.areas[at].insert(block, 1);
-        self.note(at);
+        let end = block.offset(self.areas[at].size());
+        self.add(at, block, end);
     }
 
     /// Recounts: blocks lie inside the spans, are aligned and do not overlap; no two free buddies coexist below the largest
@@ -150,11 +159,11 @@ impl Zone {
         let mut free = PageCount::ZERO;
         for (n, area) in self.areas.iter().enumerate() {
             let order = order_of(n);
-            if (self.occupied >> n & 1 == 1) != (area.blocks() > 0) {
+            if (self.occupied >> n & 1 == 1) == area.is_empty() {
                 return Err(self.broken(format_args!("the mask is wrong about {order}")));
             }
-            for (start, blocks) in area.runs() {
-                let end = start.offset(PageCount::new(blocks << n));
+            for (start, end) in area.runs() {
+                let blocks = (end.get() - start.get()) >> n;
                 if !start.is_aligned(order) || !self.spans.iter().any(|&(s, e)| s <= start && end <= e) {
                     return Err(self.broken(format_args!("a free run at {start} of {order} lies wrong")));
                 }
@@ -164,7 +173,7 @@ impl Zone {
                 if n + 1 < self.areas.len() && blocks == 2 && start.is_aligned(order_of(n + 1)) {
                     return Err(self.broken(format_args!("free buddies at {start} of {order} were not merged")));
                 }
-                free += PageCount::new(blocks << n);
+                free += PageCount::new(end.get() - start.get());
                 ranges.push((start, end));
             }
         }
@@ -181,38 +190,37 @@ impl Zone {
     /// Is the frame free?
     #[must_use]
     pub fn is_free(&self, pfn: Pfn) -> bool {
-        self.areas.iter().enumerate().any(|(n, area)| {
-            area.runs().any(|(start, blocks)| start <= pfn && pfn < start.offset(PageCount::new(blocks << n)))
-        })
+        self.areas.iter().any(|area| area.runs().any(|(start, end)| start <= pfn && pfn < end))
     }
 
+    #[cold]
     fn take_range(&mut self, order: Order) -> Option<Pfn> {
-        let top = self.areas.len() - 1;
-        let (blocks, align) = (1u64 << (usize::from(order.get()) - top), order.pages().get());
-        let start = self.areas[top].runs().rev().find_map(|(start, n)| {
-            let end = start.get() + (n << top);
-            let base = end.checked_sub(align)? & !(align - 1);
+        let top = usize::from(self.largest.get());
+        let align = order.pages().get();
+        let start = self.areas[top].runs().rev().find_map(|(start, end)| {
+            let base = end.get().checked_sub(align)? & !(align - 1);
             (base >= start.get()).then_some(Pfn::new(base))
         })?;
-        let taken = self.areas[top].remove(start, blocks);
+        let taken = self.areas[top].remove(start, start.offset(order.pages()));
         debug_assert!(taken, "the run was just seen");
-        self.note(top);
+        if self.areas[top].is_empty() {
+            self.occupied &= !bit(top);
+        }
         self.free -= order.pages();
         Some(start)
     }
 
     fn add_span(&mut self, start: Pfn, end: Pfn) {
-        let top = self.areas.len() - 1;
+        let top = usize::from(self.largest.get());
         let mut at = start;
         while at < end {
             let left = end.get() - at.get();
             let fits = left.ilog2().min(at.get().trailing_zeros()) as usize;
             let n = fits.min(top);
-            let blocks = if n == top { left >> top } else { 1 };
-            self.areas[n].insert(at, blocks);
-            self.note(n);
-            self.free += PageCount::new(blocks << n);
-            at = at.offset(PageCount::new(blocks << n));
+            let pages = PageCount::new(if n == top { left >> top << top } else { 1 << n });
+            self.add(n, at, at.offset(pages));
+            self.free += pages;
+            at = at.offset(pages);
         }
     }
 
@@ -220,17 +228,22 @@ impl Zone {
         self.spans.iter().any(|&(start, end)| start <= pfn && pfn.offset(order.pages()) <= end)
     }
 
-    fn note(&mut self, n: usize) {
-        if self.areas[n].blocks() > 0 {
-            self.occupied |= 1 << n;
-        } else {
-            self.occupied &= !(1 << n);
-        }
+    #[inline]
+    fn add(&mut self, n: usize, start: Pfn, end: Pfn) {
+        self.areas[n].insert(start, end);
+        self.occupied |= bit(n);
     }
 
     fn broken(&self, what: fmt::Arguments<'_>) -> Broken {
         Broken(alloc::format!("zone of {}: {what}", self.node))
     }
+}
+
+/// Area `n` in the occupancy mask; there are at most 31 areas.
+#[inline]
+const fn bit(n: usize) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "below 32")]
+    1u32.wrapping_shl(n as u32)
 }
 
 fn order_of(n: usize) -> Order {

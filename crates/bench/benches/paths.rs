@@ -1,0 +1,94 @@
+//! Whole paths through the facade, as a program takes them.
+
+#![expect(missing_docs, reason = "the macros of the harness make items without documentation")]
+
+use std::hint::black_box;
+
+use bench::replay::{Script, replay as replay_all, scripts};
+use bench::setup::{NODE, Task, empty_machine, machine, mapping, promised_file, region_set, reserved_page};
+use bench::table::{MACHINES, OPERATIONS};
+use gungraun::prelude::*;
+use hugefolio::{Advice, Calls, HugeSize, Machine, MapCall, ResizeNodes, Share};
+use hugetlb::RegionSet;
+use units::{HugeCount, HugeRange, Nodemask, Vaddr};
+
+#[library_benchmark]
+#[bench::empty(args = (0), setup = machine)]
+#[bench::thousand(args = (1_000), setup = machine)]
+fn grow_and_shrink(mut machine: Machine) -> Machine {
+    let pages = machine.pool(HugeSize::M2).expect("there is a pool of 2 MiB pages").nr;
+    let everywhere = ResizeNodes::Global(Nodemask::of(NODE));
+    for _ in 0..OPERATIONS {
+        for count in [pages + HugeCount::new(1), pages] {
+            black_box(machine.set_nr_hugepages(HugeSize::M2, black_box(count), everywhere)).expect("the node exists");
+        }
+    }
+    machine
+}
+
+#[library_benchmark]
+#[bench::reserved(args = (64), setup = reserved_page)]
+fn fault_and_unmap((mut task, at): (Task, Vaddr)) -> Task {
+    for _ in 0..OPERATIONS {
+        task.machine.write_byte(task.pid, black_box(at), 1).expect("the page is promised");
+        let len = HugeSize::M2.bytes();
+        task.machine.madvise(task.pid, black_box(at), len, Advice::DontNeed).expect("the page is mapped");
+    }
+    task
+}
+
+#[library_benchmark]
+#[bench::private(args = (Share::Private), setup = mapping)]
+#[bench::shared(args = (Share::Shared), setup = mapping)]
+fn map_and_unmap((mut task, call): (Task, MapCall)) -> Task {
+    for _ in 0..OPERATIONS {
+        let at = task.machine.mmap(task.pid, black_box(&call)).expect("the pool has sixteen pages");
+        task.machine.munmap(task.pid, at, call.len).expect("it was just mapped");
+    }
+    task
+}
+
+#[library_benchmark]
+#[bench::promised(args = (64), setup = promised_file)]
+fn map_file_and_unmap((mut task, call): (Task, MapCall)) -> Task {
+    for _ in 0..OPERATIONS {
+        let at = task.machine.mmap(task.pid, black_box(&call)).expect("the file has its pages promised");
+        task.machine.munmap(task.pid, at, call.len).expect("it was just mapped");
+    }
+    task
+}
+
+#[library_benchmark]
+#[bench::few(args = (10), setup = region_set)]
+#[bench::thousand(args = (1_000), setup = region_set)]
+#[bench::many(args = (100_000), setup = region_set)]
+fn regions((mut set, places): (RegionSet, Vec<HugeRange>)) -> (RegionSet, Vec<HugeRange>) {
+    for &place in &places {
+        black_box(set.insert(place, None));
+        black_box(set.remove(place, |_| ()));
+    }
+    (set, places)
+}
+
+#[library_benchmark]
+#[bench::recorded(args = (), setup = scripts)]
+fn replay(scripts: Vec<Script>) -> Vec<Script> {
+    black_box(replay_all(&scripts));
+    scripts
+}
+
+#[library_benchmark]
+#[bench::empty(args = (MACHINES as usize), setup = Vec::with_capacity)]
+fn creation(mut machines: Vec<Machine>) -> Vec<Machine> {
+    for _ in 0..MACHINES {
+        machines.push(empty_machine());
+    }
+    machines
+}
+
+library_benchmark_group!(
+    name = paths,
+    benchmarks = [grow_and_shrink, fault_and_unmap, map_and_unmap, map_file_and_unmap, regions, replay, creation]
+);
+
+main!(library_benchmark_groups = paths);

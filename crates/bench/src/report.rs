@@ -1,0 +1,200 @@
+//! The figures beside what they should be.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::table::{CREATION_BYTES, REGION_EXTREMES, REGION_RATIO, ROWS, Row};
+
+/// Instructions of the measured part of every bench, by function and case.
+#[derive(Debug, Default)]
+pub struct Figures(BTreeMap<(String, String), u64>);
+
+/// Why the summaries of the benches are of no use.
+#[derive(Debug, PartialEq, Eq)]
+pub enum BadFigures {
+    /// A line is not the summary of a bench.
+    Line(usize),
+    /// A bench of the table was not run.
+    Missing(&'static str, &'static str),
+}
+
+impl fmt::Display for BadFigures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => write!(f, "line {line} is not the summary of a bench"),
+            Self::Missing(function, case) => write!(f, "there is no figure of {function}::{case}: run all benches"),
+        }
+    }
+}
+
+impl std::error::Error for BadFigures {}
+
+/// One line of the report.
+#[derive(Debug, PartialEq, Eq)]
+struct Line {
+    title: String,
+    figure: String,
+    target: String,
+    met: Option<bool>,
+}
+
+/// The table of all benches.
+#[derive(Debug)]
+pub struct Report(Vec<Line>);
+
+impl Figures {
+    /// Reads the summaries that the runner of the benches prints, one JSON object a line.
+    ///
+    /// # Errors
+    /// A line that is something else.
+    pub fn read(summaries: &str) -> Result<Self, BadFigures> {
+        let mut figures = Self::default();
+        for (number, line) in summaries.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let summary: Value = serde_json::from_str(line).map_err(|_| BadFigures::Line(number + 1))?;
+            let (key, instructions) = figure(&summary).ok_or(BadFigures::Line(number + 1))?;
+            figures.0.insert(key, instructions);
+        }
+        Ok(figures)
+    }
+
+    fn of(&self, function: &'static str, case: &'static str) -> Result<u64, BadFigures> {
+        let key = (function.to_owned(), case.to_owned());
+        self.0.get(&key).copied().ok_or(BadFigures::Missing(function, case))
+    }
+}
+
+fn figure(summary: &Value) -> Option<((String, String), u64)> {
+    let name = |key| Some(summary.get(key)?.as_str()?.to_owned());
+    let callgrind = summary.get("profiles")?.as_array()?.first()?;
+    let instructions = callgrind.pointer("/data/total/metrics/Ir/values/new")?.as_u64()?;
+    Some(((name("function_name")?, name("id")?), instructions))
+}
+
+impl Report {
+    /// The table of `figures`, of the ratio between sets of regions, and of the `bytes` that a new machine asks for.
+    ///
+    /// # Errors
+    /// A bench was not run.
+    pub fn new(figures: &Figures, bytes: u64) -> Result<Self, BadFigures> {
+        let mut lines = Vec::new();
+        for row in &ROWS {
+            lines.push(line(row, figures.of(row.function, row.case)?));
+            if (row.function, row.case) == REGION_EXTREMES[1] {
+                let [few, many] = REGION_EXTREMES.map(|(function, case)| figures.of(function, case));
+                lines.push(ratio(few?, many?));
+            }
+        }
+        lines.push(Line {
+            title: "machine of 24 GiB with empty pools: bytes asked of the allocator".to_owned(),
+            figure: grouped(bytes),
+            target: format!("< {}", grouped(CREATION_BYTES)),
+            met: Some(bytes < CREATION_BYTES),
+        });
+        Ok(Self(lines))
+    }
+
+    /// Is every target met?
+    #[must_use]
+    pub fn all_met(&self) -> bool {
+        self.0.iter().all(|line| line.met != Some(false))
+    }
+}
+
+fn line(row: &Row, instructions: u64) -> Line {
+    let operations = u64::from(row.operations);
+    Line {
+        title: row.title.to_owned(),
+        figure: grouped(instructions.div_ceil(operations)),
+        target: row.limit.map_or_else(String::new, |limit| format!("<= {}", grouped(limit))),
+        met: row.limit.map(|limit| instructions <= limit * operations),
+    }
+}
+
+fn ratio(few: u64, many: u64) -> Line {
+    let hundredths = (many * 100).div_ceil(few.max(1));
+    let shown = |n: u64| format!("{}.{:02}", n / 100, n % 100);
+    Line {
+        title: "region insert + remove, dearest set : cheapest set".to_owned(),
+        figure: shown(hundredths),
+        target: format!("<= {}", shown(REGION_RATIO)),
+        met: Some(hundredths <= REGION_RATIO),
+    }
+}
+
+/// A number with its digits in groups of three.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.0.iter().map(|line| line.title.len()).max().unwrap_or(0);
+        writeln!(f, "{:width$}  {:>12}  {:>9}", "bench", "instructions", "target")?;
+        for Line { title, figure, target, met } in &self.0 {
+            let verdict = match met {
+                Some(true) => "  ok",
+                Some(false) => "  MISSED",
+                None => "",
+            };
+            writeln!(f, "{}", format!("{title:width$}  {figure:>12}  {target:>9}{verdict}").trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(function: &str, case: &str, instructions: u64) -> String {
+        let metrics = serde_json::json!({ "Ir": { "values": { "new": instructions } } });
+        let profile = serde_json::json!({ "data": { "total": { "metrics": metrics } } });
+        serde_json::json!({ "function_name": function, "id": case, "profiles": [profile] }).to_string()
+    }
+
+    fn summaries(instructions: impl Fn(&Row) -> u64) -> String {
+        ROWS.iter().map(|row| summary(row.function, row.case, instructions(row)) + "\n").collect()
+    }
+
+    fn report(summaries: &str, bytes: u64) -> Result<Report, BadFigures> {
+        Report::new(&Figures::read(summaries)?, bytes)
+    }
+
+    #[test]
+    fn a_target_is_met_up_to_its_last_instruction() {
+        let at = |slack: u64| summaries(|row| u64::from(row.operations) * row.limit.unwrap_or(1_234) + slack);
+        let met = report(&at(0), CREATION_BYTES - 1).unwrap();
+        assert!(met.all_met(), "{met}");
+        assert_eq!(met.to_string().matches("  ok").count(), 4);
+        assert!(met.to_string().contains("1,234"));
+        let missed = report(&at(1), CREATION_BYTES).unwrap();
+        assert_eq!((missed.all_met(), missed.to_string().matches("MISSED").count()), (false, 3));
+        assert!(missed.to_string().contains("601"));
+    }
+
+    #[test]
+    fn the_ratio_is_that_of_the_extremes() {
+        let many = |row: &Row| u64::from((row.function, row.case) == REGION_EXTREMES[1]);
+        let of = |extra: u64| report(&summaries(|row| 1_000 + many(row) * extra), 0).unwrap();
+        assert!(of(3_000).all_met() && of(3_000).to_string().contains("4.00"));
+        assert!(!of(3_001).all_met());
+    }
+
+    #[test]
+    fn what_is_no_figure_is_named() {
+        assert_eq!(report("{}", 0).unwrap_err(), BadFigures::Line(1));
+        assert_eq!(report("\nnothing", 0).unwrap_err(), BadFigures::Line(2));
+        let first = summary(ROWS[0].function, ROWS[0].case, 1);
+        assert_eq!(report(&first, 0).unwrap_err(), BadFigures::Missing(ROWS[1].function, ROWS[1].case));
+    }
+}

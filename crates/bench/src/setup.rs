@@ -1,0 +1,167 @@
+//! What benches work on.
+
+use std::iter;
+
+use charge::Charges;
+use filemap::add_to_cache;
+use hugefolio::{Calls, Fd, Machine, MapCall, MemfdFlags, Share};
+use hugetlb::{AllocFlags, AllocRequest, HugeFolio, RegionSet, hugetlb_alloc_folio};
+use hugetlbfs::{Hold, InodeKind, Seals};
+use memmap::{FolioKind, MemMap};
+use policy::Placement;
+use units::{
+    Bytes, CgroupId, GfpFlags, HstateId, HugeCount, HugeIndex, HugeRange, HugeSize, InodeId, NodeId, Nodemask, Order,
+    PageCount, PageShift, Pfn, Pid, Vaddr,
+};
+use zone::Zone;
+
+use crate::table::OPERATIONS;
+
+/// The only node.
+pub const NODE: NodeId = NodeId::new(0);
+
+/// The pool of 2 MiB pages: gigantic ones are registered before it.
+pub const POOL: HstateId = HstateId::new(1);
+
+/// The memory of the machine.
+pub const MEMORY: Bytes = Bytes::gib(24);
+
+/// Sixteen huge pages.
+pub const SIXTEEN: Bytes = HugeSize::M2.total(HugeCount::new(16));
+
+/// A machine of 24 GiB with empty pools.
+#[must_use]
+pub fn empty_machine() -> Machine {
+    Machine::builder().node(NODE, MEMORY).build().expect("a node of 24 GiB can be")
+}
+
+/// The same with `pages` pages of 2 MiB.
+#[must_use]
+pub fn machine(pages: u32) -> Machine {
+    let built = Machine::builder().node(NODE, MEMORY).cmdline(&format!("hugepages={pages}")).build();
+    let mut machine = built.expect("a node of 24 GiB can be");
+    let nr = machine.pool(HugeSize::M2).map(|pool| pool.nr);
+    assert_eq!(nr, Ok(HugeCount::new(u64::from(pages))), "the pool has what was asked for");
+    machine
+}
+
+/// A process on a machine whose pool has some pages.
+#[derive(Debug)]
+pub struct Task {
+    /// The machine.
+    pub machine: Machine,
+    /// The process.
+    pub pid: Pid,
+}
+
+impl Task {
+    /// On a machine with `pages` pages.
+    #[must_use]
+    pub fn new(pages: u32) -> Self {
+        let mut machine = machine(pages);
+        let pid = machine.spawn();
+        Self { machine, pid }
+    }
+}
+
+/// A process that has mapped one page privately and not touched it yet.
+#[must_use]
+pub fn reserved_page(pages: u32) -> (Task, Vaddr) {
+    let mut task = Task::new(pages);
+    let call = MapCall::anonymous(HugeSize::M2.bytes(), Share::Private);
+    let at = task.machine.mmap(task.pid, &call).expect("the pool has a page");
+    (task, at)
+}
+
+/// A process that is about to map sixteen pages of nobody's file.
+#[must_use]
+pub fn mapping(share: Share) -> (Task, MapCall) {
+    (Task::new(64), MapCall::anonymous(SIXTEEN, share))
+}
+
+/// A process that is about to map a memory file of sixteen pages, all of them promised by a mapping that stays.
+#[must_use]
+pub fn promised_file(pages: u32) -> (Task, MapCall) {
+    let mut task = Task::new(pages);
+    let fd: Fd = task.machine.memfd(task.pid, None, MemfdFlags::empty()).expect("there is a default size");
+    let call = MapCall::file(fd, SIXTEEN, Share::Shared);
+    task.machine.mmap(task.pid, &call).expect("the pool has sixteen pages");
+    (task, call)
+}
+
+/// A set of `count` regions that do not touch, and places between them for one page each.
+#[must_use]
+pub fn region_set(count: u32) -> (RegionSet, Vec<HugeRange>) {
+    let between = |n: u64, at: u64| HugeRange::one(HugeIndex::new(4 * n + at));
+    let mut set = RegionSet::new();
+    for n in 0..u64::from(count) {
+        set.insert(between(n, 0), None);
+    }
+    // A large prime spreads the places over the set.
+    let places = (0..u64::from(OPERATIONS)).map(|n| between(n * 15_485_863 % u64::from(count), 2)).collect();
+    (set, places)
+}
+
+/// The only zone of the machine.
+#[must_use]
+pub fn zone(order: u8) -> (Zone, Order) {
+    let end = Pfn::new(0).offset(PageShift::K4.pages_floor(MEMORY));
+    (Zone::new(NODE, vec![(Pfn::new(0), end)], Order::new(10)).expect("one span"), Order::new(order))
+}
+
+/// Records of `count` blocks of 2 MiB, every other one free, and places for one block each.
+#[must_use]
+pub fn memory_map(count: u64) -> (MemMap, Vec<Pfn>) {
+    let block = |n: u64| Pfn::new(0).offset(PageCount::new(n << 9));
+    let mut map = MemMap::new();
+    for n in 0..count {
+        map.claim(block(2 * n), Order::new(9), FolioKind::Page);
+    }
+    let places = (0..u64::from(OPERATIONS)).map(|n| block(2 * (n * 15_485_863 % count) + 1)).collect();
+    (map, places)
+}
+
+/// A group below another one.
+#[must_use]
+pub fn groups(hstates: u8) -> (Charges, CgroupId) {
+    let mut charges = Charges::new(hstates);
+    let outer = charges.create(None, "outer").expect("the root is there");
+    let inner = charges.create(Some(outer), "inner").expect("the outer group is there");
+    (charges, inner)
+}
+
+/// A block for nobody in particular.
+#[must_use]
+pub const fn block(order: Order) -> page_alloc::Request {
+    page_alloc::Request {
+        order,
+        placement: Placement::local(NODE),
+        allowed: Nodemask::ALL,
+        gfp: GfpFlags::HIGHUSER,
+        kind: FolioKind::Page,
+    }
+}
+
+/// A page of the pool that nobody has reserved, at nobody's cost.
+pub const AVAILABLE: AllocRequest = AllocRequest {
+    hstate: POOL,
+    placement: Placement::local(NODE),
+    allowed: Nodemask::ALL,
+    gfp: GfpFlags::HIGHUSER,
+    flags: AllocFlags::empty(),
+    cgroup: None,
+};
+
+/// A file with `count` pages in its cache, and one page that is not.
+#[must_use]
+pub fn cached(count: u32) -> (Machine, InodeId, HugeIndex, HugeFolio) {
+    let mut machine = machine(count + 1);
+    let inode = hugetlbfs::create_inode(&mut machine, InodeKind::Memfd, POOL, None, Seals::SEAL, Hold::Open);
+    let folios: Vec<HugeFolio> =
+        iter::from_fn(|| hugetlb_alloc_folio(&mut machine, &AVAILABLE).ok()).take(count as usize + 1).collect();
+    let middle = count as usize / 2;
+    for (n, &folio) in folios.iter().enumerate().filter(|&(n, _)| n != middle) {
+        add_to_cache(&mut machine, inode, HugeIndex::new(n as u64), folio).expect("no failure is planned");
+    }
+    (machine, inode, HugeIndex::new(middle as u64), folios[middle])
+}

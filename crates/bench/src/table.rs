@@ -1,0 +1,74 @@
+//! Every bench: its name, its title, how many operations it makes, and how much one of them may take.
+
+/// How often a bench repeats its operation, unless its row says otherwise.
+pub const OPERATIONS: u32 = 1_000;
+
+/// How many machines the creation bench makes.
+pub const MACHINES: u32 = 100;
+
+/// Operations of the replayed scripts.
+pub const STEPS: u32 = 4_685;
+
+/// How many bytes a machine of 24 GiB with empty pools may ask the allocator for.
+pub const CREATION_BYTES: u64 = 64 << 10;
+
+/// How much dearer an insert and a remove may be in the largest set of regions than in the smallest, in hundredths.
+pub const REGION_RATIO: u64 = 400;
+
+/// One case of one bench.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The bench's function.
+    pub function: &'static str,
+    /// The case, as its attribute names it.
+    pub case: &'static str,
+    /// What a reader calls it.
+    pub title: &'static str,
+    /// How many operations the measured part makes.
+    pub operations: u32,
+    /// The most instructions that one operation may take, where there is a target.
+    pub limit: Option<u64>,
+}
+
+const fn row(function: &'static str, case: &'static str, title: &'static str) -> Row {
+    Row { function, case, title, operations: OPERATIONS, limit: None }
+}
+
+impl Row {
+    const fn at_most(self, limit: u64) -> Self {
+        Self { limit: Some(limit), ..self }
+    }
+
+    const fn of(self, operations: u32) -> Self {
+        Self { operations, ..self }
+    }
+}
+
+/// The smallest and the largest set of regions, whose figures are compared.
+pub const REGION_EXTREMES: [(&str, &str); 2] = [("regions", "few"), ("regions", "many")];
+
+/// All benches in the order in which they are shown: whole paths, then room by room.
+pub const ROWS: [Row; 22] = [
+    row("grow_and_shrink", "empty", "pool: grow + shrink by a 2 MiB page, pool empty").at_most(600),
+    row("grow_and_shrink", "thousand", "pool: grow + shrink by a 2 MiB page, pool of 1,000").at_most(600),
+    row("fault_and_unmap", "reserved", "reserved fault + unmap of a 2 MiB page"),
+    row("map_and_unmap", "private", "mmap + munmap of 16 reserved pages, private"),
+    row("map_and_unmap", "shared", "mmap + munmap of 16 reserved pages, shared"),
+    row("map_file_and_unmap", "promised", "mmap + munmap of 16 reserved pages, file that has them promised"),
+    row("regions", "few", "region insert + remove, 10 regions"),
+    row("regions", "thousand", "region insert + remove, 1,000 regions"),
+    row("regions", "many", "region insert + remove, 100,000 regions"),
+    row("replay", "recorded", "recorded step, with all counters read after it").of(STEPS),
+    row("creation", "empty", "machine of 24 GiB with empty pools: creation").of(MACHINES),
+    row("take_and_put", "base", "zone: take + put of a base page"),
+    row("take_and_put", "huge", "zone: take + put of a block of 2 MiB"),
+    row("claim_and_release", "thousand", "memmap: claim + release of a folio among 1,000"),
+    row("charge_and_uncharge", "nested", "charge: charge + uncharge, two groups deep"),
+    row("alloc_and_free", "base", "page_alloc: alloc + free of a base page"),
+    row("alloc_and_free", "huge", "page_alloc: alloc + free of a block of 2 MiB"),
+    row("alloc_and_put", "available", "hugetlb: alloc + free of a page of the pool"),
+    row("reserve_and_release", "sixteen", "hugetlb: reserve + release of 16 pages"),
+    row("add_and_remove", "empty", "filemap: add + remove of a page, file otherwise empty"),
+    row("add_and_remove", "thousand", "filemap: add + remove of a page among 1,000"),
+    row("look_at_pool", "one_node", "facade: the counters of a pool"),
+];

@@ -110,13 +110,14 @@ fn grow<P: Env>(p: &mut P, h: Hstate, count: HugeCount, allowed: Nodemask) {
 
 fn grow_on<P: Env>(p: &mut P, h: Hstate, node: NodeId, gfp: GfpFlags) -> bool {
     let Ok(folio) = new_folio(p, h, Placement::local(node), Nodemask::ALL, gfp) else { return false };
-    p.with_shelf(h.id, folio.node, |shelf| shelf.put(folio));
     p.with_pool(h.id, |pool| {
         let record = pool.record(folio);
         (record.pfn, record.node) = (folio.pfn, folio.node);
         pool.add_page(folio.node, Joins::Persistent);
-        pool.add_free(folio.node);
     });
+    // Its record is there by now: whoever has a claim may take it from the shelf at once.
+    p.with_shelf(h.id, folio.node, |shelf| shelf.put(folio));
+    p.with_pool(h.id, |pool| pool.add_free(folio.node));
     p.emit(|| Event::PoolGrew { hstate: h.id, node: folio.node });
     true
 }

@@ -7,8 +7,8 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
 use hugefolio::{
-    Bytes, CallError, Calls, CpuId, Create, FaultError, Fd, FileAccess, HugeCount, HugeSize, Machine, MapCall,
-    MountOptions, NodeId, Nodemask, OpenCall, Pid, ResizeNodes, Share, SharedMachine, Truncate, Vaddr,
+    Bytes, CallError, Calls, CpuId, Create, FallocateMode, FaultError, Fd, FileAccess, HugeCount, HugeSize, Machine,
+    MapCall, MountOptions, NodeId, Nodemask, OpenCall, Pid, ResizeNodes, Share, SharedMachine, Truncate, Vaddr,
 };
 use shuttle::sync::Arc;
 use shuttle::thread;
@@ -133,6 +133,137 @@ fn a_reservation_against_a_shrink() {
             }
             shared.check_in(cpu);
             shrinking.join().unwrap();
+            finish(shared);
+        },
+        SCHEDULES,
+        3,
+    );
+}
+
+/// Two processes make the same file. Both looked, neither found it, both made one, and the second took the name from the first:
+/// a file that nobody could reach kept its pages for ever.
+#[test]
+fn two_makers_of_one_file() {
+    shuttle::check_pct(
+        || {
+            let (shared, _, _, _) = mapped();
+            let mut machine = shared.into_machine();
+            let hstate = machine.hstates().default_hstate().id;
+            let mount = machine.mount(&MountOptions::unlimited(hstate)).unwrap();
+            let pids = [machine.spawn(), machine.spawn()];
+            let shared = Arc::new(SharedMachine::from(machine));
+            let open = move |shared: &SharedMachine, n: u32| {
+                let mut cpu = shared.check_out(CpuId::new(n)).unwrap();
+                let mut on = shared.on(&mut cpu);
+                let fd = on.open(pids[n as usize], &OpenCall::create(mount, "new")).unwrap();
+                on.fallocate(pids[n as usize], fd, FallocateMode::Extend, Bytes::ZERO, PAGE).unwrap();
+                on.exit(pids[n as usize]);
+                shared.check_in(cpu);
+            };
+            let other = {
+                let shared = shared.clone();
+                thread::spawn(move || open(&shared, 0))
+            };
+            open(&shared, 1);
+            other.join().unwrap();
+            let mut machine = finish(shared);
+            machine.unlink(mount, "new").unwrap();
+            assert_eq!(machine.pool(HugeSize::M2).unwrap().free, HugeCount::new(4), "no page is left behind");
+        },
+        SCHEDULES,
+        3,
+    );
+}
+
+/// A fork copies an entry while a truncate takes its page. The entry was read, the page was freed, and the copy took a reference
+/// to a page that somebody else had by then.
+#[test]
+fn a_fork_against_a_truncate() {
+    shuttle::check_pct(
+        || {
+            let (shared, pid, fd, _) = mapped();
+            let mut machine = shared.into_machine();
+            let at = machine.mmap(pid, &MapCall::file(fd, PAGE, Share::Private)).unwrap();
+            machine.write_byte(pid, at, 1).unwrap();
+            let shared = Arc::new(SharedMachine::from(machine));
+            let forking = {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    let mut cpu = shared.check_out(CpuId::new(0)).unwrap();
+                    let child = shared.on(&mut cpu).fork(pid).unwrap();
+                    shared.on(&mut cpu).exit(child);
+                    shared.check_in(cpu);
+                })
+            };
+            let mut cpu = shared.check_out(CpuId::new(1)).unwrap();
+            shared.on(&mut cpu).ftruncate(pid, fd, Bytes::ZERO).unwrap();
+            shared.check_in(cpu);
+            forking.join().unwrap();
+            let mut machine = finish(shared);
+            machine.exit(pid);
+            machine.validate().unwrap();
+        },
+        SCHEDULES,
+        3,
+    );
+}
+
+/// A pool grows while a page is touched and let go. A page that lay on its shelf before its record was written was taken, and
+/// could not be found again when it came back.
+#[test]
+fn a_new_page_against_a_touch() {
+    shuttle::check_pct(
+        || {
+            let mut machine =
+                Machine::builder().node(NodeId::new(0), Bytes::mib(64)).cmdline("hugepages=1").build().unwrap();
+            let pid = machine.spawn();
+            let at = machine.mmap(pid, &MapCall::anonymous(PAGE, Share::Private)).unwrap();
+            let shared = Arc::new(SharedMachine::from(machine));
+            let growing = {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    let mut cpu = shared.check_out(CpuId::new(0)).unwrap();
+                    let all = ResizeNodes::Global(Nodemask::ALL);
+                    shared.on(&mut cpu).set_nr_hugepages(HugeSize::M2, HugeCount::new(3), all).unwrap();
+                    shared.check_in(cpu);
+                })
+            };
+            let mut cpu = shared.check_out(CpuId::new(1)).unwrap();
+            shared.on(&mut cpu).write_byte(pid, at, 1).unwrap();
+            shared.on(&mut cpu).exit(pid);
+            shared.check_in(cpu);
+            growing.join().unwrap();
+            finish(shared);
+        },
+        SCHEDULES,
+        3,
+    );
+}
+
+/// A mapping makes surplus pages while a resize turns surplus into persistent pages. What the mapping did not need in the end was
+/// taken off as surplus, although there was none any more.
+#[test]
+fn surplus_pages_against_a_resize() {
+    shuttle::check_pct(
+        || {
+            let mut machine = Machine::builder().node(NodeId::new(0), Bytes::mib(64)).build().unwrap();
+            machine.set_nr_overcommit(HugeSize::M2, HugeCount::new(2)).unwrap();
+            let pid = machine.spawn();
+            let shared = Arc::new(SharedMachine::from(machine));
+            let growing = {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    let mut cpu = shared.check_out(CpuId::new(0)).unwrap();
+                    let all = ResizeNodes::Global(Nodemask::ALL);
+                    shared.on(&mut cpu).set_nr_hugepages(HugeSize::M2, HugeCount::new(3), all).unwrap();
+                    shared.check_in(cpu);
+                })
+            };
+            let mut cpu = shared.check_out(CpuId::new(1)).unwrap();
+            // More than the cap: the pages made so far go again.
+            let _ = shared.on(&mut cpu).mmap(pid, &MapCall::anonymous(PAGE + PAGE + PAGE, Share::Shared));
+            shared.check_in(cpu);
+            growing.join().unwrap();
             finish(shared);
         },
         SCHEDULES,

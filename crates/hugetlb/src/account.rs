@@ -7,7 +7,7 @@ use alloc_crate::vec::Vec;
 use policy::Placement;
 use units::{GfpFlags, HstateId, HugeCount, NodeId, Nodemask};
 
-use crate::pool::Joins;
+use crate::pool::{Fate, Joins};
 use crate::surplus::{alloc_surplus, destroy_claimed};
 use crate::{Env, HugeFolio, ReserveRefusal};
 
@@ -80,22 +80,22 @@ fn gather_surplus<P: Env>(
             if short.is_zero() {
                 let wanted = (pool.resv + count).saturating_sub(pool.free);
                 pool.resv += count;
-                for (n, folio) in made.iter().enumerate() {
-                    if (n as u64) < wanted.get() {
-                        pool.add_free(folio.node);
-                    } else {
-                        pool.remove_page(folio.node, Joins::Surplus);
+                let taken = usize::try_from(wanted.get()).unwrap_or(usize::MAX).min(made.len());
+                made[..taken].iter().for_each(|folio| pool.add_free(folio.node));
+                // A resize may have made the others persistent meanwhile: such a page stays.
+                let mut leaving = Vec::new();
+                for folio in &made[taken..] {
+                    if pool.settle_freed(folio.node, false) == Fate::Destroyed {
+                        leaving.push(folio.node);
                     }
                 }
-                return Ok(wanted);
+                return Ok(leaving);
             }
             Err((short, pool.free, pool.resv))
         });
         match short {
-            Ok(wanted) => {
-                for folio in made.iter().skip(usize::try_from(wanted.get()).unwrap_or(usize::MAX)) {
-                    destroy_claimed(p, h, folio.node);
-                }
+            Ok(leaving) => {
+                leaving.into_iter().for_each(|node| destroy_claimed(p, h, node));
                 return Ok(());
             }
             Err((short, free, resv)) => {
@@ -107,8 +107,10 @@ fn gather_surplus<P: Env>(
                         }
                         Err(surplus) => {
                             for folio in &made {
-                                p.with_pool(hstate, |pool| pool.remove_page(folio.node, Joins::Surplus));
-                                destroy_claimed(p, h, folio.node);
+                                let fate = p.with_pool(hstate, |pool| pool.settle_freed(folio.node, false));
+                                if fate == Fate::Destroyed {
+                                    destroy_claimed(p, h, folio.node);
+                                }
                             }
                             return Err(ReserveRefusal::Pool { asked: count, free, resv, surplus });
                         }

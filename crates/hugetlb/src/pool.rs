@@ -202,12 +202,17 @@ impl Pool {
 
     /// A persistent page that is on the shelf of its node already joined the pool.
     #[inline]
-    pub(crate) fn add_free_page(&mut self, folio: HugeFolio) {
+    pub(crate) fn add_free_page(&mut self, node: NodeId) {
         self.nr += ONE;
         self.free += ONE;
-        let node = &mut self.nodes[folio.node.index()];
+        let node = &mut self.nodes[node.index()];
         node.nr += ONE;
         node.free += ONE;
+    }
+
+    /// Writes down where a new page lies. Before it lies on the shelf: whoever has a claim may take it from there at once.
+    #[inline]
+    pub(crate) fn place(&mut self, folio: HugeFolio) {
         let record = self.record(folio);
         (record.pfn, record.node) = (folio.pfn, folio.node);
     }

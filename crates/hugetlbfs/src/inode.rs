@@ -149,6 +149,16 @@ pub fn hold<P: Env>(p: &mut P, id: InodeId, hold: Hold) {
     p.with_inode(id, |inode| *inode.count(hold) += 1);
 }
 
+/// As [`hold`], unless the last holder is gone already; says whether it did.
+pub(crate) fn hold_alive<P: Env>(p: &mut P, id: InodeId, hold: Hold) -> bool {
+    let held = p.with_inode(id, |inode| {
+        let alive = inode.links > 0 || inode.users() > 0;
+        *inode.count(hold) += u32::from(alive);
+        alive
+    });
+    held == Some(true)
+}
+
 /// One less; the last one evicts the file: its pages leave the cache and everything promised of it returns.
 #[doc(alias("iput", "fput"))]
 pub fn release<P: Env>(p: &mut P, id: InodeId, hold: Hold) {

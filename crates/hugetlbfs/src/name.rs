@@ -1,7 +1,10 @@
 //! Names of files.
 
+use alloc::collections::btree_map::Entry;
+
 use units::{HstateId, InodeId, MountId, SubpoolId};
 
+use crate::inode::hold_alive;
 use crate::{Env, Hold, InodeKind, Mount, Seals, create_inode, hold, release};
 
 /// May `open` make the file?
@@ -70,22 +73,42 @@ enum Found {
 /// Nothing is changed.
 #[doc(alias("hugetlbfs_create", "hugetlbfs_tmpfile"))]
 pub fn open<P: Env>(p: &mut P, mount: MountId, name: &str, create: Create) -> Result<InodeId, OpenError> {
-    let found = p.with_mount(mount, |m| find_or_make(m, name, create)).unwrap_or(Err(OpenError::NoMount))?;
-    match found {
-        Found::File(id) => {
-            hold(p, id, Hold::Open);
-            Ok(id)
-        }
-        Found::MayCreate(hstate, subpool) => {
-            let id = create_inode(p, InodeKind::OnMount(mount), hstate, subpool, Seals::SEAL, Hold::Open);
-            p.with_mount(mount, |m| m.inodes += 1);
-            if create != Create::Unnamed {
-                hold(p, id, Hold::Link);
-                p.with_mount(mount, |m| m.names.insert(name.into(), id));
+    loop {
+        let found = p.with_mount(mount, |m| {
+            let found = find_or_make(m, name, create)?;
+            // The inode to come counts at once, so that the limit holds and the mount stays.
+            m.inodes += u64::from(matches!(found, Found::MayCreate(..)));
+            Ok(found)
+        });
+        match found.unwrap_or(Err(OpenError::NoMount))? {
+            Found::File(id) if hold_alive(p, id, Hold::Open) => return Ok(id),
+            // It went just now: look again.
+            Found::File(_) => (),
+            Found::MayCreate(hstate, subpool) => {
+                let id = create_inode(p, InodeKind::OnMount(mount), hstate, subpool, Seals::SEAL, Hold::Open);
+                if create == Create::Unnamed || give_name(p, mount, name, id) {
+                    return Ok(id);
+                }
+                release(p, id, Hold::Open);
             }
-            Ok(id)
         }
     }
+}
+
+/// Names a new file, unless somebody else was faster with that name.
+fn give_name<P: Env>(p: &mut P, mount: MountId, name: &str, id: InodeId) -> bool {
+    hold(p, id, Hold::Link);
+    let named = p.with_mount(mount, |m| match m.names.entry(name.into()) {
+        Entry::Vacant(free) => {
+            free.insert(id);
+            true
+        }
+        Entry::Occupied(_) => false,
+    });
+    if named != Some(true) {
+        release(p, id, Hold::Link);
+    }
+    named == Some(true)
 }
 
 fn find_or_make(mount: &Mount, name: &str, create: Create) -> Result<Found, OpenError> {

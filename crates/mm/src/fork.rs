@@ -2,7 +2,7 @@
 
 use hugetlbfs::Hold;
 use memmap::MappedBy;
-use units::{Access, MmId, Scope, Site};
+use units::{Access, InodeId, MmId, Scope, Site};
 
 use crate::{Entry, Env, Vma, VmaFlags, exit_space};
 
@@ -47,7 +47,8 @@ fn copy_area<P: Env>(p: &mut P, parent: MmId, child: MmId, vma: &Vma) -> Result<
     if p.refused(Site::TablePage) {
         return Err(ForkError);
     }
-    p.scope(Scope::VmaLock(vma.inode, Access::Write), |p| {
+    // Inside the file mapping, as a truncate takes pages out of the parent without its address space.
+    in_tables(p, vma.inode, |p| {
         let entries = p.with_table(parent, |table| {
             table.write_protect(vma.range);
             table.over(vma.range).collect::<alloc::vec::Vec<_>>()
@@ -62,4 +63,9 @@ fn copy_area<P: Env>(p: &mut P, parent: MmId, child: MmId, vma: &Vma) -> Result<
         }
     });
     Ok(())
+}
+
+/// Runs `f` while nobody else changes the tables behind the areas of a file.
+fn in_tables<P: Env>(p: &mut P, inode: InodeId, f: impl FnOnce(&mut P)) {
+    p.scope(Scope::VmaLock(inode, Access::Write), |p| p.scope(Scope::FileMapping(inode, Access::Write), f));
 }

@@ -16,6 +16,7 @@ mod id;
 mod ledger;
 mod nodemask;
 mod undo;
+mod zone_kind;
 
 pub use count::{Bytes, HugeCount, HugeIndex, HugeRange, Order, PageCount, PageShift, Pfn, Ticks, Vaddr, VaddrRange};
 pub use event::{Event, OwnerPage};
@@ -26,3 +27,4 @@ pub use id::{CgroupId, CpuId, HstateId, InodeId, MmId, MountId, NodeId, Pid, Res
 pub use ledger::{Blame, Ledger};
 pub use nodemask::Nodemask;
 pub use undo::{UndoLog, attempt};
+pub use zone_kind::{PerZone, ZoneKind};

@@ -7,6 +7,9 @@
 extern crate alloc;
 
 mod area;
+pub mod extfrag;
+pub mod tuning;
+pub mod watermark;
 mod zone;
 
 pub use zone::{Zone, ZoneError};

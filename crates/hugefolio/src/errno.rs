@@ -10,7 +10,7 @@ use mm::{
 
 use crate::calls::{BadFd, CallError, FallocateCallError, FtruncateError, MapCallError, OpenCallError, ReadCallError};
 use crate::text::WriteError;
-use crate::{KnobError, NoSuchSize, ResizeCallError, ResizeError, TruncateByNameError};
+use crate::{KnobError, MountCallError, NoSuchSize, ResizeCallError, ResizeError, TruncateByNameError};
 
 macro_rules! errnos {
     ($($name:ident = $number:literal),* $(,)?) => {
@@ -326,8 +326,18 @@ impl ToErrno for SealError {
 impl ToErrno for MountError {
     fn errno(&self) -> Errno {
         match self {
-            Self::Refused(_) => Errno::ENOMEM,
+            Self::Refused(_) | Self::NoRoot => Errno::ENOMEM,
             _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl ToErrno for MountCallError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Text(crate::text::MountTextError::ReadOnly) => Errno::EOPNOTSUPP,
+            Self::Text(_) | Self::NoSuchSize(_) => Errno::EINVAL,
+            Self::Mount(error) => error.errno(),
         }
     }
 }

@@ -34,8 +34,8 @@ mod validate;
 pub use builder::{BuildError, MachineBuilder};
 pub use calls::{
     BadFd, CallError, Calls, Env, FallocateCallError, FallocateMode, FtruncateError, KnobError, MapCall, MapCallError,
-    MapSource, MemfdFlags, NoSuchSize, OpenCall, OpenCallError, PoolView, ReadCallError, ResizeCallError, Truncate,
-    TruncateByNameError, Writer,
+    MapSource, MemfdFlags, MountCallError, NoSuchSize, OpenCall, OpenCallError, PoolView, ReadCallError,
+    ResizeCallError, Truncate, TruncateByNameError, Writer,
 };
 pub use fault_plan::FaultPlan;
 pub use machine::Machine;
@@ -63,8 +63,8 @@ pub use page_alloc::NoPages;
 pub use policy::{Mempolicy, Mode, Placement, Topology, TopologyError, Weights};
 pub use units::{
     Blame, Bytes, CgroupId, CpuId, Event, GfpFlags, HstateId, HugeCount, HugeIndex, HugeRange, HugeSize, InodeId,
-    Ledger, MmId, MountId, NodeId, Nodemask, Order, OwnerPage, PageCount, PageShift, Pfn, Pid, ResvMapId, Site,
-    SubpoolId, Ticks, Vaddr, VaddrRange, VmaId,
+    Ledger, MmId, MountId, MountLimits, MountReturn, NodeId, Nodemask, Order, OwnerPage, PageCount, PageShift, Pfn,
+    Pid, ResvMapId, Site, SubpoolId, Ticks, Vaddr, VaddrRange, VmaId,
 };
 pub use zone::{Zone, ZoneError};
 

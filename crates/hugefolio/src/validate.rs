@@ -193,6 +193,12 @@ impl Machine {
         Ok(())
     }
 
+    /// The limits of a mount, if it has any.
+    #[must_use]
+    pub fn subpool_of(&self, mount: units::MountId) -> Option<units::SubpoolId> {
+        self.mounts.get(mount)?.subpool
+    }
+
     /// The pools, by hstate.
     #[must_use]
     pub fn pool_of(&self, hstate: HstateId) -> Option<&hugetlb::Pool> {

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use hugefolio::text::{
-    Access, HugetlbMeminfo, HugetlbPages, KnobPath, KnobPathError, KnobValue, KnobWrite, NodeHugepages, NodeKnob,
-    PoolKnob, ReportError, ShmGroup, ShowMemLine, SmapsHugetlb, Switch, SysctlKnob, VmFlag, VmFlags, WriteError,
-    Written, demote_size, sysctl_count, sysfs_count,
+    Access, HugetlbMeminfo, HugetlbPages, KnobPath, KnobPathError, KnobValue, KnobWrite, MountSize, MountText,
+    NodeHugepages, NodeKnob, PoolKnob, ReportError, ShmGroup, ShowMemLine, SmapsHugetlb, Switch, SysctlKnob, VmFlag,
+    VmFlags, WriteError, Written, demote_size, sysctl_count, sysfs_count,
 };
 use procfs_core::process::{MMapPath, MemoryMaps, Status, VmFlags as ProcfsVmFlags};
 use procfs_core::{FromBufRead, Meminfo};
@@ -433,5 +433,103 @@ proptest! {
         let _ = format!("Node {text}").parse::<ShowMemLine>();
         let _ = format!("Node {text} HugePages_Total:").parse::<NodeHugepages>();
         let _ = format!("VmFlags: {text}").parse::<VmFlags>();
+    }
+}
+
+/// Maximum and minimum in pages, and the limit of inodes.
+type Limits = (Option<u64>, Option<u64>, Option<u64>);
+
+/// What a Linux 6.18 made of each text, as `statfs` and `/proc/mounts` showed it; all with an empty pool.
+#[test]
+fn options_of_a_mount() {
+    let page = HugeSize::M2;
+    let limits = |text: &str| {
+        let options = MountText::parse(text).ok()?;
+        let count = |size: Option<MountSize>| size.map(|size| size.count_floor(page, HugeCount::ZERO).get());
+        Some((count(options.size), count(options.min_size), options.nr_inodes))
+    };
+    let taken: &[(&str, Limits)] = &[
+        ("", (None, None, None)),
+        (",", (None, None, None)),
+        ("size=4M", (Some(2), None, None)),
+        (",size=4M,", (Some(2), None, None)),
+        ("size=0x400000", (Some(2), None, None)),
+        ("size=4Mx", (Some(2), None, None)),
+        ("size=4M%", (Some(0), None, None)),
+        ("size=50%x", (Some(0), None, None)),
+        ("size=99999999999999999999", (Some(3_703_250_709_272), None, None)),
+        ("size=16E", (Some(0), None, None)),
+        ("size=8E", (Some(4_398_046_511_104), None, None)),
+        ("size=4095", (Some(0), None, None)),
+        ("size=3M", (Some(1), None, None)),
+        ("size=010", (Some(0), None, None)),
+        ("min_size=1", (None, Some(0), None)),
+        ("size=4M,size=8M", (Some(4), None, None)),
+        ("size=8M,size=50%", (Some(0), None, None)),
+        ("nr_inodes=3k", (None, None, Some(3072))),
+        ("nr_inodes=18446744073709551615", (None, None, None)),
+        ("nr_inodes=16E", (None, None, Some(0))),
+        ("rw,sync,size=4M", (Some(2), None, None)),
+        ("size=4M,,nr_inodes=5", (Some(2), None, Some(5))),
+        ("uid=0x10,gid=+7,mode=7777", (None, None, None)),
+    ];
+    for (text, want) in taken {
+        assert_eq!(limits(text).as_ref(), Some(want), "{text:?}");
+    }
+    let refused = [
+        "size=",
+        "size",
+        "size=x",
+        "size= 4M",
+        "size=-1",
+        "size=+4M",
+        "min_size=x",
+        "min_size",
+        "nr_inodes=x",
+        "nr_inodes=-1",
+        "nr_inodes",
+        "pagesize=x",
+        "pagesize=",
+        "pagesize=0",
+        " pagesize=2M",
+        "uid=x",
+        "uid=-1",
+        "uid=4294967295",
+        "uid=4294967296",
+        "uid",
+        "gid=++7",
+        "mode=999",
+        "mode=0x1ff",
+        "mode=",
+        "foo=1",
+        "foo",
+        "size=4M, nr_inodes=5",
+        "SIZE=4M",
+        "noexec",
+        "source=x",
+    ];
+    for text in refused {
+        assert_eq!(limits(text), None, "{text:?}");
+    }
+}
+
+/// 24 pages: half of them, and more than there are.
+#[test]
+fn hundredths_of_a_pool() {
+    let half = |text: &str| MountText::parse(text).unwrap().size.unwrap().count_floor(HugeSize::M2, count(24)).get();
+    assert_eq!((half("size=50%"), half("size=200%"), half("size=4%")), (12, 48, 0));
+}
+
+#[test]
+fn messages_about_mount_options_say_what_to_write() {
+    for (text, want) in [
+        ("size", "`size` needs a value: write size=8M"),
+        ("mode=999", "`mode=999`: the value is not permission bits in octal digits; write for example mode=755"),
+        (
+            "sise=8M",
+            "`sise=8M` is no option of hugetlbfs: use pagesize=, size=, min_size=, nr_inodes=, uid=, gid= or mode=",
+        ),
+    ] {
+        assert_eq!(MountText::parse(text).unwrap_err().to_string(), want);
     }
 }

@@ -2,9 +2,10 @@
 
 use charge::{Counter, Receipt};
 use memmap::{FolioKind, Last};
-use units::{Event, Pfn};
+use units::{Event, MountReturn, Pfn};
 
 use crate::pool::{Fate, Joins, ONE, Record};
+use crate::subpool::{Return, put_pages};
 use crate::surplus::{destroy_claimed, destroy_folio};
 use crate::{Env, HugeFolio};
 
@@ -31,7 +32,8 @@ fn free_huge<P: Env>(p: &mut P, folio: HugeFolio) {
     });
     let mut restored = old.restore_reserve;
     if let Some(subpool) = old.subpool.filter(|_| !restored) {
-        restored = p.with_subpool(subpool, |s| s.give_back(ONE, ONE)).is_some_and(|released| released.is_zero());
+        let back = Return { pages: ONE, held: ONE, why: MountReturn::Done };
+        restored = put_pages(p, hstate, subpool, back).is_some_and(|released| released.is_zero());
     }
     for (owner, counter) in [(old.usage_owner, Counter::Usage(hstate)), (old.rsvd_owner, Counter::Rsvd(hstate))] {
         if owner.is_some() {

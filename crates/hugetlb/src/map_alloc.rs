@@ -2,12 +2,14 @@
 
 use policy::Placement;
 use units::{
-    CgroupId, Event, GfpFlags, HstateId, HugeCount, HugeIndex, Nodemask, OwnerPage, SubpoolId, UndoLog, attempt,
+    CgroupId, Event, GfpFlags, HstateId, HugeCount, HugeIndex, MountReturn, Nodemask, OwnerPage, SubpoolId, UndoLog,
+    attempt,
 };
 
 use crate::pool::ONE;
 use crate::resv_map::{Commit, Holder, Ticket, commit, end, needs};
-use crate::{AllocFlags, AllocRefusal, AllocRequest, Env, HugeFolio, acct_release, hugetlb_alloc_folio};
+use crate::subpool::{Return, give_back};
+use crate::{AllocFlags, AllocRefusal, AllocRequest, Env, HugeFolio, hugetlb_alloc_folio};
 
 /// Why a page is wanted.
 #[doc(alias = "cow_from_owner")]
@@ -55,7 +57,9 @@ pub fn alloc_for_mapping<P: Env>(p: &mut P, want: &MapAlloc) -> Result<HugeFolio
     let hstate = want.hstate;
     let undo = |p: &mut P, step| match step {
         Undo::Ticket(ticket) => end(p, ticket),
-        Undo::Subpool { id, held } => give_back(p, hstate, id, ONE, held),
+        Undo::Subpool { id, held } => {
+            give_back(p, hstate, id, Return { pages: ONE, held, why: MountReturn::PageRefused });
+        }
     };
     let allocated = attempt(p, undo, |p, log: &mut UndoLog<Undo, 2>| {
         let mut promised = false;
@@ -113,17 +117,11 @@ fn tell_owner<P: Env>(p: &mut P, want: &MapAlloc, promised: Option<bool>) {
 /// place in the subpool go back.
 fn settle_race<P: Env>(p: &mut P, want: &MapAlloc, folio: HugeFolio) {
     if let Some(id) = want.subpool {
-        give_back(p, want.hstate, id, ONE, ONE);
+        give_back(p, want.hstate, id, Return { pages: ONE, held: ONE, why: MountReturn::Done });
     }
     let owner = p.with_pool(want.hstate, |pool| pool.record(folio).rsvd_owner.take());
     if owner.is_some() {
         let counter = charge::Counter::Rsvd(want.hstate);
         p.with_charges(|c| c.uncharge(charge::Receipt { owner, counter, pages: ONE }));
     }
-}
-
-/// Gives `n` places of a subpool back and releases the global reservations that this sets free.
-pub(crate) fn give_back<P: Env>(p: &mut P, hstate: HstateId, id: SubpoolId, n: HugeCount, held: HugeCount) {
-    let released = p.with_subpool(id, |s| s.give_back(n, held)).unwrap_or(HugeCount::ZERO);
-    acct_release(p, hstate, released);
 }

@@ -5,12 +5,12 @@ use alloc_crate::vec::Vec;
 use charge::{Counter, OverLimit, Receipt};
 use policy::Placement;
 use units::{
-    Blame, CgroupId, Event, HstateId, HugeCount, HugeRange, Ledger, Nodemask, ResvMapId, Site, SubpoolId, UndoLog,
-    attempt,
+    Blame, CgroupId, Event, HstateId, HugeCount, HugeRange, Ledger, MountReturn, Nodemask, ResvMapId, Site, SubpoolId,
+    UndoLog, attempt,
 };
 
-use crate::map_alloc::give_back;
 use crate::pool::ONE;
+use crate::subpool::{Return, give_back};
 use crate::{Env, MapKind, NoDescriptor, Piece, ResvMap, SubpoolFull, SurplusRefusal, acct_release, acct_reserve};
 
 /// Pages to be promised.
@@ -104,7 +104,9 @@ pub fn reserve_pages<P: Env>(p: &mut P, request: &ReserveRequest) -> Result<Opti
     };
     let undo = |p: &mut P, step| match step {
         Undo::Rsvd(receipt) => uncharge(p, receipt),
-        Undo::Subpool { id, n, held } => give_back(p, hstate, id, n, held),
+        Undo::Subpool { id, n, held } => {
+            give_back(p, hstate, id, Return { pages: n, held, why: MountReturn::ReservationRefused });
+        }
     };
     let owner = attempt(p, undo, |p, log: &mut UndoLog<Undo, 2>| {
         log.push(Undo::Rsvd(charge_rsvd(p, request, wanted)?));
@@ -138,7 +140,7 @@ fn settle_race<P: Env>(p: &mut P, request: &ReserveRequest, owner: Option<Cgroup
     }
     uncharge(p, Receipt { owner, counter: Counter::Rsvd(request.hstate), pages: raced });
     match request.subpool {
-        Some(id) => give_back(p, request.hstate, id, raced, raced),
+        Some(id) => give_back(p, request.hstate, id, not_needed(raced)),
         None => acct_release(p, request.hstate, raced),
     }
 }
@@ -174,7 +176,7 @@ pub fn unreserve_after_removal<P: Env>(
     }
     let unused = gone.unwrap_or(HugeCount::ZERO).saturating_sub(removed);
     match subpool {
-        Some(id) => give_back(p, hstate, id, unused, unused),
+        Some(id) => give_back(p, hstate, id, not_needed(unused)),
         None => acct_release(p, hstate, unused),
     }
     Ok(())
@@ -227,9 +229,14 @@ pub fn close_private_map<P: Env>(
     let unused = range.count() - consumed;
     p.emit(|| Event::OwnerClosed { hstate, map, pages: range, unused });
     match subpool {
-        Some(id) => give_back(p, hstate, id, unused, unused),
+        Some(id) => give_back(p, hstate, id, not_needed(unused)),
         None => acct_release(p, hstate, unused),
     }
+}
+
+/// Promises that return before a page was made of them.
+const fn not_needed(pages: HugeCount) -> Return {
+    Return { pages, held: pages, why: MountReturn::Done }
 }
 
 fn charge_rsvd<P: Env>(p: &mut P, request: &ReserveRequest, pages: HugeCount) -> Result<Receipt, OverLimit> {

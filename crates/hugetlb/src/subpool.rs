@@ -4,7 +4,9 @@
 //! part of it not handed out. [`Subpool::take`] and [`Subpool::give_back`] return the net change of *global* reservations,
 //! which the caller applies in one ledger section.
 
-use units::{Blame, HugeCount, Ledger};
+use units::{Blame, Event, HstateId, HugeCount, Ledger, MountLimits, MountReturn, SubpoolId};
+
+use crate::{Env, acct_release};
 
 /// Counters of a mount that was given `size=` or `min_size=`.
 #[doc(alias = "hugepage_subpool")]
@@ -104,6 +106,33 @@ impl Subpool {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.used.is_zero()
+    }
+}
+
+/// Pages that go back to a mount's limits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Return {
+    pub(crate) pages: HugeCount,
+    /// How many of them own a global reservation.
+    pub(crate) held: HugeCount,
+    pub(crate) why: MountReturn,
+}
+
+/// Gives pages back to a mount's limits; returns how many global reservations to release, or nothing where the limits are gone.
+pub(crate) fn put_pages<P: Env>(p: &mut P, hstate: HstateId, id: SubpoolId, back: Return) -> Option<HugeCount> {
+    let Return { pages, held, why } = back;
+    let (released, limits) = p.with_subpool(id, |s| {
+        let limits = MountLimits { subpool: id, max: s.max, min: s.min, used: s.used, rsv: s.rsv };
+        (s.give_back(pages, held), limits)
+    })?;
+    p.emit(|| Event::MountGotBack { hstate, limits, pages, held, why });
+    Some(released)
+}
+
+/// As [`put_pages`], and releases the global reservations that this sets free.
+pub(crate) fn give_back<P: Env>(p: &mut P, hstate: HstateId, id: SubpoolId, back: Return) {
+    if let Some(released) = put_pages(p, hstate, id, back) {
+        acct_release(p, hstate, released);
     }
 }
 

@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use hugetlb::{ReserveRefusal, Subpool};
-use units::{Blame, Bytes, HstateId, HugeCount, InodeId, Ledger, MountId, NodeId, Nodemask, SubpoolId};
+use units::{Blame, Bytes, Event, HstateId, HugeCount, InodeId, Ledger, MountId, NodeId, Nodemask, SubpoolId};
 
 use crate::{Env, Hold, release};
 
@@ -58,6 +58,9 @@ pub enum MountError {
         /// The maximum.
         max: HugeCount,
     },
+    /// Not even the root directory may be.
+    #[error("nr_inodes=0 leaves no inode for the root directory: allow one at least")]
+    NoRoot,
     /// The minimum cannot be reserved.
     #[error("min_size cannot be reserved: {0}")]
     Refused(#[from] ReserveRefusal),
@@ -67,7 +70,7 @@ impl Blame for MountError {
     fn ledger(&self) -> Option<Ledger> {
         match self {
             Self::Refused(refusal) => refusal.ledger(),
-            Self::MinAboveMax { .. } => None,
+            Self::MinAboveMax { .. } | Self::NoRoot => None,
         }
     }
 }
@@ -126,6 +129,9 @@ pub fn mount<P: Env>(
         && min > max
     {
         return Err(MountError::MinAboveMax { min, max });
+    }
+    if options.nr_inodes == Some(0) {
+        return Err(MountError::NoRoot);
     }
     let subpool = if options.max.is_some() || options.min.is_some() {
         let min = options.min.unwrap_or(HugeCount::ZERO);
@@ -201,7 +207,10 @@ pub(crate) fn end_if_unused<P: Env>(p: &mut P, id: MountId) {
         release(p, file, Hold::Link);
     }
     let Some(mount) = p.drop_mount(id) else { return };
-    if let Some(subpool) = mount.subpool.and_then(|s| p.drop_subpool(s)) {
-        hugetlb::acct_release(p, mount.hstate, subpool.end());
+    let Some(id) = mount.subpool else { return };
+    if let Some(subpool) = p.drop_subpool(id) {
+        let rsv = subpool.end();
+        p.emit(|| Event::MountEnded { hstate: mount.hstate, subpool: id, rsv });
+        hugetlb::acct_release(p, mount.hstate, rsv);
     }
 }

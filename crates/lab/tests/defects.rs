@@ -167,3 +167,169 @@ fn a_recording_that_equals_the_instance_is_equal() {
         assert!(matches!(verdict, Verdict::Equal), "{name}: {verdict:?}");
     }
 }
+
+/// The pool is short of one page, and what the mount had lent fills its minimum.
+const K3: &str = "\
+echo 3 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+mount M size=8M min_size=4M
+a0 spawn
+a0 open F M/f creat
+a0 mmap A 8M shared file=F
+";
+
+#[test]
+fn k3_is_the_minimums_share_of_a_refused_reservation() {
+    let right = verdict("k3", K3, 4, |c| c.m2.resv -= 2);
+    assert!(stopped_at(&right, 4, "K3"), "{right:?}");
+    for (name, wrong) in [("one", 1), ("three", 3)] {
+        let verdict = verdict(&format!("k3_{name}"), K3, 4, |c| c.m2.resv -= wrong);
+        assert!(matches!(verdict, Verdict::Different { step: 4, .. }), "{name}: {verdict:?}");
+    }
+    // Three pages more than the minimum lent do not fill it.
+    let enough = K3.replace("min_size=4M", "min_size=6M");
+    let verdict = verdict("k3_not_filled", &enough, 4, |c| c.m2.resv -= 3);
+    assert!(matches!(verdict, Verdict::Different { step: 4, .. }), "{verdict:?}");
+}
+
+/// Surplus pages that stood for the minimum leave with it.
+const K3_SURPLUS: &str = "\
+echo 3 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages
+mount M size=8M min_size=4M
+a0 spawn
+a0 open F M/f creat
+a0 mmap A 8M shared file=F
+";
+
+#[test]
+fn k3_takes_surplus_pages_along() {
+    let tamper = |by: i64| {
+        move |c: &mut Counters| {
+            c.m2.resv -= 2;
+            c.m2.nr -= by;
+            c.m2.free -= by;
+            c.m2.surplus -= by;
+            c.node0_m2.nr -= by;
+            c.node0_m2.free -= by;
+            c.node0_m2.surplus -= by;
+        }
+    };
+    let right = verdict("k3_surplus", K3_SURPLUS, 4, tamper(2));
+    assert!(stopped_at(&right, 4, "K3"), "{right:?}");
+    let wrong = verdict("k3_surplus_wrong", K3_SURPLUS, 4, tamper(1));
+    assert!(matches!(wrong, Verdict::Different { step: 4, .. }), "{wrong:?}");
+}
+
+/// Changes the free blocks of every mount.
+fn blocks(by: i64) -> impl Fn(&mut Counters) {
+    move |c: &mut Counters| {
+        let mut changed = lab::target::Ordered::default();
+        for (name, fs) in c.fs.iter() {
+            changed.push(name, lab::target::FsCounters { bfree: fs.bfree + by, bavail: fs.bavail + by, ..*fs });
+        }
+        c.fs = changed;
+    }
+}
+
+/// One page is there; the mapping without reservation wants three.
+const K4: &str = "\
+echo 1 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+mount M size=8M
+a0 spawn
+a0 open F M/f creat
+a0 mmap A 6M shared,noreserve file=F
+a0 touch A p0..3 write
+";
+
+#[test]
+fn k4_is_one_block_of_the_mount_for_each_page_that_was_refused() {
+    let right = verdict("k4", K4, 5, blocks(-1));
+    assert!(stopped_at(&right, 5, "K4"), "{right:?}");
+    let wrong = verdict("k4_wrong", K4, 5, blocks(-2));
+    assert!(matches!(wrong, Verdict::Different { step: 5, .. }), "{wrong:?}");
+    let early = verdict("k4_early", K4, 4, blocks(-1));
+    assert!(matches!(early, Verdict::Different { step: 4, .. }), "{early:?}");
+    // The mount's own refusal costs nothing.
+    let full = K4.replace("size=8M", "size=2M");
+    let full = verdict("k4_full", &full, 5, blocks(-1));
+    assert!(matches!(full, Verdict::Different { step: 5, .. }), "{full:?}");
+}
+
+/// Populating tries the page that failed once more.
+const K4_POPULATE: &str = "\
+echo 1 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+mount M size=8M
+a0 spawn
+a0 open F M/f creat
+a0 mmap A 6M shared,noreserve,populate file=F
+";
+
+#[test]
+fn k4_counts_the_second_try_of_populate() {
+    let right = verdict("k4_populate", K4_POPULATE, 4, blocks(-2));
+    assert!(stopped_at(&right, 4, "K4"), "{right:?}");
+    let wrong = verdict("k4_populate_wrong", K4_POPULATE, 4, blocks(-1));
+    assert!(matches!(wrong, Verdict::Different { step: 4, .. }), "{wrong:?}");
+}
+
+/// The refused page is taken from a mount that nobody sees any more; its minimum never returns.
+const K4_LAZY: &str = "\
+echo 3 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+mount M size=8M min_size=2M
+a0 spawn
+a0 open F M/f creat
+a0 mmap A 8M shared,noreserve file=F
+umount M lazy=1
+a0 touch A p0..4 write
+a0 munmap A 0..8M
+a0 close F
+";
+
+#[test]
+fn k4_keeps_the_minimum_of_a_mount_for_ever() {
+    let right = verdict("k4_lazy", K4_LAZY, 8, |c| c.m2.resv += 1);
+    assert!(stopped_at(&right, 8, "K4"), "{right:?}");
+    let wrong = verdict("k4_lazy_wrong", K4_LAZY, 8, |c| c.m2.resv += 2);
+    assert!(matches!(wrong, Verdict::Different { step: 8, .. }), "{wrong:?}");
+}
+
+/// An owner closes what its child still maps, in a file of a mount with a maximum.
+const K1_MOUNT: &str = "\
+echo 6 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+mount M size=8M
+a0 spawn
+a0 open F M/f creat
+a0 mmap A 6M private file=F
+a0 touch A p0..2 write
+a0 fork a1
+a0 munmap A 0..6M
+";
+
+#[test]
+fn k1_frees_the_mounts_blocks_too_early() {
+    let tamper = |resv: i64, by: i64| {
+        move |c: &mut Counters| {
+            c.m2.resv -= resv;
+            blocks(by)(c);
+        }
+    };
+    let right = verdict("k1_mount", K1_MOUNT, 7, tamper(2, 2));
+    assert!(stopped_at(&right, 7, "K1"), "{right:?}");
+    let wrong = verdict("k1_mount_wrong", K1_MOUNT, 7, tamper(2, 1));
+    assert!(matches!(wrong, Verdict::Different { step: 7, .. }), "{wrong:?}");
+}
+
+#[test]
+fn k1_fills_the_mounts_minimum_first() {
+    let script = K1_MOUNT.replace("size=8M", "size=8M min_size=2M");
+    // Linux has all three pages back, of which the minimum keeps one; we have one back, and use fills the minimum.
+    let tamper = |resv: i64| {
+        move |c: &mut Counters| {
+            c.m2.resv -= resv;
+            blocks(2)(c);
+        }
+    };
+    let right = verdict("k1_minimum", &script, 7, tamper(1));
+    assert!(stopped_at(&right, 7, "K1"), "{right:?}");
+    let wrong = verdict("k1_minimum_wrong", &script, 7, tamper(2));
+    assert!(matches!(wrong, Verdict::Different { step: 7, .. }), "{wrong:?}");
+}

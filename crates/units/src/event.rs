@@ -1,6 +1,6 @@
 //! The public event stream.
 
-use crate::{HstateId, HugeCount, HugeIndex, HugeRange, MmId, NodeId, Pfn, ResvMapId, VmaId};
+use crate::{HstateId, HugeCount, HugeIndex, HugeRange, MmId, NodeId, Pfn, ResvMapId, SubpoolId, VmaId};
 
 /// Something that a path did. One documented stream: traces, checkers and the defect triggers of conformance read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +93,54 @@ pub enum Event {
         /// The address space that lost it.
         from: MmId,
     },
+    /// Pages went back to the limits of a mount.
+    MountGotBack {
+        /// The pool.
+        hstate: HstateId,
+        /// The limits, and what stood against them before.
+        limits: MountLimits,
+        /// How many pages.
+        pages: HugeCount,
+        /// How many of them own a global reservation.
+        held: HugeCount,
+        /// Why they went back.
+        why: MountReturn,
+    },
+    /// A mount with limits is no more: nobody used it any longer.
+    MountEnded {
+        /// The pool.
+        hstate: HstateId,
+        /// The limits.
+        subpool: SubpoolId,
+        /// The global reservations that the minimum gave back.
+        rsv: HugeCount,
+    },
+}
+
+/// The limits of a mount at one moment, and what stands against them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MountLimits {
+    /// Whose limits.
+    pub subpool: SubpoolId,
+    /// The maximum.
+    pub max: Option<HugeCount>,
+    /// The minimum.
+    pub min: HugeCount,
+    /// Pages held or reserved; tracked only where there is a maximum.
+    pub used: HugeCount,
+    /// The part of the minimum that is not handed out.
+    pub rsv: HugeCount,
+}
+
+/// Why pages go back to the limits of a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MountReturn {
+    /// They are not needed any more.
+    Done,
+    /// The reservation that they were taken for was refused.
+    ReservationRefused,
+    /// The page that they were taken for was refused.
+    PageRefused,
 }
 
 /// A place that a private reservation is about.

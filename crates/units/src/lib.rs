@@ -19,7 +19,7 @@ mod undo;
 mod zone_kind;
 
 pub use count::{Bytes, HugeCount, HugeIndex, HugeRange, Order, PageCount, PageShift, Pfn, Ticks, Vaddr, VaddrRange};
-pub use event::{Event, OwnerPage};
+pub use event::{Event, MountLimits, MountReturn, OwnerPage};
 pub use exclusion::{Access, Scope, Scopes, Site};
 pub use gfp::GfpFlags;
 pub use huge::HugeSize;

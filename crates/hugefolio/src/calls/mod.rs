@@ -6,6 +6,7 @@
 mod file;
 mod knob;
 mod memory;
+mod mount;
 mod pool;
 mod process;
 
@@ -14,6 +15,7 @@ pub use file::{
 };
 pub use knob::{KnobError, Writer};
 pub use memory::{MapCall, MapCallError, MapSource};
+pub use mount::MountCallError;
 pub use pool::{NoSuchSize, PoolView};
 
 use hugetlb::Hstates;
@@ -309,9 +311,15 @@ pub trait Calls: Env + Sized {
     /// # Errors
     /// Limits that contradict each other, or the ledger that refused the minimum.
     fn mount(&mut self, options: &MountOptions) -> Result<MountId, MountError> {
-        let nodes = self.with_topology(policy::Topology::nodes);
-        let local = nodes.next_from(units::NodeId::new(0)).unwrap_or_default();
-        hugetlbfs::mount(self, options, local, nodes)
+        mount::mount(self, options)
+    }
+
+    /// Mounts a hugetlbfs by the text of its options, as `mount -t hugetlbfs -o OPTIONS` does.
+    ///
+    /// # Errors
+    /// An option that a mount does not take, or what [`Calls::mount`] refuses.
+    fn mount_with(&mut self, options: &str) -> Result<MountId, MountCallError> {
+        mount::mount_by_text(self, options)
     }
 
     /// Unmounts a hugetlbfs.

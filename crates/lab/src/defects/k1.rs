@@ -10,12 +10,21 @@
 
 use std::collections::BTreeMap;
 
-use hugefolio::{Event, HugeIndex, Pfn, ResvMapId};
+use hugefolio::{Event, HugeCount, HugeIndex, MountLimits, Pfn, ResvMapId};
 
-use super::{Observation, PoolName, adjust, same_but_counters, touched_pages};
+use super::{Observation, PoolName, adjust, adjust_mount, same_but_counters, touched_pages};
 use crate::conform::{Compared, DefectId, DefectWatch, Watched};
 use crate::op::{Access, Op};
 use crate::target::{Counters, StepResult};
+
+/// How many of `pages` that return with their reservations the minimum of a mount does not need.
+fn released_by(limits: MountLimits, pages: HugeCount) -> i64 {
+    let signed = |count: HugeCount| i64::try_from(count.get()).unwrap_or(i64::MAX);
+    if limits.max.is_some() && limits.used.saturating_sub(pages) >= limits.min {
+        return signed(pages);
+    }
+    signed((limits.rsv + pages).saturating_sub(limits.min))
+}
 
 /// The identifier in reports.
 const ID: DefectId = DefectId("K1");
@@ -27,6 +36,8 @@ pub struct OwnerRestoresAtOnce {
     early: BTreeMap<(ResvMapId, HugeIndex), Pfn>,
     /// By pool: reservations that Linux has one less of than we, because of the last step.
     spent: BTreeMap<PoolName, i64>,
+    /// Places of a mount's maximum that Linux has freed in the last step and we have not, by the mount's name.
+    places: BTreeMap<String, i64>,
     /// Touches of such a place that we refused in the last step, and of which pool.
     refused: Vec<PoolName>,
     /// The pool's page size in kilobytes, by pool.
@@ -40,9 +51,10 @@ impl DefectWatch<Observation> for OwnerRestoresAtOnce {
 
     fn see(&mut self, step: &Watched<'_, Observation>) {
         self.spent.clear();
+        self.places.clear();
         self.refused.clear();
         self.page_kb = [(PoolName::M2, 2 << 10), (PoolName::G1, 1 << 20)].into();
-        for event in &step.after.events {
+        for (at, event) in step.after.events.iter().enumerate() {
             match *event {
                 Event::OwnerLetGo { page, folio, surplus, .. } if surplus.is_zero() => {
                     self.early.insert((page.map, page.index), folio);
@@ -50,7 +62,14 @@ impl DefectWatch<Observation> for OwnerRestoresAtOnce {
                 Event::OwnerClosed { hstate, map, pages, .. } => {
                     let before = self.early.len();
                     self.early.retain(|&(of, index), _| of != map || !pages.contains(index));
-                    self.note(step.after.pool(hstate), before - self.early.len());
+                    let early = before - self.early.len();
+                    let pool = step.after.pool(hstate);
+                    match step.after.events.get(at + 1) {
+                        Some(&Event::MountGotBack { limits, pages, .. }) => {
+                            self.note_on_mount(step.after, pool, limits, pages, early);
+                        }
+                        _ => self.note(pool, early),
+                    }
                 }
                 Event::OwnerWithoutReservation(page) if self.early.remove(&(page.map, page.index)).is_some() => {
                     self.note(step.after.pool(page.hstate), 1);
@@ -70,8 +89,11 @@ impl DefectWatch<Observation> for OwnerRestoresAtOnce {
         for (&pool, &count) in &self.spent {
             adjust(&mut predicted, pool, |c| c.resv -= count);
         }
+        for (mount, &more) in &self.places {
+            adjust_mount(&mut predicted, mount, more);
+        }
         let explained = match self.refused.as_slice() {
-            [] => !self.spent.is_empty() && same_but_counters(step, &predicted),
+            [] => !(self.spent.is_empty() && self.places.is_empty()) && same_but_counters(step, &predicted),
             &[pool] => self.page_after_all(step, pool, predicted),
             _ => false,
         };
@@ -83,6 +105,25 @@ impl OwnerRestoresAtOnce {
     fn note(&mut self, pool: Option<PoolName>, count: usize) {
         if let (Some(pool), true) = (pool, count > 0) {
             *self.spent.entry(pool).or_default() += i64::try_from(count).unwrap_or(i64::MAX);
+        }
+    }
+
+    /// The reservations of the places go to the mount first, whose minimum may need them; its maximum counts them no more.
+    fn note_on_mount(
+        &mut self,
+        now: &Observation,
+        pool: Option<PoolName>,
+        limits: MountLimits,
+        unused: HugeCount,
+        early: usize,
+    ) {
+        let more = HugeCount::new(early as u64);
+        let released = released_by(limits, unused + more) - released_by(limits, unused);
+        if let (Some(pool), true) = (pool, released != 0) {
+            *self.spent.entry(pool).or_default() += released;
+        }
+        if let (Some(mount), Some(_), true) = (now.mount(limits.subpool), limits.max, early > 0) {
+            *self.places.entry(mount.to_owned()).or_default() += i64::try_from(early).unwrap_or(i64::MAX);
         }
     }
 

@@ -6,17 +6,21 @@
 
 mod k1;
 mod k2;
+mod k3;
+mod k4;
 mod k6;
 
-use hugefolio::{Event, HstateId, HugeSize};
+use hugefolio::{Event, HstateId, HugeSize, SubpoolId};
 
 use crate::conform::{Compared, DefectWatch, Observable};
 use crate::instance::Instance;
 use crate::op::Op;
-use crate::target::{Counters, NodeCounters, PoolCounters, Target};
+use crate::target::{Counters, FsCounters, NodeCounters, PoolCounters, Target};
 
 pub use k1::OwnerRestoresAtOnce;
 pub use k2::PartialMoveForgetsTheRest;
+pub use k3::RefusedReservationTakesTheMinimum;
+pub use k4::RefusedPageKeepsItsQuota;
 pub use k6::SurplusFreeBreaksReservation;
 
 /// What a watcher sees of an instance: what it did since the moment before, and its counters now.
@@ -27,6 +31,8 @@ pub struct Observation {
     /// The counters now.
     pub counters: Counters,
     sizes: Vec<HugeSize>,
+    /// The mounts that have limits, by name.
+    mounts: Vec<(SubpoolId, String)>,
 }
 
 impl Observable for Instance {
@@ -37,6 +43,10 @@ impl Observable for Instance {
             events: self.events().to_vec(),
             counters: self.counters(),
             sizes: self.machine().hstates().iter().map(|h| h.size).collect(),
+            mounts: self
+                .mounts()
+                .filter_map(|(name, id)| Some((self.machine().subpool_of(id)?, name.to_owned())))
+                .collect(),
         }
     }
 }
@@ -47,6 +57,8 @@ pub fn all() -> Vec<Box<dyn DefectWatch<Observation>>> {
     vec![
         Box::new(OwnerRestoresAtOnce::default()),
         Box::new(PartialMoveForgetsTheRest::default()),
+        Box::new(RefusedReservationTakesTheMinimum::default()),
+        Box::new(RefusedPageKeepsItsQuota::default()),
         Box::new(SurplusFreeBreaksReservation::default()),
     ]
 }
@@ -66,6 +78,21 @@ impl Observation {
             _ => None,
         }
     }
+
+    /// The name of the mount with these limits, while it is in the tree.
+    fn mount(&self, subpool: SubpoolId) -> Option<&str> {
+        self.mounts.iter().find(|(known, _)| *known == subpool).map(|(_, name)| name.as_str())
+    }
+}
+
+/// Changes the free blocks of a mount.
+fn adjust_mount(counters: &mut Counters, mount: &str, by: i64) {
+    let mut changed = crate::target::Ordered::default();
+    for (name, fs) in counters.fs.iter() {
+        let by = if name == mount { by } else { 0 };
+        changed.push(name, FsCounters { bfree: fs.bfree + by, bavail: fs.bavail + by, ..*fs });
+    }
+    counters.fs = changed;
 }
 
 /// Changes the counters of a pool and of its one node alike.

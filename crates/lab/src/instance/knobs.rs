@@ -1,7 +1,7 @@
 //! Knobs and mounts: what no process does.
 
 use hugefolio::errno::Errno;
-use hugefolio::{Bytes, Calls, HugeSize, MountOptions, UmountMode};
+use hugefolio::{Bytes, Calls, HugeSize, UmountMode};
 
 use super::{Instance, answers};
 use crate::op::{self, Op, SizeName, Switch};
@@ -38,15 +38,13 @@ impl Instance {
                 if self.mounted(mount.as_str()).is_some() {
                     return StepResult::Dup.into();
                 }
-                if opts.is_some() || size.is_some() || min_size.is_some() {
-                    return Answer::not_modelled("limits of a mount");
-                }
-                let nr_inodes = nr_inodes.as_ref().map(|limit| limit.option_text().parse::<u64>());
-                match nr_inodes.transpose() {
-                    Ok(Some(0)) => answers::errno(Errno::ENOMEM),
-                    Ok(limit) => self.mount(mount.as_str(), *pagesize, limit),
-                    Err(_) => answers::errno(Errno::EINVAL),
-                }
+                let mut options: Vec<String> = opts.iter().map(|opts| opts.0.clone()).collect();
+                let log = pagesize.and_then(SizeName::log2);
+                options.extend(log.map(|log| format!("pagesize={}", 1u64.checked_shl(log.into()).unwrap_or(0))));
+                let limits = [("size", size), ("min_size", min_size), ("nr_inodes", nr_inodes)];
+                let given = limits.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+                options.extend(given.map(|(name, value)| format!("{name}={}", value.option_text())));
+                self.mount(mount.as_str(), &options.join(","))
             }
             Op::Umount(op::Umount { mount, lazy }) => {
                 let mode = if lazy.is_some_and(Switch::is_on) { UmountMode::Lazy } else { UmountMode::Strict };
@@ -65,20 +63,17 @@ impl Instance {
         }
     }
 
-    fn mount(&mut self, name: &str, pagesize: Option<SizeName>, nr_inodes: Option<u64>) -> Answer {
-        let size = pagesize.unwrap_or(SizeName::Default);
-        let hstate = match size.log2() {
-            None => Some(self.machine.hstates().default_hstate()),
-            Some(log) => HugeSize::from_shift(log).and_then(|size| self.machine.hstates().by_size(size)),
-        };
-        let Some(hstate) = hstate else { return answers::errno(Errno::EINVAL) };
-        match self.machine.mount(&MountOptions { nr_inodes, ..MountOptions::unlimited(hstate.id) }) {
+    fn mount(&mut self, name: &str, options: &str) -> Answer {
+        match self.machine.mount_with(options) {
             Ok(id) => {
                 match self.mounts.iter_mut().find(|(known, _)| known == name) {
                     Some((_, mounted)) => *mounted = Some(id),
                     None => self.mounts.push((name.to_owned(), Some(id))),
                 }
                 Answer::ok()
+            }
+            Err(hugefolio::MountCallError::Text(error @ hugefolio::text::MountTextError::ReadOnly)) => {
+                Answer::not_modelled(error.to_string())
             }
             Err(error) => answers::refused(&error),
         }

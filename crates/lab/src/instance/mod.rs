@@ -70,6 +70,11 @@ impl Instance {
         &self.events
     }
 
+    /// The mounts by name.
+    pub(crate) fn mounts(&self) -> impl Iterator<Item = (&str, MountId)> {
+        self.mounts.iter().filter_map(|(name, id)| Some((name.as_str(), (*id)?)))
+    }
+
     fn slot(&mut self, name: &str) -> usize {
         self.slots.iter().position(|known| known == name).unwrap_or_else(|| {
             self.slots.push(name.to_owned());

@@ -66,6 +66,8 @@ pub use units::{
     Ledger, MmId, MountId, MountLimits, MountReturn, NodeId, Nodemask, Order, OwnerPage, PageCount, PageShift, Pfn,
     Pid, ResvMapId, Site, SubpoolId, Ticks, Vaddr, VaddrRange, VmaId,
 };
+pub use units::{Migratetype, PerZone, ZoneKind};
+pub use zone::extfrag::Permille;
 pub use zone::{Zone, ZoneError};
 
 /// The example of the README, so that it stays true.

@@ -5,17 +5,30 @@
 //! around it. [`KnobPath`] names the files under `/sys/kernel/mm/hugepages`, the nodes' folders and `/proc/sys/vm`;
 //! [`KnobPath::read_write`] understands what is written to them and [`KnobValue`] prints what they show.
 //! [`MountText`] understands the options of a mount.
+//!
+//! The files about free pages ([`Buddyinfo`], [`Pagetypeinfo`], [`Zoneinfo`], [`Vmstat`], [`ExtfragIndex`], [`UnusableIndex`]) are read
+//! whole: what is accepted prints as it was, byte for byte, and a [`TextError`] names line and column of what is not.
 
+mod buddyinfo;
+mod counter;
+mod cursor;
 mod knob;
 mod line;
 mod meminfo;
 mod mount;
+mod pagetypeinfo;
 mod process;
 mod write;
+mod zoneinfo;
 
+pub use buddyinfo::{Buddyinfo, ExtfragIndex, FreeBlocks, IndexRow, UnusableIndex};
+pub use counter::{CounterName, Counters, Vmstat, VmstatItem};
+pub use cursor::TextError;
 pub use knob::{Access, KnobPath, KnobPathError, NodeKnob, PoolKnob, SysctlKnob};
 pub use line::ReportError;
 pub use meminfo::{HugetlbMeminfo, NodeHugepages, ShowMemLine};
 pub use mount::{MountSize, MountText, MountTextError};
+pub use pagetypeinfo::{BlockRow, BlockTable, FreeListRow, ListLength, NodePagetypes, Pagetypeinfo};
 pub use process::{HugetlbPages, SmapsHugetlb, VmFlag, VmFlags};
 pub use write::{KnobValue, KnobWrite, ShmGroup, Switch, WriteError, Written, demote_size, sysctl_count, sysfs_count};
+pub use zoneinfo::{Pageset, PopulatedZone, ZonePages, ZoneReport, Zoneinfo};

@@ -68,7 +68,7 @@ pub use units::{
 };
 pub use units::{Migratetype, PerZone, ZoneKind};
 pub use zone::extfrag::Permille;
-pub use zone::{Zone, ZoneError};
+pub use zone::{Zone, ZoneError, extfrag, tuning, watermark};
 
 /// The example of the README, so that it stays true.
 #[cfg(doctest)]

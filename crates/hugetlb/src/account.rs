@@ -76,9 +76,9 @@ fn gather_surplus<P: Env>(
         // Fresh pages lie on the shelves before the ledger decides how many of them it takes.
         let short = p.with_pool(hstate, |pool| {
             let fresh = HugeCount::new(made.len() as u64);
-            let short = pool.resv.saturating_add(count).saturating_sub(pool.free + fresh);
+            let short = pool.balance().shortfall(count).saturating_sub(fresh);
             if short.is_zero() {
-                let wanted = (pool.resv + count).saturating_sub(pool.free);
+                let wanted = pool.balance().shortfall(count);
                 pool.resv += count;
                 let taken = usize::try_from(wanted.get()).unwrap_or(usize::MAX).min(made.len());
                 made[..taken].iter().for_each(|folio| pool.add_free(folio.node));

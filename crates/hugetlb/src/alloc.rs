@@ -4,9 +4,9 @@ use charge::{Counter, OverLimit, Receipt};
 use policy::{Mode, Placement};
 use units::{Blame, CgroupId, Event, GfpFlags, HstateId, HugeCount, Ledger, Nodemask, Site, UndoLog, attempt};
 
-use crate::pool::{Claim, ONE};
+use crate::pool::ONE;
 use crate::surplus::alloc_surplus;
-use crate::{Env, HugeFolio, Shelf, SurplusRefusal};
+use crate::{Claim, Env, HugeFolio, Shelf, SurplusRefusal};
 
 bitflags::bitflags! {
     /// What the caller decided before it asked.

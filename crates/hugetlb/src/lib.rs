@@ -17,6 +17,7 @@ extern crate alloc as alloc_crate;
 
 mod account;
 mod alloc;
+mod balance;
 pub mod boot;
 mod free;
 mod hstate;
@@ -33,6 +34,7 @@ mod surplus;
 
 pub use account::{acct_release, acct_reserve};
 pub use alloc::{AllocFlags, AllocRefusal, AllocRequest, hugetlb_alloc_folio};
+pub use balance::{Balance, Claim};
 pub use free::{folio_at, put_folio};
 pub use hstate::{Hstate, Hstates};
 pub use map_alloc::{MapAlloc, Purpose, alloc_for_mapping};

@@ -3,6 +3,7 @@
 use alloc_crate::string::String;
 use alloc_crate::vec::Vec;
 
+use crate::{Balance, Claim};
 use units::{CgroupId, HstateId, HugeCount, HugeIndex, NodeId, Nodemask, Pfn, ResvMapId, SubpoolId};
 
 /// A huge folio: where it is and where its data are kept.
@@ -68,15 +69,6 @@ pub struct Pool {
     pub(crate) next_to_free: NodeId,
     records: Vec<Record>,
     vacant: Vec<u32>,
-}
-
-/// On whose account a free page is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Claim {
-    /// One of the reserved ones; spends the reservation.
-    Reserved,
-    /// One that nobody has reserved.
-    Available,
 }
 
 /// What becomes of a folio that was freed.
@@ -167,6 +159,13 @@ impl Pool {
         self.free - self.resv
     }
 
+    /// The counters that decide about a request.
+    #[must_use]
+    #[inline]
+    pub const fn balance(&self) -> Balance {
+        Balance { free: self.free, resv: self.resv, surplus: self.surplus, overcommit: self.overcommit }
+    }
+
     /// The counters of one node.
     #[doc(alias("nr_huge_pages_node", "free_huge_pages_node", "surplus_huge_pages_node"))]
     #[must_use]
@@ -178,11 +177,7 @@ impl Pool {
     /// Takes a free page of `node` off the count, if the account has one there. The shelf of that node then has one to take.
     #[inline]
     pub(crate) fn claim(&mut self, node: NodeId, claim: Claim) -> bool {
-        let on_account = match claim {
-            Claim::Reserved => !self.resv.is_zero(),
-            Claim::Available => self.free > self.resv,
-        };
-        if !on_account || self.node(node).free.is_zero() {
+        if self.balance().claimable(self.node(node).free, claim).is_zero() {
             return false;
         }
         self.free -= ONE;

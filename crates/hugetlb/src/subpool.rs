@@ -43,6 +43,13 @@ impl Subpool {
         Self { max, min, used: HugeCount::ZERO, rsv: min }
     }
 
+    /// A subpool as it looks from outside, where the part of the minimum that is not handed out does not show: what use leaves
+    /// of it.
+    #[must_use]
+    pub const fn seen(max: Option<HugeCount>, min: HugeCount, used: HugeCount) -> Self {
+        Self { max, min, used, rsv: min.saturating_sub(used) }
+    }
+
     /// The maximum.
     #[must_use]
     pub const fn max(&self) -> Option<HugeCount> {
@@ -61,17 +68,25 @@ impl Subpool {
         self.rsv
     }
 
+    /// How many more pages the maximum permits.
+    ///
+    /// # Errors
+    /// Fewer than `asked`.
+    #[inline]
+    pub fn room(&self, asked: HugeCount) -> Result<HugeCount, SubpoolFull> {
+        let Some(max) = self.max else { return Ok(HugeCount::MAX) };
+        let (used, room) = (self.used, max.saturating_sub(self.used));
+        if asked > room { Err(SubpoolFull { max, used, asked }) } else { Ok(room) }
+    }
+
     /// Takes `n` pages; returns how many global reservations the caller has to find for them.
     ///
     /// # Errors
     /// The maximum would be exceeded; nothing is changed.
     #[doc(alias = "hugepage_subpool_get_pages")]
     pub fn take(&mut self, n: HugeCount) -> Result<HugeCount, SubpoolFull> {
-        if let Some(max) = self.max {
-            let used = self.used;
-            if used.checked_add(n).is_none_or(|sum| sum > max) {
-                return Err(SubpoolFull { max, used, asked: n });
-            }
+        self.room(n)?;
+        if self.max.is_some() {
             self.used += n;
         }
         let covered = self.rsv.min(n);

@@ -82,16 +82,14 @@ pub(crate) fn alloc_surplus<P: Env>(
     let slot = p.with_pool(hstate.id, Pool::slot_below_cap)?;
     let folio = new_folio(p, hstate, slot, placement, allowed, gfp)?;
     let counted = p.with_pool(hstate.id, |pool| {
-        let refused = pool.surplus >= pool.overcommit;
-        if !refused {
-            pool.add_page(folio.node, Joins::Surplus);
-            *pool.record(folio) = crate::pool::Record { pfn: folio.pfn, node: folio.node, ..Default::default() };
-        }
-        (!refused, pool.surplus, pool.overcommit)
+        pool.balance().surplus_room()?;
+        pool.add_page(folio.node, Joins::Surplus);
+        *pool.record(folio) = crate::pool::Record { pfn: folio.pfn, node: folio.node, ..Default::default() };
+        Ok(())
     });
-    if let (false, surplus, limit) = counted {
+    if let Err(refusal) = counted {
         destroy_folio(p, hstate, folio);
-        return Err(SurplusRefusal::Overcommit { surplus, limit });
+        return Err(refusal);
     }
     Ok(folio)
 }
@@ -107,9 +105,7 @@ pub(crate) fn destroy_claimed<P: Env>(p: &mut P, hstate: Hstate, node: NodeId) {
 impl Pool {
     /// A slot for one more surplus page, if the cap permits one.
     fn slot_below_cap(&mut self) -> Result<u32, SurplusRefusal> {
-        if self.surplus >= self.overcommit {
-            return Err(SurplusRefusal::Overcommit { surplus: self.surplus, limit: self.overcommit });
-        }
+        self.balance().surplus_room()?;
         Ok(self.new_slot())
     }
 }

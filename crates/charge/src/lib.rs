@@ -9,7 +9,7 @@ extern crate alloc;
 
 mod tree;
 
-pub use tree::{Charges, Counter, CreateError, OverLimit, Receipt, RemoveError};
+pub use tree::{Charges, Counter, CreateError, OverLimit, Receipt, RemoveError, room};
 
 use units::Scopes;
 

@@ -89,6 +89,12 @@ impl Default for Count {
     }
 }
 
+/// How many more pages may be charged where `charged` are and `limit` may be, if that is `asked` at least.
+#[must_use]
+pub fn room(charged: HugeCount, limit: HugeCount, asked: HugeCount) -> Option<HugeCount> {
+    (charged.saturating_add(asked) <= limit).then_some(limit.saturating_sub(charged))
+}
+
 #[derive(Clone, Debug)]
 struct Group {
     name: String,
@@ -190,7 +196,7 @@ impl Charges {
         while let Some(id) = at {
             let group = &mut self.groups[id];
             let count = *group.count(counter);
-            if count.pages.saturating_add(pages) > count.limit {
+            if room(count.pages, count.limit, pages).is_none() {
                 return Err(OverLimit { cgroup: id, counter, usage: count.pages, limit: count.limit, asked: pages });
             }
             at = group.parent;

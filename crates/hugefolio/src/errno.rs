@@ -9,6 +9,7 @@ use mm::{
 };
 
 use crate::calls::{BadFd, CallError, FallocateCallError, FtruncateError, MapCallError, OpenCallError, ReadCallError};
+use crate::explain::{MapRefusal, TouchRefusal};
 use crate::text::WriteError;
 use crate::{KnobError, MountCallError, NoSuchSize, ResizeCallError, ResizeError, TruncateByNameError};
 
@@ -122,6 +123,25 @@ impl ToErrno for MapCallError {
             Self::NoSuchSize(_) => Errno::EINVAL,
             Self::Mmap(error) => error.errno(),
         }
+    }
+}
+
+impl ToErrno for MapRefusal {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoPool(_) | Self::MountHas(_) => Errno::EINVAL,
+            Self::Group(_) => Errno::ENOMEM,
+            Self::Mmap(error) => error.errno(),
+        }
+    }
+}
+
+/// The signal of a touch that a ledger refuses, whichever it is.
+impl TouchRefusal {
+    /// The signal.
+    #[must_use]
+    pub const fn signal(&self) -> Signal {
+        Signal::Sigbus(2)
     }
 }
 

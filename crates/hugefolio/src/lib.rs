@@ -22,6 +22,7 @@
 mod builder;
 mod calls;
 pub mod errno;
+pub mod explain;
 mod fault_plan;
 mod machine;
 mod machine_env;
@@ -46,8 +47,8 @@ pub use charge::{Charges, Counter, CreateError, OverLimit, Receipt, RemoveError}
 pub use filemap::NoCacheNode;
 pub use hugetlb::boot;
 pub use hugetlb::{
-    AllocRefusal, Hstate, Hstates, HugeFolio, NoDescriptor, NodeCounts, Pool, ReserveRefusal, ResizeError, ResizeNodes,
-    SubpoolFull, SurplusRefusal,
+    AllocRefusal, Balance, Claim, Hstate, Hstates, HugeFolio, NoDescriptor, NodeCounts, Pool, ReserveRefusal,
+    ResizeError, ResizeNodes, SubpoolFull, SurplusRefusal,
 };
 pub use hugetlbfs::{
     Create, FallocateError, MountError, MountOptions, OpenError, Origin, SealError, Seals, Stat, StatFs, TruncateError,

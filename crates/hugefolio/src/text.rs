@@ -26,6 +26,7 @@ pub use counter::{CounterName, Counters, Vmstat, VmstatItem};
 pub use cursor::TextError;
 pub use knob::{Access, KnobPath, KnobPathError, NodeKnob, PoolKnob, SysctlKnob};
 pub use line::ReportError;
+pub(crate) use line::number;
 pub use meminfo::{HugetlbMeminfo, NodeHugepages, ShowMemLine};
 pub use mount::{MountSize, MountText, MountTextError};
 pub use pagetypeinfo::{BlockRow, BlockTable, FreeListRow, ListLength, NodePagetypes, Pagetypeinfo};

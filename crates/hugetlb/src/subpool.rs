@@ -56,6 +56,12 @@ impl Subpool {
         self.max
     }
 
+    /// The minimum.
+    #[must_use]
+    pub const fn min(&self) -> HugeCount {
+        self.min
+    }
+
     /// Pages held or reserved; tracked only where there is a maximum.
     #[must_use]
     pub const fn used(&self) -> HugeCount {

@@ -63,7 +63,7 @@ pub(super) fn kib(text: &str, label: &str) -> Result<Bytes, ReportError> {
 }
 
 /// Decimal digits and nothing else, below 2^64.
-pub(super) fn number(digits: &str) -> Option<u64> {
+pub(crate) fn number(digits: &str) -> Option<u64> {
     if digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None }
 }
 

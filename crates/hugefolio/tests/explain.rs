@@ -1,0 +1,264 @@
+//! What `explain` predicts from a machine's text is what then happens on the machine.
+//!
+//! Machines are drawn at random: pools, surplus, reservations and pages of others, mounts with limits, nodes that a task may
+//! not use. The machine's text is all that the prediction sees. Then a copy of the machine makes the mapping and touches every
+//! page: result, refusal with its numbers, and the count of touches must be those predicted. What is said to mend it is then
+//! done on another copy, after which everything must succeed; with one page less it must not.
+#![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
+
+use hugefolio::explain::{
+    FaultVerdict, Host, MapRefusal, MapVerdict, Mend, Promise, Question, SavedHost, TouchRefusal, Wish, mends,
+    would_fault, would_map,
+};
+use hugefolio::{
+    AllocRefusal, Blame, Bytes, CallError, Calls, FaultError, HugeCount, HugeSize, Machine, MapCall, MapCallError,
+    MapFlags, Mempolicy, MmapError, MountId, NodeId, Nodemask, OpenCall, Origin, Pid, Share, Vaddr,
+};
+
+const DIR: &str = "/mnt/huge";
+
+/// A source of numbers that every run draws alike.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+
+    fn chance(&mut self, one_in: u64) -> bool {
+        self.below(one_in) == 0
+    }
+}
+
+/// A machine, somebody on it, and what that somebody wishes.
+struct Scene {
+    machine: Machine,
+    task: Pid,
+    /// Nodes that count for the task: its cpuset's, narrowed by a binding policy.
+    nodes: Nodemask,
+    mount: Option<MountId>,
+    wish: Wish,
+}
+
+fn scene(draw: &mut Draw) -> Scene {
+    let two = draw.chance(2);
+    let gigantic = draw.chance(8);
+    let mut builder = Machine::builder();
+    for node in 0..=u8::from(two) {
+        let memory = if gigantic { Bytes::gib(3) } else { Bytes::mib(8 + 2 * draw.below(40)) };
+        builder = builder.node(NodeId::new(node), memory);
+    }
+    let mut machine = builder.build().unwrap();
+    let size = if gigantic { HugeSize::G1 } else { HugeSize::M2 };
+    let most = if gigantic { 3 } else { 12 };
+    for node in 0..=u8::from(two) {
+        let file = format!("/sys/devices/system/node/node{node}/hugepages/hugepages-{}kB/nr_hugepages", size.kib());
+        machine.write_file(&file, &draw.below(most).to_string()).unwrap();
+    }
+    if !gigantic && draw.chance(2) {
+        machine.set_nr_overcommit(size, HugeCount::new(draw.below(10))).unwrap();
+    }
+    let mount = draw.chance(2).then(|| mount(&mut machine, draw, size)).flatten();
+    others(&mut machine, draw, size);
+    if draw.chance(4) {
+        // Lowered behind the back of surplus pages, or raised.
+        let _ = machine.set_nr_overcommit(size, HugeCount::new(draw.below(6)));
+    }
+    let (origin, nodes) = origin(draw, machine.topology().nodes());
+    let task = machine.spawn_as(origin);
+    let share = if draw.chance(2) { Share::Private } else { Share::Shared };
+    let promise = if draw.chance(2) { Promise::Never } else { Promise::AtMap };
+    let len = Bytes::new((1 + draw.below(most)) * size.bytes().get() - draw.below(4096));
+    let wish = Wish { size: Some(size), len, share, promise };
+    Scene { machine, task, nodes, mount, wish }
+}
+
+/// A mount with limits, of which somebody else may hold a part. Where a minimum is in use its unspent part does not show, so
+/// that nobody uses such a mount here.
+fn mount(machine: &mut Machine, draw: &mut Draw, size: HugeSize) -> Option<MountId> {
+    let bytes = |pages: u64| size.total(HugeCount::new(pages)).get();
+    let max = draw.below(8);
+    let options = match draw.below(4) {
+        0 => format!("pagesize={size}"),
+        1 => format!("pagesize={size},min_size={}", bytes(draw.below(4))),
+        2 => format!("pagesize={size},size={},min_size={}", bytes(max), bytes(draw.below(max + 1))),
+        _ => format!("pagesize={size},size={}", bytes(max)),
+    };
+    let mount = machine.mount_with(&options).ok()?;
+    if !options.contains("min_size") {
+        let other = machine.spawn();
+        let file = machine.open(other, &OpenCall::create(mount, "theirs")).unwrap();
+        let len = Bytes::new(bytes(1 + draw.below(4)));
+        if let Ok(at) = machine.mmap(other, &MapCall::file(file, len, Share::Shared)) {
+            let _ = machine.write_byte(other, at, 1);
+        }
+    }
+    Some(mount)
+}
+
+/// What others reserve and use.
+fn others(machine: &mut Machine, draw: &mut Draw, size: HugeSize) {
+    for _ in 0..draw.below(4) {
+        let other = machine.spawn();
+        let pages = 1 + draw.below(5);
+        let flags = if draw.chance(3) { MapFlags::NORESERVE } else { MapFlags::empty() };
+        let share = if draw.chance(2) { Share::Private } else { Share::Shared };
+        let call = MapCall {
+            source: hugefolio::MapSource::Anonymous(Some(size)),
+            ..MapCall::anonymous(size.total(HugeCount::new(pages)), share).with_flags(flags)
+        };
+        let Ok(at) = machine.mmap(other, &call) else { continue };
+        for page in 0..draw.below(pages + 1) {
+            let _ = machine.write_byte(other, at + size.total(HugeCount::new(page)), 1);
+        }
+        if draw.chance(4) {
+            machine.exit(other);
+        }
+    }
+}
+
+fn origin(draw: &mut Draw, all: Nodemask) -> (Origin, Nodemask) {
+    let mut some = || {
+        let mask: Nodemask = all.iter().filter(|_| draw.chance(2)).collect();
+        if mask.is_empty() { all } else { mask }
+    };
+    let (allowed, wished) = (some(), some());
+    let local = wished.next_from(NodeId::new(0)).unwrap();
+    let policy = match draw.below(4) {
+        0 => Mempolicy::Bind { nodes: wished, home: None },
+        1 => Mempolicy::Preferred(local),
+        2 => Mempolicy::Interleave(wished),
+        _ => Mempolicy::Default,
+    };
+    let nodes = policy.reservation_nodes(allowed);
+    (Origin { local, allowed, policy, cgroup: None }, nodes)
+}
+
+/// The machine's text, with the nodes that count for the task.
+fn text(scene: &mut Scene) -> SavedHost {
+    let mounts: Vec<(&str, MountId)> = scene.mount.iter().map(|&mount| (DIR, mount)).collect();
+    let mut saved = SavedHost::of(&mut scene.machine, &mounts);
+    saved.insert("/proc/self/status", format!("Name:\tx\nMems_allowed_list:\t{}\n", scene.nodes));
+    saved
+}
+
+fn host(scene: &mut Scene) -> Host {
+    let mount = scene.mount.map(|_| DIR.to_owned());
+    Host::read(&mut text(scene), &Question { mount, cgroup: None }).unwrap()
+}
+
+/// What happened.
+#[derive(Debug, PartialEq)]
+enum Done {
+    NotMapped(MmapError),
+    Stopped(u64, AllocRefusal),
+    All,
+}
+
+fn predicted(host: &Host, wish: &Wish) -> Done {
+    match (would_map(host, wish), would_fault(host, wish)) {
+        (MapVerdict::Refused(MapRefusal::Mmap(error)), FaultVerdict::NotMapped) => Done::NotMapped(error),
+        (MapVerdict::Maps, FaultVerdict::Stops { after, refusal: TouchRefusal::Alloc(refusal) }) => {
+            Done::Stopped(after.get(), refusal)
+        }
+        (MapVerdict::Maps, FaultVerdict::All) => Done::All,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn done(machine: &mut Machine, task: Pid, mount: Option<MountId>, wish: &Wish) -> Done {
+    let size = wish.size.unwrap();
+    let flags = if wish.promise == Promise::Never { MapFlags::NORESERVE } else { MapFlags::empty() };
+    let call = match mount {
+        Some(mount) => {
+            let file = machine.open(task, &OpenCall::create(mount, "mine")).unwrap();
+            MapCall::file(file, wish.len, wish.share)
+        }
+        None => {
+            MapCall { source: hugefolio::MapSource::Anonymous(Some(size)), ..MapCall::anonymous(wish.len, wish.share) }
+        }
+    };
+    let at: Vaddr = match machine.mmap(task, &call.with_flags(flags)) {
+        Ok(at) => at,
+        Err(CallError::Failed(MapCallError::Mmap(error))) => return Done::NotMapped(error),
+        Err(other) => panic!("{other}"),
+    };
+    let pages = size.count_floor(wish.len.round_up(size.bytes()).unwrap());
+    for page in 0..pages.get() {
+        match machine.write_byte(task, at + size.total(HugeCount::new(page)), 1) {
+            Ok(()) => {}
+            Err(CallError::Failed(FaultError::Refused(refusal))) => return Done::Stopped(page, refusal),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    Done::All
+}
+
+/// Does what is said to help, but for `less` pages; nothing where it is nothing that a machine can be told.
+fn mended(scene: &Scene, all: &[Mend], less: u64) -> Option<Done> {
+    let mut machine = scene.machine.clone();
+    let mut mount = scene.mount;
+    for mend in all {
+        match mend {
+            Mend::Knob { path, count } => {
+                machine.write_file(&path.to_string(), &(count.get() - less).to_string()).unwrap();
+            }
+            Mend::Mount { size, max, .. } => {
+                let options = format!("pagesize={size},size={}", size.total(*max).get() - less * size.bytes().get());
+                mount = Some(machine.mount_with(&options).unwrap());
+            }
+            _ => return None,
+        }
+    }
+    Some(done(&mut machine, scene.task, mount, &scene.wish))
+}
+
+#[test]
+fn predictions_are_what_happens() {
+    let mut draw = Draw(0x9e37_79b9_7f4a_7c15);
+    let mut seen = std::collections::BTreeMap::new();
+    for n in 0..6000 {
+        let mut scene = scene(&mut draw);
+        let host = host(&mut scene);
+        let expected = predicted(&host, &scene.wish);
+        let mut copy = scene.machine.clone();
+        let happened = done(&mut copy, scene.task, scene.mount, &scene.wish);
+        copy.validate().unwrap();
+        assert_eq!(expected, happened, "scene {n}: {:?} on {host:?}", scene.wish);
+        let kind = match &happened {
+            Done::NotMapped(error) => format!("mmap {:?}", error.ledger()),
+            Done::Stopped(_, refusal) => format!("touch {:?}", refusal.ledger()),
+            Done::All => "all".to_owned(),
+        };
+        let mends = mends(&host, &scene.wish);
+        assert_eq!(happened == Done::All, mends.is_empty(), "scene {n}: {:?} on {host:?}", scene.wish);
+        let mut helped = "";
+        if let Some(after) = mended(&scene, &mends, 0) {
+            assert_eq!(after, Done::All, "scene {n}: {:?} with {mends:?} on {host:?}", scene.wish);
+            if mends.len() == 1 {
+                let after = mended(&scene, &mends, 1).unwrap();
+                assert_ne!(after, Done::All, "scene {n}: {:?}: less than {mends:?} helps on {host:?}", scene.wish);
+                helped = ", mended by one change";
+            }
+        }
+        *seen.entry(format!("{kind}{helped}")).or_insert(0_u32) += 1;
+    }
+    for kind in [
+        "all",
+        "mmap Some(Reservation), mended by one change",
+        "mmap Some(SurplusCap), mended by one change",
+        "mmap Some(Subpool), mended by one change",
+        "mmap Some(Node), mended by one change",
+        "mmap Some(Watermark)",
+        "touch Some(Pool), mended by one change",
+        "touch Some(SurplusCap), mended by one change",
+        "touch Some(Subpool), mended by one change",
+        "touch Some(Node), mended by one change",
+        "touch Some(Watermark)",
+    ] {
+        assert!(seen.get(kind).is_some_and(|&times| times >= 10), "{kind} is too rare: {seen:#?}");
+    }
+}

@@ -61,7 +61,10 @@ pub use mm::{
     Smaps, Touch, VmaFlags,
 };
 pub use page_alloc::NoPages;
-pub use policy::{Mempolicy, Mode, Placement, Topology, TopologyError, Weights};
+pub use policy::{
+    CoreSize, MemoryRange, Mempolicy, Mode, MovableRequest, NodeSpec, NodeStates, Placement, Reach, Topology,
+    TopologyError, Weights, ZoneRef, movable_starts,
+};
 pub use units::{
     Blame, Bytes, CgroupId, CpuId, Event, GfpFlags, HstateId, HugeCount, HugeIndex, HugeRange, HugeSize, InodeId,
     Ledger, MmId, MountId, MountLimits, MountReturn, NodeId, Nodemask, Order, OwnerPage, PageCount, PageShift, Pfn,

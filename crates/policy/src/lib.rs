@@ -1,16 +1,21 @@
 //! Who may allocate where.
 //!
-//! [`Topology`] knows the nodes and their distances, [`Mempolicy`] what a task or an area wishes. A wish is interpreted once
+//! [`Topology`] knows the nodes, their zones and distances, and from them the order in which each node looks for memory;
+//! [`movable_starts`] says how much of a node is movable; [`Mempolicy`] knows what a task or an area wishes. A wish is interpreted once
 //! ([`Mempolicy::interpret`]) into a [`Placement`]; below this room nobody asks what a policy meant.
 #![no_std]
 
 extern crate alloc;
 
 mod mempolicy;
+mod movable;
 mod topology;
+mod zone_list;
 
 pub use mempolicy::{Mempolicy, Mode, Placement, Weights};
-pub use topology::{Topology, TopologyError};
+pub use movable::{CoreSize, MemoryRange, MovableRequest, movable_starts};
+pub use topology::{NodeSpec, NodeStates, Reach, Topology, TopologyError};
+pub use zone_list::ZoneRef;
 
 use units::Scopes;
 

@@ -1,15 +1,81 @@
-//! Nodes and distances.
+//! Nodes, what they have, and the order in which each looks for memory.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use units::{NodeId, Nodemask};
+use units::{NodeId, Nodemask, PageCount, PerZone, ZoneKind};
 
-/// The nodes of a machine and, for each, all nodes from near to far.
+use crate::zone_list::{Lists, Neighbour, ZoneRef, build_all};
+
+/// What one node has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeSpec {
+    /// Pages that exist in each zone. Pages of a device are no memory that could be allocated.
+    pub present: PerZone<PageCount>,
+    /// How many processors it has.
+    pub cpus: u32,
+    /// Is something else there that works on memory, such as an accelerator?
+    pub initiator: bool,
+    /// Is it there, or could it only come?
+    pub online: bool,
+}
+
+impl NodeSpec {
+    /// A node with a processor and `memory` in its normal zone.
+    #[must_use]
+    pub fn normal(memory: PageCount) -> Self {
+        let mut present = PerZone::default();
+        present[ZoneKind::Normal] = memory;
+        Self { present, cpus: 1, initiator: false, online: true }
+    }
+
+    /// The zones that have pages and can be allocated from, from the highest down.
+    pub(crate) fn populated(&self) -> impl Iterator<Item = ZoneKind> {
+        let zones = self.present.iter().rev().filter(|(kind, pages)| *kind != ZoneKind::Device && !pages.is_zero());
+        zones.map(|(kind, _)| kind)
+    }
+
+    fn has_memory_up_to(&self, highest: ZoneKind) -> bool {
+        self.online && self.populated().any(|kind| kind <= highest)
+    }
+}
+
+/// Which nodes are in which state. A node may be in any combination: with processors and no memory, with memory and no processors.
+#[doc(alias = "node_states")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeStates {
+    /// Could be there.
+    #[doc(alias = "N_POSSIBLE")]
+    pub possible: Nodemask,
+    /// Is there.
+    #[doc(alias = "N_ONLINE")]
+    pub online: Nodemask,
+    /// Has memory that the kernel maps.
+    #[doc(alias = "N_NORMAL_MEMORY")]
+    pub normal_memory: Nodemask,
+    /// Has memory that the kernel can use; as the one before where there is no high memory.
+    #[doc(alias = "N_HIGH_MEMORY")]
+    pub high_memory: Nodemask,
+    /// Has memory, be it only movable.
+    #[doc(alias = "N_MEMORY")]
+    pub memory: Nodemask,
+    /// Has processors.
+    #[doc(alias = "N_CPU")]
+    pub cpu: Nodemask,
+    /// Has something else that works on memory.
+    #[doc(alias = "N_GENERIC_INITIATOR")]
+    pub generic_initiator: Nodemask,
+}
+
+/// The nodes of a machine and, for each, all zones from near to far.
 #[doc(alias("node_zonelists", "numa_distance"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
-    nodes: Nodemask,
-    near_to_far: Vec<Vec<NodeId>>,
+    nodes: BTreeMap<NodeId, NodeSpec>,
+    /// By the pair of indices.
+    distances: Vec<Vec<u8>>,
+    states: NodeStates,
+    lists: Vec<Lists>,
 }
 
 /// Why a topology cannot be.
@@ -22,40 +88,164 @@ pub enum TopologyError {
     /// A node number above the limit.
     #[error("{0} is out of range: nodes are numbered below {limit}", limit = Nodemask::CAPACITY)]
     NodeOutOfRange(NodeId),
+    /// No such node.
+    #[error("the machine has no {0}")]
+    NoSuchNode(NodeId),
+}
+
+/// Which zones a request may go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// All, from near to far.
+    #[doc(alias = "ZONELIST_FALLBACK")]
+    Everywhere,
+    /// Those of its node, of which there may be none.
+    #[doc(alias("ZONELIST_NOFALLBACK", "__GFP_THISNODE"))]
+    ThisNode,
 }
 
 impl Topology {
-    /// The topology of `nodes` with `distance(from, to)` between them. Equal distances are ordered by node number.
+    /// The topology of `nodes`, each with a processor and normal memory, with `distance(from, to)` between them.
     ///
     /// # Errors
     /// No node at all.
     pub fn new(nodes: Nodemask, distance: impl Fn(NodeId, NodeId) -> u8) -> Result<Self, TopologyError> {
-        if nodes.is_empty() {
+        Self::of(nodes.iter().map(|node| (node, NodeSpec::normal(PageCount::new(1)))).collect(), distance)
+    }
+
+    /// The topology of nodes of all kinds, with `distance(from, to)` between them.
+    ///
+    /// # Errors
+    /// No node that has memory, or a number out of range.
+    pub fn of(
+        nodes: BTreeMap<NodeId, NodeSpec>,
+        distance: impl Fn(NodeId, NodeId) -> u8,
+    ) -> Result<Self, TopologyError> {
+        let Some((&last, _)) = nodes.last_key_value() else { return Err(TopologyError::NoNodes) };
+        if last.get() >= Nodemask::CAPACITY {
+            return Err(TopologyError::NodeOutOfRange(last));
+        }
+        let mut distances = alloc::vec![alloc::vec![u8::MAX; last.index() + 1]; last.index() + 1];
+        for &from in nodes.keys() {
+            for &to in nodes.keys() {
+                distances[from.index()][to.index()] = distance(from, to);
+            }
+        }
+        let mut topology = Self { nodes, distances, states: NodeStates::default(), lists: Vec::new() };
+        topology.rebuild();
+        if topology.states.memory.is_empty() {
             return Err(TopologyError::NoNodes);
         }
-        let last = nodes.iter().last().map_or(0, NodeId::index);
-        let mut near_to_far = alloc::vec![Vec::new(); last + 1];
-        for from in nodes.iter() {
-            let mut list: Vec<NodeId> = nodes.iter().collect();
-            list.sort_by_key(|&to| (to != from, distance(from, to), to));
-            near_to_far[from.index()] = list;
+        Ok(topology)
+    }
+
+    /// What a node has.
+    #[must_use]
+    pub fn node(&self, node: NodeId) -> Option<&NodeSpec> {
+        self.nodes.get(&node)
+    }
+
+    /// Changes what a node has, as hotplug does, and makes all lists again.
+    ///
+    /// # Errors
+    /// No such node; or the last memory would be gone.
+    #[doc(alias("build_all_zonelists", "node_states_set_node"))]
+    pub fn set_node(&mut self, node: NodeId, spec: NodeSpec) -> Result<(), TopologyError> {
+        let known = self.nodes.get_mut(&node).ok_or(TopologyError::NoSuchNode(node))?;
+        let before = core::mem::replace(known, spec);
+        self.rebuild();
+        if self.states.memory.is_empty() {
+            self.nodes.insert(node, before);
+            self.rebuild();
+            return Err(TopologyError::NoNodes);
         }
-        Ok(Self { nodes, near_to_far })
+        Ok(())
+    }
+
+    /// States and lists from scratch. All lists are made together, in the order of the nodes: an order among equally distant nodes
+    /// depends on the lists made before.
+    fn rebuild(&mut self) {
+        let with = |has: &dyn Fn(&NodeSpec) -> bool| -> Nodemask {
+            self.nodes.iter().filter(|(_, spec)| has(spec)).map(|(&node, _)| node).collect()
+        };
+        self.states = NodeStates {
+            possible: with(&|_| true),
+            online: with(&|spec| spec.online),
+            normal_memory: with(&|spec| spec.has_memory_up_to(ZoneKind::Normal)),
+            high_memory: with(&|spec| spec.has_memory_up_to(ZoneKind::HighMem)),
+            memory: with(&|spec| spec.has_memory_up_to(ZoneKind::Movable)),
+            cpu: with(&|spec| spec.online && spec.cpus > 0),
+            generic_initiator: with(&|spec| spec.online && spec.initiator),
+        };
+        let neighbours = self.states.memory.iter().filter_map(|node| {
+            let zones = self.nodes.get(&node)?.populated().collect();
+            Some(Neighbour { node, zones, has_cpus: self.states.cpu.contains(node) })
+        });
+        self.lists = build_all(self.states.possible, &neighbours.collect::<Vec<_>>(), &self.distances);
     }
 
     /// Nodes with memory.
     #[must_use]
     #[inline]
     pub const fn nodes(&self) -> Nodemask {
-        self.nodes
+        self.states.memory
     }
 
-    /// All nodes from `from` outwards, `from` first. Empty for a node that has no memory.
-    #[doc(alias = "zonelist")]
+    /// Which nodes are in which state.
+    #[must_use]
+    pub const fn states(&self) -> &NodeStates {
+        &self.states
+    }
+
+    /// The distance between two nodes of the machine.
+    #[doc(alias = "node_distance")]
+    #[must_use]
+    pub fn distance(&self, from: NodeId, to: NodeId) -> Option<u8> {
+        (self.nodes.contains_key(&from) && self.nodes.contains_key(&to))
+            .then(|| self.distances[from.index()][to.index()])
+    }
+
+    /// All nodes with memory from `from` outwards, `from` first if it has some. Empty for a node that does not exist.
+    ///
+    /// Nearer nodes come first; among equally near ones those behind `from` in number, and those without processors, and then those
+    /// that are less often the first of their distance in the lists of the nodes before.
+    #[doc(alias("zonelist", "find_next_best_node"))]
     #[must_use]
     #[inline]
     pub fn zone_list(&self, from: NodeId) -> &[NodeId] {
-        self.near_to_far.get(from.index()).map_or(&[], Vec::as_slice)
+        self.lists.get(from.index()).map_or(&[], |lists| &lists.nodes)
+    }
+
+    /// The zones that a request from `from` may try, in order: each node's zones from the highest down. Empty for
+    /// [`Reach::ThisNode`] on a node without memory.
+    #[doc(alias = "node_zonelist")]
+    #[must_use]
+    pub fn zones(&self, from: NodeId, reach: Reach) -> &[ZoneRef] {
+        let Some(lists) = self.lists.get(from.index()) else { return &[] };
+        match reach {
+            Reach::Everywhere => &lists.zones,
+            Reach::ThisNode => &lists.zones[..lists.own],
+        }
+    }
+
+    /// Of these the ones that a request may use: up to the zone `highest`, on nodes of the mask if it has one.
+    #[doc(alias("for_each_zone_zonelist_nodemask", "first_zones_zonelist"))]
+    pub fn usable_zones(
+        &self,
+        from: NodeId,
+        reach: Reach,
+        highest: ZoneKind,
+        mask: Option<Nodemask>,
+    ) -> impl Iterator<Item = ZoneRef> {
+        let may = move |zone: &ZoneRef| zone.kind <= highest && mask.is_none_or(|mask| mask.contains(zone.node));
+        self.zones(from, reach).iter().copied().filter(may)
+    }
+
+    /// The highest zone that memory policies restrict: requests for lower ones go anywhere. Movable zones do not count.
+    #[must_use]
+    pub fn policy_zone(&self) -> Option<ZoneKind> {
+        let zones = self.lists.iter().flat_map(|lists| &lists.zones).map(|zone| zone.kind);
+        zones.filter(|&kind| kind != ZoneKind::Movable).max()
     }
 }
 

@@ -1,0 +1,79 @@
+//! In which order each node looks for memory.
+
+use alloc::vec::Vec;
+
+use units::{NodeId, Nodemask, ZoneKind};
+
+/// A zone of a node, as it stands in a list.
+#[doc(alias = "zoneref")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ZoneRef {
+    /// The node.
+    pub node: NodeId,
+    /// The kind of zone.
+    pub kind: ZoneKind,
+}
+
+/// A node that others may get memory from.
+pub(crate) struct Neighbour {
+    pub(crate) node: NodeId,
+    /// From the highest down.
+    pub(crate) zones: Vec<ZoneKind>,
+    pub(crate) has_cpus: bool,
+}
+
+/// What one node looks through.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lists {
+    /// Nodes from near to far.
+    pub(crate) nodes: Vec<NodeId>,
+    /// Their zones.
+    pub(crate) zones: Vec<ZoneRef>,
+    /// How many of the zones, at the front, are of the node itself.
+    pub(crate) own: usize,
+}
+
+/// The lists of all nodes of `locals`, by index.
+///
+/// How often a node was the first of its distance is counted from list to list, so that equally distant nodes take turns.
+pub(crate) fn build_all(locals: Nodemask, neighbours: &[Neighbour], distances: &[Vec<u8>]) -> Vec<Lists> {
+    let mut lists = alloc::vec![Lists::default(); distances.len()];
+    let mut load = alloc::vec![0u32; distances.len()];
+    for local in locals.iter() {
+        lists[local.index()] = build(local, neighbours, &distances[local.index()], &mut load);
+    }
+    lists
+}
+
+fn build(local: NodeId, neighbours: &[Neighbour], distances: &[u8], load: &mut [u32]) -> Lists {
+    let mut left: Vec<&Neighbour> = neighbours.iter().collect();
+    let mut lists = Lists::default();
+    let mut last = local;
+    while let Some(place) = nearest(local, &left, distances, load) {
+        let next = left.remove(place);
+        if distances[next.node.index()] != distances[last.index()] {
+            load[next.node.index()] += 1;
+        }
+        last = next.node;
+        lists.nodes.push(next.node);
+        lists.zones.extend(next.zones.iter().map(|&kind| ZoneRef { node: next.node, kind }));
+        if next.node == local {
+            lists.own = lists.zones.len();
+        }
+    }
+    lists
+}
+
+/// The place of the next node. A small penalty each for a lower number than the local node's, so that not all nodes begin with the
+/// same neighbour, and for processors, which have their own use for the memory; of equals the one of lower number.
+fn nearest(local: NodeId, left: &[&Neighbour], distances: &[u8], load: &[u32]) -> Option<usize> {
+    if let Some(home) = left.iter().position(|neighbour| neighbour.node == local) {
+        return Some(home);
+    }
+    let cost = |neighbour: &&Neighbour| {
+        let penalty = u32::from(neighbour.node < local) + u32::from(neighbour.has_cpus);
+        (u32::from(distances[neighbour.node.index()]) + penalty, load[neighbour.node.index()])
+    };
+    // `min_by_key` keeps the first of equals, and the nodes are ascending.
+    left.iter().enumerate().min_by_key(|(_, neighbour)| cost(neighbour)).map(|(place, _)| place)
+}

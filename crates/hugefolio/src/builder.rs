@@ -10,7 +10,7 @@ use slotmap::{SecondaryMap, SlotMap};
 use sync::RankStack;
 use units::{Bytes, HstateId, HugeCount, NodeId, Nodemask, PageShift, Pfn, Vaddr};
 
-use crate::machine::Config;
+use crate::machine::{Config, Sysctls};
 use crate::{FaultPlan, Machine};
 
 /// A machine to be built: its nodes, its architecture and its kernel command line.
@@ -140,7 +140,7 @@ impl MachineBuilder {
         let mut machine = Machine {
             zones: self.zones(shift, platform.largest_buddy_order, last)?,
             charges: charge::Charges::new(u8::try_from(pools).unwrap_or(u8::MAX)),
-            pools: vec![Pool::new(last); pools],
+            pools: hstates.iter().map(|h| Pool::new(last, h.demote_to)).collect(),
             shelves: vec![vec![Shelf::new(); last.index() + 1]; pools],
             config: Config { topology, hstates, page_shift: shift, task_size: TASK_SIZE },
             memmap: MemMap::new(),
@@ -157,6 +157,7 @@ impl MachineBuilder {
             processes: SlotMap::with_key(),
             faults: FaultPlan::default(),
             events: None,
+            sysctls: Sysctls::new(boot.hvo()),
             held: RankStack::new(),
         };
         for (id, hstate) in boot.allocation_order() {

@@ -11,7 +11,10 @@ use mm::{
 use crate::calls::{BadFd, CallError, FallocateCallError, FtruncateError, MapCallError, OpenCallError, ReadCallError};
 use crate::explain::{MapRefusal, TouchRefusal};
 use crate::text::WriteError;
-use crate::{KnobError, MountCallError, NoSuchSize, ResizeCallError, ResizeError, TruncateByNameError};
+use crate::{
+    DemoteCallError, DemoteError, KnobError, MountCallError, NoSuchSize, ResizeCallError, ResizeError,
+    TruncateByNameError,
+};
 
 macro_rules! errnos {
     ($($name:ident = $number:literal),* $(,)?) => {
@@ -262,12 +265,12 @@ impl ToErrno for TruncateByNameError {
 impl ToErrno for KnobError {
     fn errno(&self) -> Errno {
         match self {
-            Self::NoFile(_) | Self::NoSuchSize(_) => Errno::ENOENT,
+            Self::NoFile(_) | Self::NoSuchSize(_) | Self::NoSuchFile(_) => Errno::ENOENT,
             Self::Text(WriteError::OutOfRange { .. }) => Errno::ERANGE,
             Self::Text(WriteError::ReadOnly(_)) | Self::WriteOnly(_) => Errno::EACCES,
             Self::Text(_) => Errno::EINVAL,
             Self::Resize(error) => error.errno(),
-            Self::NotModelled(_) => Errno::EOPNOTSUPP,
+            Self::Demote(error) => error.errno(),
         }
     }
 }
@@ -376,6 +379,25 @@ impl ToErrno for ResizeError {
         match self {
             Self::NoSuchNode(_) => Errno::ENOENT,
             _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl ToErrno for DemoteError {
+    fn errno(&self) -> Errno {
+        match self {
+            // Such a pool has no file to write to.
+            Self::NoTarget(_) | Self::NoSuchNode(_) => Errno::ENOENT,
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl ToErrno for DemoteCallError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoSuchSize(_) => Errno::ENOENT,
+            Self::Demote(error) => error.errno(),
         }
     }
 }

@@ -34,12 +34,12 @@ mod validate;
 
 pub use builder::{BuildError, MachineBuilder};
 pub use calls::{
-    BadFd, CallError, Calls, Env, FallocateCallError, FallocateMode, FtruncateError, KnobError, MapCall, MapCallError,
-    MapSource, MemfdFlags, MountCallError, NoSuchSize, OpenCall, OpenCallError, PoolView, ReadCallError,
-    ResizeCallError, Truncate, TruncateByNameError, Writer,
+    BadFd, CallError, Calls, DemoteCallError, Env, FallocateCallError, FallocateMode, FtruncateError, KnobError,
+    MapCall, MapCallError, MapSource, MemfdFlags, MountCallError, NoSuchSize, OpenCall, OpenCallError, PoolView,
+    ReadCallError, ResizeCallError, Truncate, TruncateByNameError, Writer,
 };
 pub use fault_plan::FaultPlan;
-pub use machine::Machine;
+pub use machine::{Machine, Sysctls};
 pub use process::{Fd, OpenFile, Process};
 pub use shared::{CpuBusy, CpuHandle, OnCpu, SharedMachine};
 
@@ -47,8 +47,8 @@ pub use charge::{Charges, Counter, CreateError, OverLimit, Receipt, RemoveError}
 pub use filemap::NoCacheNode;
 pub use hugetlb::boot;
 pub use hugetlb::{
-    AllocRefusal, Balance, Claim, Hstate, Hstates, HugeFolio, NoDescriptor, NodeCounts, Pool, ReserveRefusal,
-    ResizeError, ResizeNodes, SubpoolFull, SurplusRefusal,
+    AllocRefusal, Balance, Claim, DemoteError, Hstate, Hstates, HugeFolio, NoDescriptor, NodeCounts, Pool,
+    ReserveRefusal, ResizeError, ResizeNodes, SubpoolFull, SurplusRefusal,
 };
 pub use hugetlbfs::{
     Create, FallocateError, MountError, MountOptions, OpenError, Origin, SealError, Seals, Stat, StatFs, TruncateError,

@@ -1,5 +1,6 @@
 //! The machine: all state, owned.
 
+use hugetlb::boot::HvoDefault;
 use hugetlb::{Hstates, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
@@ -9,6 +10,7 @@ use slotmap::{SecondaryMap, SlotMap};
 use sync::RankStack;
 use units::{Event, InodeId, MmId, MountId, NodeId, PageShift, Pid, ResvMapId, SubpoolId, Vaddr};
 
+use crate::text::{ShmGroup, Switch};
 use crate::{FaultPlan, MachineBuilder, Process};
 
 /// What does not change after construction.
@@ -18,6 +20,25 @@ pub(crate) struct Config {
     pub(crate) hstates: Hstates,
     pub(crate) page_shift: PageShift,
     pub(crate) task_size: Vaddr,
+}
+
+/// Files of `/proc/sys/vm` that are not about one pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Sysctls {
+    /// Whether new huge pages give their redundant descriptors back.
+    pub(crate) optimize_vmemmap: Switch,
+    /// The group that may make segments of huge pages.
+    pub(crate) shm_group: ShmGroup,
+}
+
+impl Sysctls {
+    pub(crate) fn new(hvo: HvoDefault) -> Self {
+        let optimize_vmemmap = match hvo {
+            HvoDefault::On => Switch::On,
+            HvoDefault::Off => Switch::Off,
+        };
+        Self { optimize_vmemmap, shm_group: ShmGroup::default() }
+    }
 }
 
 /// A machine with huge pages, as one value. See [`crate::Calls`] for what can be done with it.
@@ -43,6 +64,7 @@ pub struct Machine {
     pub(crate) tables: SecondaryMap<MmId, PageTable>,
     pub(crate) next_vma: u64,
     pub(crate) processes: SlotMap<Pid, Process>,
+    pub(crate) sysctls: Sysctls,
     pub(crate) faults: FaultPlan,
     pub(crate) events: Option<Vec<Event>>,
     pub(crate) held: RankStack,

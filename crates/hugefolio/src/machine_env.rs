@@ -14,6 +14,7 @@ use units::{
     SubpoolId, Vaddr, VmaId,
 };
 
+use crate::machine::Sysctls;
 use crate::{Machine, Process};
 
 impl Scopes for Machine {
@@ -211,6 +212,11 @@ impl crate::calls::Env for Machine {
     #[inline]
     fn with_hstates<R>(&mut self, f: impl FnOnce(&hugetlb::Hstates) -> R) -> R {
         f(&self.config.hstates)
+    }
+
+    #[inline]
+    fn with_sysctls<R>(&mut self, f: impl FnOnce(&mut Sysctls) -> R) -> R {
+        f(&mut self.sysctls)
     }
 
     fn new_process(&mut self, process: Process) -> Pid {

@@ -13,7 +13,7 @@ use sync::Rank;
 use sync::locks::{Gate, Section};
 use units::{CpuId, Event, InodeId, MmId, MountId, Pid, ResvMapId, SubpoolId};
 
-use crate::machine::Config;
+use crate::machine::{Config, Sysctls};
 use crate::{FaultPlan, Machine, Process};
 
 /// Gates of one scope kind; objects share them by hash.
@@ -39,6 +39,7 @@ pub(crate) mod rank {
     pub(crate) const MEMMAP: Rank = Rank(33, 0);
     pub(crate) const CONTENTS: Rank = Rank(34, 0);
     pub(crate) const CPUS: Rank = Rank(35, 0);
+    pub(crate) const SYSCTLS: Rank = Rank(36, 0);
 }
 
 /// A machine whose parts are behind locks, one for each. Threads run paths on it through [`OnCpu`]; a [`Machine`] becomes one
@@ -61,6 +62,7 @@ pub struct SharedMachine {
     pub(crate) spaces: Section<(SlotMap<MmId, VmaTree>, u64)>,
     pub(crate) tables: Section<SecondaryMap<MmId, PageTable>>,
     pub(crate) processes: Section<SlotMap<Pid, Process>>,
+    pub(crate) sysctls: Section<Sysctls>,
     cpus: Section<BTreeSet<CpuId>>,
     pub(crate) gates: Gates,
 }
@@ -182,6 +184,7 @@ impl SharedMachine {
             tables: self.tables.into_inner(),
             next_vma,
             processes: self.processes.into_inner(),
+            sysctls: self.sysctls.into_inner(),
             faults: FaultPlan::default(),
             events: None,
             held: sync::RankStack::new(),
@@ -213,6 +216,7 @@ impl From<Machine> for SharedMachine {
             spaces: Section::new(rank::VMAS, (m.spaces, m.next_vma)),
             tables: Section::new(rank::TABLES, m.tables),
             processes: Section::new(rank::PROCESSES, m.processes),
+            sysctls: Section::new(rank::SYSCTLS, m.sysctls),
             cpus: Section::new(rank::CPUS, BTreeSet::new()),
             gates: Gates::new(),
         }

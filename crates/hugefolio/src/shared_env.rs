@@ -15,6 +15,7 @@ use units::{
     SubpoolId, Vaddr, VmaId,
 };
 
+use crate::machine::Sysctls;
 use crate::shared::GATES;
 use crate::{OnCpu, Process};
 
@@ -209,6 +210,10 @@ impl mm::Env for OnCpu<'_> {
 impl crate::calls::Env for OnCpu<'_> {
     fn with_hstates<R>(&mut self, f: impl FnOnce(&hugetlb::Hstates) -> R) -> R {
         f(&self.shared.config.hstates)
+    }
+
+    fn with_sysctls<R>(&mut self, f: impl FnOnce(&mut Sysctls) -> R) -> R {
+        self.shared.sysctls.with(f)
     }
 
     fn new_process(&mut self, process: Process) -> Pid {

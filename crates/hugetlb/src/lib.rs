@@ -10,7 +10,7 @@
 //! 2. [`hugetlb_alloc_folio`] charges, claims from the pool or allocates surplus, and knows neither areas nor maps;
 //! 3. the map commits, or everything that was recorded runs backwards.
 //!
-//! [`put_folio`] is the way back, [`set_max`] the administrator's way in, [`reserve_pages`] the promise at `mmap` time.
+//! [`put_folio`] is the way back, [`set_max`] and [`demote()`] are the administrator's ways in, [`reserve_pages`] the promise at `mmap` time.
 #![no_std]
 
 extern crate alloc as alloc_crate;
@@ -19,6 +19,7 @@ mod account;
 mod alloc;
 mod balance;
 pub mod boot;
+mod demote;
 mod free;
 mod hstate;
 mod map_alloc;
@@ -35,6 +36,7 @@ mod surplus;
 pub use account::{acct_release, acct_reserve};
 pub use alloc::{AllocFlags, AllocRefusal, AllocRequest, hugetlb_alloc_folio};
 pub use balance::{Balance, Claim};
+pub use demote::{DemoteError, demote, set_demote_size};
 pub use free::{folio_at, put_folio};
 pub use hstate::{Hstate, Hstates};
 pub use map_alloc::{MapAlloc, Purpose, alloc_for_mapping};

@@ -64,6 +64,7 @@ pub struct Pool {
     pub(crate) resv: HugeCount,
     pub(crate) surplus: HugeCount,
     pub(crate) overcommit: HugeCount,
+    pub(crate) demote_to: Option<HstateId>,
     pub(crate) nodes: Vec<NodeCounts>,
     pub(crate) next_to_alloc: NodeId,
     pub(crate) next_to_free: NodeId,
@@ -83,9 +84,9 @@ pub(crate) enum Fate {
 }
 
 impl Pool {
-    /// An empty pool for a machine whose highest node is `last_node`.
+    /// An empty pool for a machine whose highest node is `last_node`; its pages are demoted to `demote_to`, unless told otherwise.
     #[must_use]
-    pub fn new(last_node: NodeId) -> Self {
+    pub fn new(last_node: NodeId, demote_to: Option<HstateId>) -> Self {
         Self {
             max: HugeCount::ZERO,
             nr: HugeCount::ZERO,
@@ -93,6 +94,7 @@ impl Pool {
             resv: HugeCount::ZERO,
             surplus: HugeCount::ZERO,
             overcommit: HugeCount::ZERO,
+            demote_to,
             nodes: alloc_crate::vec![NodeCounts::default(); last_node.index() + 1],
             next_to_alloc: NodeId::new(0),
             next_to_free: NodeId::new(0),

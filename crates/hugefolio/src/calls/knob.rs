@@ -9,7 +9,7 @@ use crate::text::{
     HugetlbMeminfo, KnobPath, KnobPathError, KnobValue, KnobWrite, NodeHugepages, NodeKnob, PoolKnob, SysctlKnob,
     WriteError, Written,
 };
-use crate::{ResizeError, ResizeNodes};
+use crate::{DemoteError, ResizeError, ResizeNodes};
 
 /// Why a file cannot be read or written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,12 +27,15 @@ pub enum KnobError {
     /// The pool refused.
     #[error(transparent)]
     Resize(#[from] ResizeError),
+    /// The pool did not demote.
+    #[error(transparent)]
+    Demote(#[from] DemoteError),
     /// The file cannot be read.
     #[error("{0} can only be written")]
     WriteOnly(KnobPath),
-    /// The file belongs to a part of Linux that this machine does not have.
-    #[error("{0} belongs to a part of Linux that this machine does not have")]
-    NotModelled(KnobPath),
+    /// A machine of this kind does not have the file.
+    #[error("this machine has no {0}: no page of its pools can be treated so")]
+    NoSuchFile(KnobPath),
 }
 
 /// Under whose policy a file is written.
@@ -53,24 +56,51 @@ impl Default for Writer {
 /// Writes text to a file; returns how much of it the file took.
 pub(super) fn write<P: Env>(p: &mut P, path: &str, text: &[u8], writer: &Writer) -> Result<Bytes, KnobError> {
     let path = KnobPath::parse(path)?;
-    let asked = path.read_write(text)?;
-    let target = target(p, path)?;
-    let Some(Written { value, consumed }) = asked else { return Ok(Bytes::ZERO) };
-    let KnobWrite::Count(count) = value else { return Err(KnobError::NotModelled(path)) };
-    let nodes = match (path, target.knob) {
-        (_, Knob::Overcommit) => {
-            hugetlb::set_overcommit(p, target.hstate.id, count)?;
-            return Ok(consumed);
+    let id = target(p, path)?.id;
+    let Some(Written { value, consumed }) = path.read_write(text)? else { return Ok(Bytes::ZERO) };
+    match value {
+        KnobWrite::Switch(switch) => p.with_sysctls(|sysctls| sysctls.optimize_vmemmap = switch),
+        KnobWrite::Group(group) => p.with_sysctls(|sysctls| sysctls.shm_group = group),
+        KnobWrite::Size(to) => {
+            let target = p.with_hstates(|all| all.by_size(to)).map(|h| h.id);
+            hugetlb::set_demote_size(p, id, to, target)?;
         }
-        (KnobPath::Node { node, .. }, Knob::Nr) => ResizeNodes::Node(node),
-        (_, Knob::Nr) => ResizeNodes::Global(Nodemask::ALL),
-        (_, Knob::NrMempolicy) => {
-            ResizeNodes::Global(writer.policy.resize_nodes(writer.local).unwrap_or(Nodemask::ALL))
-        }
-        (_, Knob::Other) => return Err(KnobError::NotModelled(path)),
-    };
-    hugetlb::set_max(p, target.hstate.id, count, nodes)?;
+        KnobWrite::Count(count) => match (what(path), nodes_of(path, writer)) {
+            (Counted::Overcommit, _) => hugetlb::set_overcommit(p, id, count)?,
+            (Counted::Demote, nodes) => hugetlb::demote(p, id, count, nodes)?,
+            (Counted::Nr, nodes) => hugetlb::set_max(p, id, count, nodes)?,
+        },
+    }
     Ok(consumed)
+}
+
+/// What a count that is written is a count of.
+enum Counted {
+    Nr,
+    Overcommit,
+    Demote,
+}
+
+const fn what(path: KnobPath) -> Counted {
+    match path {
+        KnobPath::Sysctl(SysctlKnob::NrOvercommitHugepages)
+        | KnobPath::Pool { knob: PoolKnob::NrOvercommitHugepages, .. } => Counted::Overcommit,
+        KnobPath::Pool { knob: PoolKnob::Demote, .. } | KnobPath::Node { knob: NodeKnob::Demote, .. } => {
+            Counted::Demote
+        }
+        _ => Counted::Nr,
+    }
+}
+
+/// The nodes that a count is about: the file's own, those of the writer's policy where the file heeds it, or all.
+fn nodes_of(path: KnobPath, writer: &Writer) -> ResizeNodes {
+    let by_policy = || writer.policy.resize_nodes(writer.local).unwrap_or(Nodemask::ALL);
+    match path {
+        KnobPath::Node { node, .. } => ResizeNodes::Node(node),
+        KnobPath::Sysctl(SysctlKnob::NrHugepagesMempolicy)
+        | KnobPath::Pool { knob: PoolKnob::NrHugepagesMempolicy, .. } => ResizeNodes::Global(by_policy()),
+        _ => ResizeNodes::Global(Nodemask::ALL),
+    }
 }
 
 /// What a file shows.
@@ -82,80 +112,67 @@ pub(super) fn read<P: Env>(p: &mut P, path: &str) -> Result<String, KnobError> {
         return node_meminfo(p, node).map(|lines| lines.to_string());
     }
     let path = KnobPath::parse(path)?;
-    let id = target(p, path)?.hstate.id;
-    let count = p.with_pool(id, |pool| match path {
-        KnobPath::Sysctl(SysctlKnob::NrHugepages | SysctlKnob::NrHugepagesMempolicy) => Some(pool.max()),
-        KnobPath::Sysctl(SysctlKnob::NrOvercommitHugepages) => Some(pool.overcommit()),
-        KnobPath::Sysctl(_) => None,
+    let id = target(p, path)?.id;
+    let sysctls = p.with_sysctls(|sysctls| *sysctls);
+    let demote_to = p.with_pool(id, |pool| pool.demote_to()).map(|to| p.hstate(to).size);
+    let value = p.with_pool(id, |pool| match path {
+        KnobPath::Sysctl(knob) => Some(match knob {
+            SysctlKnob::NrHugepages | SysctlKnob::NrHugepagesMempolicy => KnobValue::Count(pool.max()),
+            SysctlKnob::NrOvercommitHugepages => KnobValue::Count(pool.overcommit()),
+            SysctlKnob::HugetlbShmGroup => KnobValue::Group(sysctls.shm_group),
+            SysctlKnob::HugetlbOptimizeVmemmap => KnobValue::Switch(sysctls.optimize_vmemmap),
+        }),
         KnobPath::Pool { knob, .. } => match knob {
-            PoolKnob::NrHugepages | PoolKnob::NrHugepagesMempolicy => Some(pool.nr()),
-            PoolKnob::FreeHugepages => Some(pool.free()),
-            PoolKnob::ResvHugepages => Some(pool.resv()),
-            PoolKnob::SurplusHugepages => Some(pool.surplus()),
-            PoolKnob::NrOvercommitHugepages => Some(pool.overcommit()),
-            PoolKnob::Demote | PoolKnob::DemoteSize => None,
+            PoolKnob::NrHugepages | PoolKnob::NrHugepagesMempolicy => Some(KnobValue::Count(pool.nr())),
+            PoolKnob::FreeHugepages => Some(KnobValue::Count(pool.free())),
+            PoolKnob::ResvHugepages => Some(KnobValue::Count(pool.resv())),
+            PoolKnob::SurplusHugepages => Some(KnobValue::Count(pool.surplus())),
+            PoolKnob::NrOvercommitHugepages => Some(KnobValue::Count(pool.overcommit())),
+            PoolKnob::DemoteSize => demote_to.map(KnobValue::Size),
+            PoolKnob::Demote => None,
         },
         KnobPath::Node { node, knob, .. } => match knob {
-            NodeKnob::NrHugepages => Some(pool.node(node).nr),
-            NodeKnob::FreeHugepages => Some(pool.node(node).free),
-            NodeKnob::SurplusHugepages => Some(pool.node(node).surplus),
-            NodeKnob::Demote | NodeKnob::DemoteSize => None,
+            NodeKnob::NrHugepages => Some(KnobValue::Count(pool.node(node).nr)),
+            NodeKnob::FreeHugepages => Some(KnobValue::Count(pool.node(node).free)),
+            NodeKnob::SurplusHugepages => Some(KnobValue::Count(pool.node(node).surplus)),
+            NodeKnob::DemoteSize => demote_to.map(KnobValue::Size),
+            NodeKnob::Demote => None,
         },
     });
-    if let Some(count) = count {
-        return Ok(KnobValue::Count(count).to_string());
-    }
-    match path {
-        KnobPath::Pool { knob: PoolKnob::Demote, .. } | KnobPath::Node { knob: NodeKnob::Demote, .. } => {
-            Err(KnobError::WriteOnly(path))
-        }
-        _ => Err(KnobError::NotModelled(path)),
-    }
+    value.map(|value| value.to_string()).ok_or(KnobError::WriteOnly(path))
 }
 
-enum Knob {
-    Nr,
-    NrMempolicy,
-    Overcommit,
-    Other,
-}
-
-struct Target {
-    hstate: Hstate,
-    knob: Knob,
-}
-
-/// Which pool a file is about. A folder exists only for a pool, and demote files only where pages can be demoted.
-fn target<P: Env>(p: &mut P, path: KnobPath) -> Result<Target, KnobError> {
+/// The pool that a file is about. A folder exists only for a pool, demote files only where pages can be demoted, and the switch of
+/// descriptors only where some page has redundant ones.
+fn target<P: Env>(p: &mut P, path: KnobPath) -> Result<Hstate, KnobError> {
     let by_size = |p: &mut P, size: HugeSize| p.with_hstates(|all| all.by_size(size)).ok_or(NoSuchSize(size));
-    Ok(match path {
-        KnobPath::Sysctl(knob) => Target {
-            hstate: p.with_hstates(Hstates::default_hstate),
-            knob: match knob {
-                SysctlKnob::NrHugepages => Knob::Nr,
-                SysctlKnob::NrHugepagesMempolicy => Knob::NrMempolicy,
-                SysctlKnob::NrOvercommitHugepages => Knob::Overcommit,
-                SysctlKnob::HugetlbShmGroup | SysctlKnob::HugetlbOptimizeVmemmap => Knob::Other,
-            },
-        },
-        KnobPath::Pool { size, knob } => Target {
-            hstate: by_size(p, size)?,
-            knob: match knob {
-                PoolKnob::NrHugepages => Knob::Nr,
-                PoolKnob::NrHugepagesMempolicy => Knob::NrMempolicy,
-                PoolKnob::NrOvercommitHugepages => Knob::Overcommit,
-                _ => Knob::Other,
-            },
-        },
+    let (hstate, needs_demotion) = match path {
+        KnobPath::Sysctl(SysctlKnob::HugetlbOptimizeVmemmap) if !any_optimisable(p) => {
+            return Err(KnobError::NoSuchFile(path));
+        }
+        KnobPath::Sysctl(_) => (p.with_hstates(Hstates::default_hstate), false),
+        KnobPath::Pool { size, knob } => (by_size(p, size)?, knob.needs_demotion()),
         KnobPath::Node { node, size, knob } => {
             if !p.with_topology(|t| t.nodes().contains(node)) {
                 return Err(ResizeError::NoSuchNode(node).into());
             }
-            let knob = if knob == NodeKnob::NrHugepages { Knob::Nr } else { Knob::Other };
-            Target { hstate: by_size(p, size)?, knob }
+            (by_size(p, size)?, knob.needs_demotion())
         }
-    })
+    };
+    if needs_demotion && hstate.demote_to.is_none() {
+        return Err(KnobError::NoSuchFile(path));
+    }
+    Ok(hstate)
 }
+
+/// Does some page have more descriptors than fit into one base page?
+fn any_optimisable<P: Env>(p: &mut P) -> bool {
+    let base = p.page_shift().bytes();
+    p.with_hstates(|all| all.iter().any(|h| h.order.pages().get() * DESCRIPTOR.get() > base.get()))
+}
+
+/// What a base page's descriptor takes.
+const DESCRIPTOR: Bytes = Bytes::new(64);
 
 fn meminfo<P: Env>(p: &mut P) -> HugetlbMeminfo {
     let default = p.with_hstates(Hstates::default_hstate);

@@ -28,13 +28,17 @@ use mm::{
 };
 use units::{Blame, Bytes, HugeCount, HugeSize, Ledger, MountId, Pid, Vaddr, VaddrRange};
 
+use crate::machine::Sysctls;
 use crate::text::HugetlbPages;
-use crate::{Fd, Process, ResizeError, ResizeNodes};
+use crate::{DemoteError, Fd, Process, ResizeError, ResizeNodes};
 
 /// What the calls need: the rooms below, the table of sizes and a section over processes.
 pub trait Env: mm::Env {
     /// Looks at the table of huge page sizes.
     fn with_hstates<R>(&mut self, f: impl FnOnce(&Hstates) -> R) -> R;
+
+    /// The section of the files of `/proc/sys/vm` that are not about one pool.
+    fn with_sysctls<R>(&mut self, f: impl FnOnce(&mut Sysctls) -> R) -> R;
 
     /// A new process.
     fn new_process(&mut self, process: Process) -> Pid;
@@ -392,6 +396,26 @@ pub trait Calls: Env + Sized {
         Ok(hugetlb::set_max(self, hstate.id, count, nodes)?)
     }
 
+    /// Writes `demote`: splits up to `count` free pages that nobody has reserved, of the pool or of one node. Finding fewer is no
+    /// error.
+    ///
+    /// # Errors
+    /// No pool of that size, no smaller pool, or no such node.
+    fn demote(&mut self, size: HugeSize, count: HugeCount, nodes: ResizeNodes) -> Result<(), DemoteCallError> {
+        let hstate = pool::hstate(self, Some(size))?;
+        Ok(hugetlb::demote(self, hstate.id, count, nodes)?)
+    }
+
+    /// Writes `demote_size`: the size into which pages are split from now on.
+    ///
+    /// # Errors
+    /// No pool of that size, or a size that its pages cannot be demoted to.
+    fn set_demote_size(&mut self, size: HugeSize, to: HugeSize) -> Result<(), DemoteCallError> {
+        let hstate = pool::hstate(self, Some(size))?;
+        let target = self.with_hstates(|all| all.by_size(to)).map(|h| h.id);
+        Ok(hugetlb::set_demote_size(self, hstate.id, to, target)?)
+    }
+
     /// Writes `nr_overcommit_hugepages`: how many surplus pages there may be.
     ///
     /// # Errors
@@ -426,4 +450,16 @@ pub enum ResizeCallError {
     /// The pool refused.
     #[error(transparent)]
     Resize(#[from] ResizeError),
+}
+
+/// Why pages cannot be demoted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DemoteCallError {
+    /// No pool of that size.
+    #[error(transparent)]
+    NoSuchSize(#[from] NoSuchSize),
+    /// The pool refused.
+    #[error(transparent)]
+    Demote(#[from] DemoteError),
 }

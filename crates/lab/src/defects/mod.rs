@@ -8,19 +8,21 @@ mod k1;
 mod k2;
 mod k3;
 mod k4;
+mod k5;
 mod k6;
 
 use hugefolio::{Event, HstateId, HugeSize, SubpoolId};
 
 use crate::conform::{Compared, DefectWatch, Observable};
 use crate::instance::Instance;
-use crate::op::Op;
+use crate::op::{Op, SizeName};
 use crate::target::{Counters, FsCounters, NodeCounters, PoolCounters, Target};
 
 pub use k1::OwnerRestoresAtOnce;
 pub use k2::PartialMoveForgetsTheRest;
 pub use k3::RefusedReservationTakesTheMinimum;
 pub use k4::RefusedPageKeepsItsQuota;
+pub use k5::DemotionTakesReservedPages;
 pub use k6::SurplusFreeBreaksReservation;
 
 /// What a watcher sees of an instance: what it did since the moment before, and its counters now.
@@ -37,6 +39,14 @@ pub struct Observation {
 
 impl Observable for Instance {
     type Observation = Observation;
+
+    /// A 1 GiB page needs a window of memory in which nothing stays where it is; how many of those a real machine has is for the
+    /// recording to say.
+    fn advise(&mut self, op: &Op, recorded: &Counters) {
+        if let Op::SetNr(crate::op::SetNr { size: SizeName::G1, .. }) = op {
+            self.advise_gigantic(u64::try_from(recorded.g1.nr).unwrap_or(0));
+        }
+    }
 
     fn observe(&mut self) -> Observation {
         Observation {
@@ -59,6 +69,7 @@ pub fn all() -> Vec<Box<dyn DefectWatch<Observation>>> {
         Box::new(PartialMoveForgetsTheRest::default()),
         Box::new(RefusedReservationTakesTheMinimum::default()),
         Box::new(RefusedPageKeepsItsQuota::default()),
+        Box::new(DemotionTakesReservedPages::default()),
         Box::new(SurplusFreeBreaksReservation::default()),
     ]
 }

@@ -1,7 +1,7 @@
 //! Knobs and mounts: what no process does.
 
 use hugefolio::errno::Errno;
-use hugefolio::{Bytes, Calls, HugeSize, UmountMode};
+use hugefolio::{Bytes, Calls, HugeSize, Site, UmountMode};
 
 use super::{Instance, answers};
 use crate::op::{self, Op, SizeName, Switch};
@@ -22,13 +22,33 @@ impl Instance {
             Op::SetOvercommit(op::SetOvercommit { value, size }) => {
                 (format!("/sys/kernel/mm/hugepages/hugepages-{}kB/nr_overcommit_hugepages", kib(*size)), value)
             }
+            Op::Demote(op::Demote { value, size }) => {
+                (format!("/sys/kernel/mm/hugepages/hugepages-{}kB/demote", kib(*size)), value)
+            }
+            Op::DemoteSize(op::DemoteSize { value, size }) => {
+                (format!("/sys/kernel/mm/hugepages/hugepages-{}kB/demote_size", kib(*size)), value)
+            }
+            Op::SetHvo(op::SetHvo { value }) => ("/proc/sys/vm/hugetlb_optimize_vmemmap".to_owned(), value),
             Op::Write(op::Write { path, value }) => (path.0.clone(), value),
             _ => return StepResult::BadOp.into(),
         };
-        match self.machine.write_file(&path, &value.bytes()) {
+        if let Op::SetNr(op::SetNr { size: SizeName::G1, .. }) = op {
+            self.refuse_beyond_advice();
+        }
+        let result = self.machine.write_file(&path, &value.bytes());
+        self.machine.faults().clear();
+        match result {
             Ok(_) => Answer::ok(),
-            Err(hugefolio::KnobError::NotModelled(path)) => Answer::not_modelled(path.to_string()),
             Err(error) => answers::failed(&error),
+        }
+    }
+
+    /// Lets a grow of the pool of 1 GiB pages end where it was told to.
+    fn refuse_beyond_advice(&mut self) {
+        let Some(reached) = self.gigantic_found.take() else { return };
+        let nr = self.machine.pool(HugeSize::G1).map_or(0, |pool| pool.nr.get());
+        if let Some(found) = reached.checked_sub(nr) {
+            self.machine.faults().fail_nth(Some(Site::Frame), found);
         }
     }
 

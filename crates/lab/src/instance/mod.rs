@@ -35,6 +35,8 @@ pub struct Instance {
     /// Names of mappings in order of first mention: the place is the slot.
     slots: Vec<String>,
     events: Vec<Event>,
+    /// How many 1 GiB pages the next grow can find, where that was told.
+    gigantic_found: Option<u64>,
 }
 
 impl Default for Instance {
@@ -55,7 +57,14 @@ impl Instance {
     #[must_use]
     pub fn of(mut machine: Machine) -> Self {
         machine.record_events();
-        Self { machine, actors: BTreeMap::new(), mounts: Vec::new(), slots: Vec::new(), events: Vec::new() }
+        Self {
+            machine,
+            actors: BTreeMap::new(),
+            mounts: Vec::new(),
+            slots: Vec::new(),
+            events: Vec::new(),
+            gigantic_found: None,
+        }
     }
 
     /// The machine itself.
@@ -73,6 +82,11 @@ impl Instance {
     /// The mounts by name.
     pub(crate) fn mounts(&self) -> impl Iterator<Item = (&str, MountId)> {
         self.mounts.iter().filter_map(|(name, id)| Some((name.as_str(), (*id)?)))
+    }
+
+    /// How many 1 GiB pages the pool has after the next write that grows it, at most.
+    pub(crate) const fn advise_gigantic(&mut self, reached: u64) {
+        self.gigantic_found = Some(reached);
     }
 
     fn slot(&mut self, name: &str) -> usize {
@@ -99,10 +113,14 @@ impl Instance {
             },
             Op::Kill(op::Kill { actor }) | Op::Exit(op::Exit { actor, .. }) => self.exit(*actor),
             Op::Fork(op::Fork { actor, child }) => self.fork(*actor, *child),
-            Op::SetNr(_) | Op::SysctlNr(_) | Op::SetOvercommit(_) | Op::Write(_) => self.knob(op),
+            Op::SetNr(_)
+            | Op::SysctlNr(_)
+            | Op::SetOvercommit(_)
+            | Op::Demote(_)
+            | Op::DemoteSize(_)
+            | Op::SetHvo(_)
+            | Op::Write(_) => self.knob(op),
             Op::Mount(_) | Op::Umount(_) | Op::Unlink(_) | Op::Truncate(_) => self.mount_op(op),
-            Op::Demote(_) | Op::DemoteSize(_) => Answer::not_modelled("demotion"),
-            Op::SetHvo(_) => Answer::not_modelled("vmemmap optimisation"),
             Op::CgCreate(_) | Op::CgMax(_) | Op::CgRsvdMax(_) | Op::CgAttach(_) | Op::CgRmdir(_) => {
                 Answer::not_modelled("control groups")
             }

@@ -153,6 +153,7 @@ impl MachineBuilder {
             mounts: SlotMap::with_key(),
             spaces: SlotMap::with_key(),
             tables: SecondaryMap::new(),
+            uffds: SlotMap::with_key(),
             next_vma: 0,
             processes: SlotMap::with_key(),
             faults: FaultPlan::default(),

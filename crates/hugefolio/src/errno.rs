@@ -4,11 +4,13 @@ use std::fmt;
 
 use hugetlbfs::{FallocateError, MountError, OpenError, SealError, TruncateError, UmountError, UnlinkError};
 use mm::{
-    AdviseError, FaultError, ForkError, MincoreError, MlockError, MmapError, MprotectError, MremapError, MunmapError,
-    PopulateError,
+    AdviseError, FaultError, FillError, FillRefusal, ForkError, MincoreError, MlockError, MmapError, MprotectError,
+    MremapError, MunmapError, PopulateError, ProtectError, RegisterError, UnregisterError,
 };
 
-use crate::calls::{BadFd, CallError, FallocateCallError, FtruncateError, MapCallError, OpenCallError, ReadCallError};
+use crate::calls::{
+    BadFd, CallError, FallocateCallError, FtruncateError, MapCallError, OpenCallError, ReadCallError, UffdCallError,
+};
 use crate::explain::{MapRefusal, TouchRefusal};
 use crate::text::WriteError;
 use crate::{
@@ -46,7 +48,7 @@ macro_rules! errnos {
 }
 
 errnos! {
-    EPERM = 1, ENOENT = 2, ESRCH = 3, EBADF = 9, ENOMEM = 12, EACCES = 13, EFAULT = 14, EBUSY = 16, EEXIST = 17,
+    EPERM = 1, ENOENT = 2, ESRCH = 3, EBADF = 9, EAGAIN = 11, ENOMEM = 12, EACCES = 13, EFAULT = 14, EBUSY = 16, EEXIST = 17,
     ENODEV = 19, ENOTDIR = 20, EISDIR = 21, EINVAL = 22, EFBIG = 27, ENOSPC = 28, ERANGE = 34, EOVERFLOW = 75,
     EOPNOTSUPP = 95,
 }
@@ -342,6 +344,61 @@ impl ToErrno for SealError {
             Self::Sealed => Errno::EPERM,
             Self::MappedWritable => Errno::EBUSY,
             _ => Errno::EBADF,
+        }
+    }
+}
+
+impl<E: ToErrno> ToErrno for UffdCallError<E> {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::BadFd(error) => error.errno(),
+            Self::Failed(error) => error.errno(),
+        }
+    }
+}
+
+impl ToErrno for RegisterError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Gone => Errno::ENOMEM,
+            Self::NotWritable(_) => Errno::EPERM,
+            Self::Busy(_) => Errno::EBUSY,
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl ToErrno for UnregisterError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Gone => Errno::ENOMEM,
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl ToErrno for ProtectError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Gone => Errno::ESRCH,
+            Self::NotWatched(_) => Errno::ENOENT,
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+/// Some progress is worth another call, whatever stopped it.
+impl ToErrno for FillError {
+    fn errno(&self) -> Errno {
+        match self.refusal {
+            _ if !self.filled.is_zero() => Errno::EAGAIN,
+            FillRefusal::Gone => Errno::ESRCH,
+            FillRefusal::NotWatched(_) => Errno::ENOENT,
+            // Linux takes a page that cannot be had for one that somebody else brought meanwhile.
+            FillRefusal::Exists(_) | FillRefusal::Refused(_) => Errno::EEXIST,
+            FillRefusal::NotCached(_) | FillRefusal::BeyondEof { .. } => Errno::EFAULT,
+            FillRefusal::CacheNode(_) | FillRefusal::NoTablePage => Errno::ENOMEM,
+            _ => Errno::EINVAL,
         }
     }
 }

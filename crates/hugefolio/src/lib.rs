@@ -34,9 +34,9 @@ mod validate;
 
 pub use builder::{BuildError, MachineBuilder};
 pub use calls::{
-    BadFd, CallError, Calls, DemoteCallError, Env, FallocateCallError, FallocateMode, FtruncateError, KnobError,
-    MapCall, MapCallError, MapSource, MemfdFlags, MountCallError, NoSuchSize, OpenCall, OpenCallError, PoolView,
-    ReadCallError, ResizeCallError, Truncate, TruncateByNameError, Writer,
+    BadFd, CallError, Calls, CopyCall, DemoteCallError, Env, FallocateCallError, FallocateMode, FtruncateError,
+    KnobError, MapCall, MapCallError, MapSource, MemfdFlags, MountCallError, NoSuchSize, OpenCall, OpenCallError,
+    PoolView, ReadCallError, ResizeCallError, Truncate, TruncateByNameError, UffdCallError, UffdResult, Writer,
 };
 pub use fault_plan::FaultPlan;
 pub use machine::{Machine, Sysctls};
@@ -56,9 +56,10 @@ pub use hugetlbfs::{
 };
 pub use memmap::Broken;
 pub use mm::{
-    Advice, AdviseError, FaultError, FileAccess, ForkError, MapFlags, MincoreError, MlockError, MmapError,
-    MprotectError, MremapError, MunmapError, PageState, Place, PopulateError, Prot, RemapFlags, RemapRequest, Share,
-    Smaps, Touch, VmaFlags,
+    Advice, AdviseError, Arrival, FaultError, FileAccess, FillError, FillRefusal, ForkError, MapFlags, MincoreError,
+    MlockError, MmapError, MprotectError, MremapError, MunmapError, PageState, Payload, Place, PopulateError, Prot,
+    ProtectError, RegisterError, Registration, RemapFlags, RemapRequest, Share, Smaps, Touch, UffdModes,
+    UnregisterError, Userfault, VmaFlags, WriteProtection,
 };
 pub use page_alloc::NoPages;
 pub use policy::{
@@ -68,7 +69,7 @@ pub use policy::{
 pub use units::{
     Blame, Bytes, CgroupId, CpuId, Event, GfpFlags, HstateId, HugeCount, HugeIndex, HugeRange, HugeSize, InodeId,
     Ledger, MmId, MountId, MountLimits, MountReturn, NodeId, Nodemask, Order, OwnerPage, PageCount, PageShift, Pfn,
-    Pid, ResvMapId, Site, SubpoolId, Ticks, Vaddr, VaddrRange, VmaId,
+    Pid, ResvMapId, Site, SubpoolId, Ticks, UffdId, Vaddr, VaddrRange, VmaId,
 };
 pub use units::{Migratetype, PerZone, ZoneKind};
 pub use zone::extfrag::Permille;

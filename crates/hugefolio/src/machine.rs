@@ -4,11 +4,11 @@ use hugetlb::boot::HvoDefault;
 use hugetlb::{Hstates, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
-use mm::{PageTable, VmaTree};
+use mm::{PageTable, Userfault, VmaTree};
 use policy::Topology;
 use slotmap::{SecondaryMap, SlotMap};
 use sync::RankStack;
-use units::{Event, InodeId, MmId, MountId, NodeId, PageShift, Pid, ResvMapId, SubpoolId, Vaddr};
+use units::{Event, InodeId, MmId, MountId, NodeId, PageShift, Pid, ResvMapId, SubpoolId, UffdId, Vaddr};
 
 use crate::text::{ShmGroup, Switch};
 use crate::{FaultPlan, MachineBuilder, Process};
@@ -62,6 +62,7 @@ pub struct Machine {
     pub(crate) mounts: SlotMap<MountId, Mount>,
     pub(crate) spaces: SlotMap<MmId, VmaTree>,
     pub(crate) tables: SecondaryMap<MmId, PageTable>,
+    pub(crate) uffds: SlotMap<UffdId, Userfault>,
     pub(crate) next_vma: u64,
     pub(crate) processes: SlotMap<Pid, Process>,
     pub(crate) sysctls: Sysctls,

@@ -2,16 +2,16 @@
 //! test with one owner finds an inversion.
 
 use charge::Charges;
-use filemap::{FileMappings, MappedArea, PageCache};
+use filemap::{FileMappings, MappedArea, Markers, PageCache};
 use hugetlb::{Hstate, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
-use mm::{PageTable, VmaTree};
+use mm::{PageTable, Userfault, VmaTree};
 use policy::Topology;
 use sync::Rank;
 use units::{
     Event, HstateId, HugeRange, InodeId, MmId, MountId, NodeId, PageShift, Pid, ResvMapId, Scope, Scopes, Site,
-    SubpoolId, Vaddr, VmaId,
+    SubpoolId, UffdId, Vaddr, VmaId,
 };
 
 use crate::machine::Sysctls;
@@ -125,8 +125,8 @@ impl filemap::Env for Machine {
         self.mappings.get_mut(inode).map(f)
     }
 
-    fn unmap_area_range(&mut self, area: &MappedArea, range: HugeRange) {
-        mm::unmap_area_range(self, area, range);
+    fn unmap_area_range(&mut self, area: &MappedArea, range: HugeRange, markers: Markers) {
+        mm::unmap_area_range(self, area, range, markers);
     }
 }
 
@@ -195,6 +195,18 @@ impl mm::Env for Machine {
     #[inline]
     fn with_table<R>(&mut self, mm: MmId, f: impl FnOnce(&mut PageTable) -> R) -> Option<R> {
         self.tables.get_mut(mm).map(f)
+    }
+
+    fn new_uffd(&mut self, uffd: Userfault) -> UffdId {
+        self.uffds.insert(uffd)
+    }
+
+    fn with_uffd<R>(&mut self, id: UffdId, f: impl FnOnce(&mut Userfault) -> R) -> Option<R> {
+        self.uffds.get_mut(id).map(f)
+    }
+
+    fn drop_uffd(&mut self, id: UffdId) -> Option<Userfault> {
+        self.uffds.remove(id)
     }
 
     #[inline]

@@ -5,7 +5,7 @@ use std::fmt;
 
 use hugetlbfs::Origin;
 use mm::FileAccess;
-use units::{InodeId, MmId};
+use units::{InodeId, MmId, UffdId};
 
 /// A file descriptor of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,12 +43,13 @@ pub struct Process {
     /// Where it runs, where it may allocate, and who pays.
     pub origin: Origin,
     files: BTreeMap<Fd, OpenFile>,
+    uffds: BTreeMap<Fd, UffdId>,
     next: u32,
 }
 
 impl Process {
     pub(crate) const fn new(mm: MmId, origin: Origin) -> Self {
-        Self { mm, origin, files: BTreeMap::new(), next: 3 }
+        Self { mm, origin, files: BTreeMap::new(), uffds: BTreeMap::new(), next: 3 }
     }
 
     /// Its open files.
@@ -61,6 +62,28 @@ impl Process {
     #[must_use]
     pub fn file(&self, fd: Fd) -> Option<OpenFile> {
         self.files.get(&fd).copied()
+    }
+
+    /// Its userfaultfds.
+    pub fn uffds(&self) -> impl Iterator<Item = (Fd, UffdId)> {
+        self.uffds.iter().map(|(&fd, &uffd)| (fd, uffd))
+    }
+
+    /// The userfaultfd that `fd` stands for.
+    #[must_use]
+    pub fn uffd(&self, fd: Fd) -> Option<UffdId> {
+        self.uffds.get(&fd).copied()
+    }
+
+    pub(crate) fn add_uffd(&mut self, uffd: UffdId) -> Fd {
+        let fd = Fd(self.next);
+        self.next += 1;
+        self.uffds.insert(fd, uffd);
+        fd
+    }
+
+    pub(crate) fn remove_uffd(&mut self, fd: Fd) -> Option<UffdId> {
+        self.uffds.remove(&fd)
     }
 
     pub(crate) fn add_file(&mut self, file: OpenFile) -> Fd {

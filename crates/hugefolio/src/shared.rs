@@ -7,11 +7,11 @@ use filemap::{FileMappings, PageCache};
 use hugetlb::{Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
-use mm::{PageTable, VmaTree};
+use mm::{PageTable, Userfault, VmaTree};
 use slotmap::{SecondaryMap, SlotMap};
 use sync::Rank;
 use sync::locks::{Gate, Section};
-use units::{CpuId, Event, InodeId, MmId, MountId, Pid, ResvMapId, SubpoolId};
+use units::{CpuId, Event, InodeId, MmId, MountId, Pid, ResvMapId, SubpoolId, UffdId};
 
 use crate::machine::{Config, Sysctls};
 use crate::{FaultPlan, Machine, Process};
@@ -40,6 +40,7 @@ pub(crate) mod rank {
     pub(crate) const CONTENTS: Rank = Rank(34, 0);
     pub(crate) const CPUS: Rank = Rank(35, 0);
     pub(crate) const SYSCTLS: Rank = Rank(36, 0);
+    pub(crate) const UFFDS: Rank = Rank(37, 0);
 }
 
 /// A machine whose parts are behind locks, one for each. Threads run paths on it through [`OnCpu`]; a [`Machine`] becomes one
@@ -61,6 +62,7 @@ pub struct SharedMachine {
     pub(crate) mounts: Section<SlotMap<MountId, Mount>>,
     pub(crate) spaces: Section<(SlotMap<MmId, VmaTree>, u64)>,
     pub(crate) tables: Section<SecondaryMap<MmId, PageTable>>,
+    pub(crate) uffds: Section<SlotMap<UffdId, Userfault>>,
     pub(crate) processes: Section<SlotMap<Pid, Process>>,
     pub(crate) sysctls: Section<Sysctls>,
     cpus: Section<BTreeSet<CpuId>>,
@@ -182,6 +184,7 @@ impl SharedMachine {
             mounts: self.mounts.into_inner(),
             spaces,
             tables: self.tables.into_inner(),
+            uffds: self.uffds.into_inner(),
             next_vma,
             processes: self.processes.into_inner(),
             sysctls: self.sysctls.into_inner(),
@@ -215,6 +218,7 @@ impl From<Machine> for SharedMachine {
             mounts: Section::new(rank::MOUNTS, m.mounts),
             spaces: Section::new(rank::VMAS, (m.spaces, m.next_vma)),
             tables: Section::new(rank::TABLES, m.tables),
+            uffds: Section::new(rank::UFFDS, m.uffds),
             processes: Section::new(rank::PROCESSES, m.processes),
             sysctls: Section::new(rank::SYSCTLS, m.sysctls),
             cpus: Section::new(rank::CPUS, BTreeSet::new()),

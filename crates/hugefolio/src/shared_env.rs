@@ -1,18 +1,18 @@
 //! Threads: every section is one lock held for one closure, every scope a gate that guards no data.
 
 use charge::Charges;
-use filemap::{FileMappings, MappedArea, PageCache};
+use filemap::{FileMappings, MappedArea, Markers, PageCache};
 use hugetlb::{Hstate, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
-use mm::{PageTable, VmaTree};
+use mm::{PageTable, Userfault, VmaTree};
 use policy::Topology;
 use slotmap::Key;
 use sync::Rank;
 use sync::locks::Gate;
 use units::{
     Access, Event, HstateId, HugeRange, InodeId, MmId, MountId, NodeId, PageShift, Pid, ResvMapId, Scope, Scopes, Site,
-    SubpoolId, Vaddr, VmaId,
+    SubpoolId, UffdId, Vaddr, VmaId,
 };
 
 use crate::machine::Sysctls;
@@ -127,8 +127,8 @@ impl filemap::Env for OnCpu<'_> {
         self.shared.mappings.with(|mappings| mappings.get_mut(inode).map(f))
     }
 
-    fn unmap_area_range(&mut self, area: &MappedArea, range: HugeRange) {
-        mm::unmap_area_range(self, area, range);
+    fn unmap_area_range(&mut self, area: &MappedArea, range: HugeRange, markers: Markers) {
+        mm::unmap_area_range(self, area, range, markers);
     }
 }
 
@@ -196,6 +196,18 @@ impl mm::Env for OnCpu<'_> {
 
     fn with_table<R>(&mut self, mm: MmId, f: impl FnOnce(&mut PageTable) -> R) -> Option<R> {
         self.shared.tables.with(|tables| tables.get_mut(mm).map(f))
+    }
+
+    fn new_uffd(&mut self, uffd: Userfault) -> UffdId {
+        self.shared.uffds.with(|uffds| uffds.insert(uffd))
+    }
+
+    fn with_uffd<R>(&mut self, id: UffdId, f: impl FnOnce(&mut Userfault) -> R) -> Option<R> {
+        self.shared.uffds.with(|uffds| uffds.get_mut(id).map(f))
+    }
+
+    fn drop_uffd(&mut self, id: UffdId) -> Option<Userfault> {
+        self.shared.uffds.with(|uffds| uffds.remove(id))
     }
 
     fn task_size(&mut self) -> Vaddr {

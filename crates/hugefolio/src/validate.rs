@@ -34,6 +34,7 @@ impl Machine {
         self.validate_shelves()?;
         self.validate_reservations()?;
         self.validate_files()?;
+        self.validate_userfaults()?;
         if self.held.is_empty() { Ok(()) } else { broken("a scope was not left") }
     }
 
@@ -188,6 +189,33 @@ impl Machine {
                 && maps.get(&id) != Some(&areas)
             {
                 return broken(format!("{id:?} counts {areas} areas, {:?} have it", maps.get(&id)));
+            }
+        }
+        Ok(())
+    }
+
+    /// A userfaultfd counts its descriptors and is registered in its own address space alone; a marker stands for a page of an
+    /// area, where there is none.
+    fn validate_userfaults(&self) -> Result<(), Broken> {
+        for (id, uffd) in &self.uffds {
+            let open = self.processes.values().flat_map(|p| p.uffds()).filter(|&(_, held)| held == id).count();
+            if usize::try_from(uffd.holders) != Ok(open) {
+                return broken(format!("{id:?} counts {} descriptors, there are {open}", uffd.holders));
+            }
+        }
+        for (mm, vmas) in &self.spaces {
+            for vma in vmas.iter() {
+                let Some(registration) = vma.uffd else { continue };
+                let known = self.uffds.get(registration.uffd).is_some_and(|uffd| uffd.mm == mm);
+                if !known || registration.modes.is_empty() {
+                    return broken(format!("{} of {mm:?} is watched by nobody or for nothing", vma.id));
+                }
+            }
+            for marker in self.tables.get(mm).iter().flat_map(|table| table.markers()) {
+                let place = vmas.find(marker).is_some_and(|vma| marker.is_aligned(vma.size.bytes()));
+                if !place || self.tables[mm].get(marker).is_some() {
+                    return broken(format!("a marker at {marker} of {mm:?} stands for no absent page"));
+                }
             }
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Allocating pages of a file ahead of use, and punching holes.
 
+use filemap::Markers;
 use hugetlb::{AllocRefusal, Holder, MapAlloc, Purpose};
 use policy::Mempolicy;
 use units::{Access, Blame, Bytes, CgroupId, HugeIndex, HugeRange, InodeId, Ledger, NodeId, Nodemask, Scope};
@@ -153,7 +154,7 @@ pub fn punch_hole<P: Env>(p: &mut P, id: InodeId, offset: Bytes, len: Bytes) -> 
         if whole.is_empty() {
             return Ok(());
         }
-        unmap_everywhere(p, id, whole);
+        unmap_everywhere(p, id, whole, Markers::Keep);
         while let Some(index) = p.with_cache(id, |cache| cache.first_in(whole)).flatten() {
             let removed = remove_page(p, id, index);
             hugetlb::unreserve_after_removal(p, hstate, map, subpool, HugeRange::one(index), removed)?;

@@ -1,5 +1,6 @@
 //! Changing a file's size, and taking pages out of it.
 
+use filemap::Markers;
 use units::{Access, Bytes, HugeCount, HugeIndex, HugeRange, InodeId, Scope};
 
 use crate::{Env, Seals};
@@ -59,7 +60,7 @@ pub(crate) fn remove_from<P: Env>(p: &mut P, id: InodeId, range: HugeRange) {
     let Some((hstate, map, subpool)) = p.with_inode(id, |inode| (inode.hstate, inode.map, inode.subpool)) else {
         return;
     };
-    unmap_everywhere(p, id, range);
+    unmap_everywhere(p, id, range, Markers::Drop);
     let mut removed = HugeCount::ZERO;
     while let Some(index) = p.with_cache(id, |cache| cache.first_in(range)).flatten() {
         removed += remove_page(p, id, index);
@@ -77,10 +78,10 @@ pub(crate) fn remove_page<P: Env>(p: &mut P, id: InodeId, index: HugeIndex) -> H
 }
 
 /// Takes the pages of `range` out of every address space, private copies included.
-pub(crate) fn unmap_everywhere<P: Env>(p: &mut P, id: InodeId, range: HugeRange) {
+pub(crate) fn unmap_everywhere<P: Env>(p: &mut P, id: InodeId, range: HugeRange, markers: Markers) {
     p.scope(Scope::FileMapping(id, Access::Write), |p| {
         for area in filemap::areas_over(p, id, range) {
-            p.unmap_area_range(&area, range.intersect(area.range));
+            p.unmap_area_range(&area, range.intersect(area.range), markers);
         }
     });
 }

@@ -1,5 +1,6 @@
 //! `madvise`.
 
+use filemap::Markers;
 use hugetlbfs::{FallocateError, Origin};
 use units::{Access, Blame, Bytes, Ledger, MmId, Scope, Vaddr, VaddrRange};
 
@@ -158,7 +159,9 @@ fn dont_need<P: Env>(p: &mut P, mm: MmId, vma: &Vma, piece: VaddrRange) -> Resul
     }
     let whole = VaddrRange::new(piece.start, piece.end.align_down(vma.size.bytes()));
     let area = vma.as_mapped(mm);
-    p.scope(Scope::FileMapping(vma.inode, Access::Write), |p| unmap_area_range(p, &area, vma.pages_in(whole)));
+    p.scope(Scope::FileMapping(vma.inode, Access::Write), |p| {
+        unmap_area_range(p, &area, vma.pages_in(whole), Markers::Keep);
+    });
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Writing to a page that is mapped read-only: reuse, copy, or take it from others.
 
+use filemap::Markers;
 use hugetlb::Purpose;
 use memmap::MappedBy;
 use units::{Access, Event, HugeRange, OwnerPage, Pfn, Scope, Site};
@@ -24,10 +25,10 @@ pub(crate) fn write_to_protected<P: Env>(p: &mut P, place: &Place<'_>, entry: En
     }
     match alloc_page(p, place, purpose) {
         Ok((folio, _)) => {
-            prepare_anon(p, place);
+            prepare_anon(p, place.mm, &place.vma);
             p.with_contents(|contents| contents.copy(entry.pfn, folio.pfn, vma.size.bytes()));
             anon_installed(p, place, folio);
-            let copy = Entry { pfn: folio.pfn, writable: true, size: vma.size };
+            let copy = Entry { pfn: folio.pfn, writable: true, uffd_wp: false, size: vma.size };
             p.with_memmap(|map| {
                 map.add_mapping(copy.pfn, MappedBy::Anonymous);
                 map.remove_mapping(entry.pfn);
@@ -58,7 +59,7 @@ fn steal<P: Env>(p: &mut P, place: &Place<'_>, pfn: Pfn) -> bool {
             if !maps_it {
                 continue;
             }
-            p.unmap_area_range(&area, page);
+            p.unmap_area_range(&area, page, Markers::Keep);
             p.with_vmas(area.mm, |vmas| vmas.update_by_id(area.vma, |vma| vma.flags |= VmaFlags::UNMAPPED));
             if let Some(map) = place.vma.owner {
                 let page = OwnerPage { hstate: place.vma.hstate, map, index: place.index };

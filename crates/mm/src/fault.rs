@@ -11,7 +11,7 @@ use memmap::MappedBy;
 use units::{Access, Blame, Bytes, HugeIndex, Ledger, MmId, Pfn, Scope, Site, Vaddr};
 
 use crate::cow::write_to_protected;
-use crate::{Entry, Env, Prot, Vma, VmaFlags};
+use crate::{Entry, Env, Prot, UffdModes, Vma, VmaFlags};
 
 /// What is done to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,24 @@ pub enum FaultError {
     /// The owner of the reservations took a page of this area: it gets no further ones (SIGBUS).
     #[error("a page of this area went to the owner of the reservations, and it gets no further ones")]
     Stolen,
+    /// No page yet, and a userfaultfd is to bring it (SIGBUS, as nobody waits for the event).
+    #[error("the page at {addr} is missing, and a userfaultfd is to fill it")]
+    UserfaultMissing {
+        /// Start of the page.
+        addr: Vaddr,
+    },
+    /// The file has the page, and a userfaultfd is to map it (SIGBUS).
+    #[error("the page at {addr} is cached, and a userfaultfd is to map it")]
+    UserfaultMinor {
+        /// Start of the page.
+        addr: Vaddr,
+    },
+    /// A userfaultfd has write-protected the page (SIGBUS).
+    #[error("the page at {addr} is write-protected by a userfaultfd")]
+    UserfaultWriteProtected {
+        /// Start of the page.
+        addr: Vaddr,
+    },
     /// No page (SIGBUS).
     #[error(transparent)]
     Refused(#[from] AllocRefusal),
@@ -73,7 +91,13 @@ impl Blame for FaultError {
             Self::Refused(refusal) => refusal.ledger(),
             Self::Stolen => Some(Ledger::Pool),
             Self::CacheNode(_) | Self::NoTablePage => Some(Ledger::Metadata),
-            Self::NoArea(_) | Self::Protection(_) | Self::ExecuteOnly(_) | Self::BeyondEof { .. } => None,
+            Self::NoArea(_)
+            | Self::Protection(_)
+            | Self::ExecuteOnly(_)
+            | Self::BeyondEof { .. }
+            | Self::UserfaultMissing { .. }
+            | Self::UserfaultMinor { .. }
+            | Self::UserfaultWriteProtected { .. } => None,
         }
     }
 }
@@ -135,9 +159,18 @@ fn locked<P: Env>(p: &mut P, place: &Place<'_>, touch: Touch) -> Result<Pfn, Fau
     });
     match entry.flatten() {
         None => no_page(p, place, touch),
-        Some(entry) if touch == Touch::Write && !entry.writable => write_to_protected(p, place, entry),
+        Some(entry) if touch == Touch::Write && !entry.writable => write_to_present(p, place, entry),
         Some(entry) => Ok(entry.pfn),
     }
+}
+
+/// A write to a page that may not be written as it is. A userfaultfd's protection that was left behind by a registration that
+/// no longer watches writes holds nobody up.
+fn write_to_present<P: Env>(p: &mut P, place: &Place<'_>, entry: Entry) -> Result<Pfn, FaultError> {
+    if entry.uffd_wp && place.vma.is_watched(UffdModes::WRITE_PROTECT) {
+        return Err(FaultError::UserfaultWriteProtected { addr: place.addr });
+    }
+    write_to_protected(p, place, entry)
 }
 
 fn no_page<P: Env>(p: &mut P, place: &Place<'_>, touch: Touch) -> Result<Pfn, FaultError> {
@@ -152,16 +185,21 @@ fn no_page<P: Env>(p: &mut P, place: &Place<'_>, touch: Touch) -> Result<Pfn, Fa
     }
     let cached = p.with_cache(vma.inode, |cache| cache.get(place.index)).flatten();
     let (pfn, by) = match cached {
+        Some(_) if vma.is_watched(UffdModes::MINOR) => {
+            return Err(FaultError::UserfaultMinor { addr: place.addr });
+        }
         Some(pfn) => {
             p.with_memmap(|map| map.get_refs(pfn, 1));
             (pfn, MappedBy::File)
         }
         None => instantiate(p, place)?,
     };
-    let entry = Entry { pfn, writable: vma.is_shared() && vma.prot.contains(Prot::WRITE), size: vma.size };
+    let uffd_wp = p.with_table(place.mm, |table| table.has_marker(place.addr)) == Some(true);
+    let writable = vma.is_shared() && vma.prot.contains(Prot::WRITE) && !uffd_wp;
+    let entry = Entry { pfn, writable, uffd_wp, size: vma.size };
     install(p, place, entry, by);
-    if touch == Touch::Write && !vma.is_shared() {
-        return write_to_protected(p, place, entry);
+    if touch == Touch::Write && !writable {
+        return write_to_present(p, place, entry);
     }
     Ok(pfn)
 }
@@ -173,8 +211,11 @@ fn instantiate<P: Env>(p: &mut P, place: &Place<'_>) -> Result<(Pfn, MappedBy), 
     if place.index >= vma.size.index_floor(size) {
         return Err(FaultError::BeyondEof { index: place.index, size });
     }
+    if vma.is_watched(UffdModes::MISSING) {
+        return Err(FaultError::UserfaultMissing { addr: place.addr });
+    }
     if !vma.is_shared() {
-        prepare_anon(p, place);
+        prepare_anon(p, place.mm, &place.vma);
     }
     let (folio, want) = alloc_page(p, place, Purpose::Instantiate)?;
     p.with_contents(|contents| contents.zero(folio.pfn, Bytes::ZERO, vma.size.bytes()));
@@ -213,8 +254,8 @@ pub(crate) fn alloc_page<P: Env>(
 }
 
 /// From now on fork copies this area's page table.
-pub(crate) fn prepare_anon<P: Env>(p: &mut P, place: &Place<'_>) {
-    p.with_vmas(place.mm, |vmas| vmas.update(place.vma.range.start, |vma| vma.flags |= VmaFlags::ANON));
+pub(crate) fn prepare_anon<P: Env>(p: &mut P, mm: MmId, vma: &Vma) {
+    p.with_vmas(mm, |vmas| vmas.update(vma.range.start, |vma| vma.flags |= VmaFlags::ANON));
 }
 
 /// The folio is about to get its first anonymous mapping: its reservation is spent, and nothing is owed here any more.

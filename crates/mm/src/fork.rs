@@ -12,7 +12,7 @@ use crate::{Entry, Env, Vma, VmaFlags, exit_space};
 pub struct ForkError;
 
 /// Copies an address space. Shared areas are shared and start unmapped; private areas share their pages until somebody writes. No
-/// reservation is inherited: only the owner's touch is promised.
+/// reservation is inherited: only the owner's touch is promised. Nor does a userfaultfd watch the child.
 ///
 /// # Errors
 /// The fault plan refuses a table page; nothing is left of the child.
@@ -35,7 +35,7 @@ pub fn fork_space<P: Env>(p: &mut P, parent: MmId) -> Result<MmId, ForkError> {
 }
 
 fn copy_area<P: Env>(p: &mut P, parent: MmId, child: MmId, vma: &Vma) -> Result<(), ForkError> {
-    let copy = Vma { id: p.new_vma_id(), owner: None, flags: vma.flags - VmaFlags::UNMAPPED, ..*vma };
+    let copy = Vma { id: p.new_vma_id(), owner: None, uffd: None, flags: vma.flags - VmaFlags::UNMAPPED, ..*vma };
     hugetlbfs::hold(p, vma.inode, Hold::Area);
     p.scope(Scope::FileMapping(vma.inode, Access::Write), |p| {
         p.with_mappings(vma.inode, |m| m.insert_behind(vma.id, copy.as_mapped(child)));
@@ -59,7 +59,7 @@ fn copy_area<P: Env>(p: &mut P, parent: MmId, child: MmId, vma: &Vma) -> Result<
                 // The folio stays what it is, anonymous or the file's.
                 map.add_mapping(entry.pfn, MappedBy::File);
             });
-            p.with_table(child, |table| table.set(addr, Entry { writable: false, ..entry }));
+            p.with_table(child, |table| table.set(addr, Entry { writable: false, uffd_wp: false, ..entry }));
         }
     });
     Ok(())

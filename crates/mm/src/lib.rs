@@ -17,6 +17,7 @@ mod protect;
 mod query;
 mod remap;
 mod table;
+mod uffd;
 mod unmap;
 mod vma;
 
@@ -29,10 +30,15 @@ pub use protect::{MprotectError, mprotect};
 pub use query::{MincoreError, PageState, Smaps, mincore, msync, page_state, smaps};
 pub use remap::{MremapError, RemapFlags, RemapRequest, mremap};
 pub use table::{Entry, PageTable};
+pub use uffd::{
+    Arrival, FillError, FillRefusal, Payload, ProtectError, RegisterError, Registration, UffdModes, UnregisterError,
+    Userfault, WriteProtection, hold_uffd, open_uffd, release_uffd, uffd_continue, uffd_copy, uffd_register,
+    uffd_unregister, uffd_write_protect, uffd_zero,
+};
 pub use unmap::{MunmapError, exit_space, munmap, unmap_area_range};
 pub use vma::{Prot, Vma, VmaFlags, VmaTree};
 
-use units::{Bytes, MmId, PageShift, Vaddr, VaddrRange, VmaId};
+use units::{Bytes, MmId, PageShift, UffdId, Vaddr, VaddrRange, VmaId};
 
 /// What this room needs: the files below and sections over its own parts.
 pub trait Env: hugetlbfs::Env {
@@ -50,6 +56,15 @@ pub trait Env: hugetlbfs::Env {
 
     /// The section of one address space's page table; nothing where it is gone.
     fn with_table<R>(&mut self, mm: MmId, f: impl FnOnce(&mut PageTable) -> R) -> Option<R>;
+
+    /// A name for a userfaultfd.
+    fn new_uffd(&mut self, uffd: Userfault) -> UffdId;
+
+    /// The section of one userfaultfd; nothing where it is closed.
+    fn with_uffd<R>(&mut self, id: UffdId, f: impl FnOnce(&mut Userfault) -> R) -> Option<R>;
+
+    /// Ends a userfaultfd.
+    fn drop_uffd(&mut self, id: UffdId) -> Option<Userfault>;
 
     /// First address that no task may map.
     fn task_size(&mut self) -> Vaddr;

@@ -12,12 +12,16 @@ use crate::populate::first_hole;
 pub enum PageState {
     /// No entry.
     Absent,
+    /// No page, but the one to come will be write-protected by a userfaultfd.
+    Marker,
     /// Mapped.
     Present {
         /// A page of its own rather than the file's.
         anonymous: bool,
         /// Mapped exactly once, in all address spaces together.
         exclusive: bool,
+        /// Write-protected by a userfaultfd.
+        uffd_wp: bool,
     },
 }
 
@@ -51,10 +55,11 @@ pub fn page_state<P: Env>(p: &mut P, mm: MmId, addr: Vaddr) -> PageState {
         return PageState::Absent;
     };
     let page = addr.align_down(size.bytes());
-    let Some(entry) = p.with_table(mm, |table| table.get(page)).flatten() else { return PageState::Absent };
+    let (entry, marker) = p.with_table(mm, |table| (table.get(page), table.has_marker(page))).unwrap_or_default();
+    let Some(entry) = entry else { return if marker { PageState::Marker } else { PageState::Absent } };
     let folio = p.with_memmap(|map| map.get(entry.pfn).map(|f| (f.is_anonymous(), f.mapcount() == 1)));
     let (anonymous, exclusive) = folio.unwrap_or((false, false));
-    PageState::Present { anonymous, exclusive }
+    PageState::Present { anonymous, exclusive, uffd_wp: entry.uffd_wp }
 }
 
 /// What smaps says of the areas that share an address with `range`.

@@ -163,12 +163,14 @@ fn leave_rest_behind<P: Env>(p: &mut P, mm: MmId, vma: &Vma, moved: VaddrRange) 
     });
 }
 
-/// Moves a whole area with its page table; its reservations move along, because the map is the area's own.
+/// Moves a whole area with its page table; its reservations move along, because the map is the area's own. Whoever watched
+/// it was not asked to be told of moves, and watches it no more.
 fn move_area<P: Env>(p: &mut P, mm: MmId, vma: &Vma, to: Vaddr) {
     let mut moved = *vma;
     // To its file it is an area that was mapped just now: truncation meets the areas of a page in that order.
     moved.id = p.new_vma_id();
     moved.range = VaddrRange::new(to, to + vma.range.len());
+    moved.uffd = None;
     p.scope(Scope::VmaLock(vma.inode, Access::Write), |p| {
         p.scope(Scope::FileMapping(vma.inode, Access::Write), |p| {
             p.with_mappings(vma.inode, |m| {
@@ -180,8 +182,14 @@ fn move_area<P: Env>(p: &mut P, mm: MmId, vma: &Vma, to: Vaddr) {
                 vmas.insert(moved);
             });
             p.with_table(mm, |table| {
+                if vma.uffd.is_some() {
+                    table.unwatch_writes(vma.range);
+                }
                 for (addr, entry) in table.take_range(vma.range) {
                     table.set(to + addr.since(vma.range.start), entry);
+                }
+                for addr in table.drop_markers(vma.range) {
+                    table.leave_marker(to + addr.since(vma.range.start));
                 }
             });
         });

@@ -13,6 +13,8 @@ pub struct Entry {
     pub pfn: Pfn,
     /// May it be written without a fault?
     pub writable: bool,
+    /// Write-protected by a userfaultfd.
+    pub uffd_wp: bool,
     /// Its size.
     pub size: HugeSize,
 }
@@ -24,6 +26,8 @@ pub struct PageTable {
     entries: BTreeMap<Vaddr, Entry>,
     /// Parts of the address space whose page of table exists, entries or not. Only `mincore` can tell.
     parts: BTreeSet<Vaddr>,
+    /// Places without a page whose next page is to be write-protected. Never where there is an entry.
+    markers: BTreeSet<Vaddr>,
     mapped: Bytes,
 }
 
@@ -34,7 +38,7 @@ impl PageTable {
     /// Nothing mapped.
     #[must_use]
     pub const fn new() -> Self {
-        Self { entries: BTreeMap::new(), parts: BTreeSet::new(), mapped: Bytes::ZERO }
+        Self { entries: BTreeMap::new(), parts: BTreeSet::new(), markers: BTreeSet::new(), mapped: Bytes::ZERO }
     }
 
     /// The entry at `addr`, which is the start of a page.
@@ -43,9 +47,10 @@ impl PageTable {
         self.entries.get(&addr).copied()
     }
 
-    /// Maps a page; the old entry, if there was one.
+    /// Maps a page; the old entry, if there was one. A marker goes.
     pub fn set(&mut self, addr: Vaddr, entry: Entry) -> Option<Entry> {
         let old = self.entries.insert(addr, entry);
+        self.markers.remove(&addr);
         self.reach(addr);
         self.mapped += entry.size.bytes();
         if let Some(old) = old {
@@ -109,7 +114,57 @@ impl PageTable {
     pub fn make_writable(&mut self, addr: Vaddr) {
         if let Some(entry) = self.entries.get_mut(&addr) {
             entry.writable = true;
+            entry.uffd_wp = false;
         }
+    }
+
+    /// A userfaultfd write-protects the pages of `range`, which are of that size, and those still to come.
+    #[doc(alias("huge_pte_mkuffd_wp", "make_pte_marker"))]
+    pub fn watch_writes(&mut self, range: VaddrRange, page: Bytes) {
+        let mut at = range.start;
+        while at < range.end {
+            self.reach(at);
+            match self.entries.get_mut(&at) {
+                Some(entry) => (entry.writable, entry.uffd_wp) = (false, true),
+                None => _ = self.markers.insert(at),
+            }
+            at = at + page;
+        }
+    }
+
+    /// The userfaultfd's protection of `range` ends.
+    #[doc(alias = "huge_pte_clear_uffd_wp")]
+    pub fn unwatch_writes(&mut self, range: VaddrRange) {
+        for (_, entry) in self.entries.range_mut(range.start..range.end) {
+            entry.uffd_wp = false;
+        }
+        self.drop_markers(range);
+    }
+
+    /// The next page at `addr` is to be write-protected.
+    pub fn leave_marker(&mut self, addr: Vaddr) {
+        debug_assert!(!self.entries.contains_key(&addr), "a marker at {addr}, where there is a page");
+        self.markers.insert(addr);
+    }
+
+    /// Will the next page at `addr` be write-protected?
+    #[must_use]
+    pub fn has_marker(&self, addr: Vaddr) -> bool {
+        self.markers.contains(&addr)
+    }
+
+    /// Takes the markers out of `range`; where they were, in order.
+    pub fn drop_markers(&mut self, range: VaddrRange) -> Vec<Vaddr> {
+        let dropped: Vec<_> = self.markers.range(range.start..range.end).copied().collect();
+        for addr in &dropped {
+            self.markers.remove(addr);
+        }
+        dropped
+    }
+
+    /// All markers in order.
+    pub fn markers(&self) -> impl Iterator<Item = Vaddr> {
+        self.markers.iter().copied()
     }
 
     /// Bytes mapped (`HugetlbPages:` of `/proc/PID/status`).

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use filemap::MappedArea;
+use filemap::{MappedArea, Markers};
 use hugetlb::Holder;
 use hugetlbfs::Hold;
 use units::{Access, Bytes, HugeRange, MmId, Pfn, Scope, Vaddr, VaddrRange};
@@ -62,7 +62,7 @@ pub(crate) fn unmap_range<P: Env>(p: &mut P, mm: MmId, range: VaddrRange) -> Res
     for vma in &areas {
         let area = vma.as_mapped(mm);
         p.scope(Scope::FileMapping(vma.inode, Access::Write), |p| {
-            zap(p, &area, area.range, &mut freed);
+            zap(p, &area, area.range, Markers::Drop, &mut freed);
             p.with_mappings(vma.inode, |m| m.remove(area.range.start, vma.id));
         });
         p.with_vmas(mm, |vmas| vmas.remove(vma.range.start));
@@ -100,19 +100,29 @@ pub fn exit_space<P: Env>(p: &mut P, mm: MmId) {
 /// Takes the pages of `range` out of `area`: the answer to the files' upcall. Inside the file-mapping scope. All pages are
 /// unmapped, and asked whether their reservation returns, before any is freed.
 #[doc(alias("unmap_hugepage_range", "__unmap_hugepage_range"))]
-pub fn unmap_area_range<P: Env>(p: &mut P, area: &MappedArea, range: HugeRange) {
+pub fn unmap_area_range<P: Env>(p: &mut P, area: &MappedArea, range: HugeRange, markers: Markers) {
     let mut freed = Vec::new();
-    zap(p, area, range, &mut freed);
+    zap(p, area, range, markers, &mut freed);
     for pfn in freed {
         hugetlb::put_folio(p, pfn, 1);
     }
 }
 
 /// Unmaps the pages of `range` and decides whether their reservations return; their references are left in `freed`.
-fn zap<P: Env>(p: &mut P, area: &MappedArea, range: HugeRange, freed: &mut Vec<Pfn>) {
+fn zap<P: Env>(p: &mut P, area: &MappedArea, range: HugeRange, markers: Markers, freed: &mut Vec<Pfn>) {
     let size = p.hstate(area.hstate).size;
     let at = |index| area.start + size.total(HugeRange::new(area.range.start, index).count());
-    let taken = p.with_table(area.mm, |table| table.take_range(VaddrRange::new(at(range.start), at(range.end))));
+    let places = VaddrRange::new(at(range.start), at(range.end));
+    let taken = p.with_table(area.mm, |table| {
+        let taken = table.take_range(places);
+        match markers {
+            Markers::Drop => _ = table.drop_markers(places),
+            Markers::Keep => {
+                taken.iter().filter(|(_, entry)| entry.uffd_wp).for_each(|&(addr, _)| table.leave_marker(addr));
+            }
+        }
+        taken
+    });
     for (addr, entry) in taken.unwrap_or_default() {
         let index = area.range.start.offset(size.count_floor(addr.since(area.start)));
         let (anonymous, left) = p.with_memmap(|map| {

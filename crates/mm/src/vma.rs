@@ -6,6 +6,8 @@ use alloc::vec::Vec;
 use filemap::MappedArea;
 use units::{HstateId, HugeIndex, HugeRange, HugeSize, InodeId, MmId, ResvMapId, Vaddr, VaddrRange, VmaId};
 
+use crate::{Registration, UffdModes};
+
 bitflags::bitflags! {
     /// What may be done to an area's memory.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +71,8 @@ pub struct Vma {
     pub first: HugeIndex,
     /// The map of a private owner: nobody else's area has reservations of its own.
     pub owner: Option<ResvMapId>,
+    /// Who watches it, and for what.
+    pub uffd: Option<Registration>,
 }
 
 impl Vma {
@@ -76,6 +80,12 @@ impl Vma {
     #[must_use]
     pub const fn is_shared(&self) -> bool {
         self.flags.contains(VmaFlags::SHARED)
+    }
+
+    /// Does a userfaultfd watch it for `modes`?
+    #[must_use]
+    pub fn is_watched(&self, modes: UffdModes) -> bool {
+        self.uffd.is_some_and(|registration| registration.modes.contains(modes))
     }
 
     /// The file's page at `addr`, which lies inside.

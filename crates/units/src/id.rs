@@ -78,4 +78,6 @@ slotmap::new_key_type! {
     pub struct ResvMapId;
     /// A control group.
     pub struct CgroupId;
+    /// A userfaultfd, however many descriptors stand for it.
+    pub struct UffdId;
 }

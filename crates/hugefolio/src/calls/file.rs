@@ -164,9 +164,12 @@ pub(super) fn memfd<P: Env>(
 }
 
 pub(super) fn close<P: Env>(p: &mut P, pid: Pid, fd: Fd) -> Result<(), CallError<BadFd>> {
-    let closed = p.with_process(pid, |process| process.remove_file(fd)).ok_or(CallError::NoProcess)?;
-    let file = closed.ok_or(BadFd(fd))?;
-    hugetlbfs::release(p, file.inode, Hold::Open);
+    let closed = p.with_process(pid, |process| (process.remove_file(fd), process.remove_uffd(fd)));
+    match closed.ok_or(CallError::NoProcess)? {
+        (Some(file), _) => hugetlbfs::release(p, file.inode, Hold::Open),
+        (None, Some(uffd)) => mm::release_uffd(p, uffd),
+        (None, None) => return Err(BadFd(fd).into()),
+    }
     Ok(())
 }
 

@@ -9,6 +9,7 @@ mod memory;
 mod mount;
 mod pool;
 mod process;
+mod uffd;
 
 pub use file::{
     FallocateCallError, FallocateMode, FtruncateError, MemfdFlags, OpenCall, OpenCallError, ReadCallError, Truncate,
@@ -17,14 +18,16 @@ pub use knob::{KnobError, Writer};
 pub use memory::{MapCall, MapCallError, MapSource};
 pub use mount::MountCallError;
 pub use pool::{NoSuchSize, PoolView};
+pub use uffd::{CopyCall, UffdCallError, UffdResult};
 
 use hugetlb::Hstates;
 use hugetlbfs::{
     MountError, MountOptions, Origin, SealError, Seals, Stat, StatFs, UmountError, UmountMode, UnlinkError,
 };
 use mm::{
-    Advice, AdviseError, FaultError, ForkError, MincoreError, MlockError, MprotectError, MremapError, MunmapError,
-    PageState, Prot, RemapRequest, Smaps,
+    Advice, AdviseError, FaultError, FillError, ForkError, MincoreError, MlockError, MprotectError, MremapError,
+    MunmapError, PageState, Prot, ProtectError, RegisterError, RemapRequest, Smaps, UffdModes, UnregisterError,
+    WriteProtection,
 };
 use units::{Blame, Bytes, HugeCount, HugeSize, Ledger, MountId, Pid, Vaddr, VaddrRange};
 
@@ -300,6 +303,74 @@ pub trait Calls: Env + Sized {
     /// The descriptor is not open.
     fn seals(&mut self, pid: Pid, fd: Fd) -> Result<Seals, CallError<BadFd>> {
         file::seals(self, pid, fd)
+    }
+
+    /// `userfaultfd`, with `UFFD_FEATURE_SIGBUS`: an access that would have to wait fails. [`Calls::close`] closes it. Nothing
+    /// if there is no such process.
+    fn userfaultfd(&mut self, pid: Pid) -> Option<Fd> {
+        uffd::open(self, pid)
+    }
+
+    /// `UFFDIO_REGISTER`.
+    ///
+    /// # Errors
+    /// The first area that cannot be watched; nothing is changed.
+    fn uffd_register(
+        &mut self,
+        pid: Pid,
+        fd: Fd,
+        start: Vaddr,
+        len: Bytes,
+        modes: UffdModes,
+    ) -> UffdResult<RegisterError> {
+        uffd::register(self, pid, fd, start, len, modes)
+    }
+
+    /// `UFFDIO_UNREGISTER`.
+    ///
+    /// # Errors
+    /// The first area that cannot be left alone; nothing is changed.
+    fn uffd_unregister(&mut self, pid: Pid, fd: Fd, start: Vaddr, len: Bytes) -> UffdResult<UnregisterError> {
+        uffd::unregister(self, pid, fd, start, len)
+    }
+
+    /// `UFFDIO_COPY`.
+    ///
+    /// # Errors
+    /// The first page that cannot be filled, and how much was.
+    fn uffd_copy(&mut self, pid: Pid, fd: Fd, call: &CopyCall<'_>) -> UffdResult<FillError> {
+        uffd::copy(self, pid, fd, call)
+    }
+
+    /// `UFFDIO_CONTINUE`.
+    ///
+    /// # Errors
+    /// The first page that cannot be mapped, and how much was.
+    fn uffd_continue(&mut self, pid: Pid, fd: Fd, start: Vaddr, len: Bytes) -> UffdResult<FillError> {
+        uffd::map_cached(self, pid, fd, start, len)
+    }
+
+    /// `UFFDIO_ZEROPAGE`, which huge pages do not have.
+    ///
+    /// # Errors
+    /// Always.
+    fn uffd_zero(&mut self, pid: Pid, fd: Fd, start: Vaddr, len: Bytes) -> UffdResult<FillError> {
+        uffd::zero(self, pid, fd, start, len)
+    }
+
+    /// `UFFDIO_WRITEPROTECT`.
+    ///
+    /// # Errors
+    /// What stopped it; areas before that are done.
+    fn uffd_write_protect(
+        &mut self,
+        pid: Pid,
+        fd: Fd,
+        start: Vaddr,
+        len: Bytes,
+        how: WriteProtection,
+    ) -> UffdResult<ProtectError> {
+        uffd::write_protect(self, pid, fd, start, len, how)
     }
 
     /// `unlink` of a file of a mount.

@@ -26,6 +26,10 @@ pub(super) fn fork<P: Env>(p: &mut P, parent: Pid) -> Result<Pid, CallError<Fork
     for (_, file) in files {
         hugetlbfs::hold(p, file.inode, Hold::Open);
     }
+    let uffds: Vec<_> = process.uffds().collect();
+    for (_, uffd) in uffds {
+        mm::hold_uffd(p, uffd);
+    }
     Ok(p.new_process(process))
 }
 
@@ -34,6 +38,9 @@ pub(super) fn exit<P: Env>(p: &mut P, pid: Pid) -> bool {
     mm::exit_space(p, process.mm);
     for (_, file) in process.files() {
         hugetlbfs::release(p, file.inode, Hold::Open);
+    }
+    for (_, uffd) in process.uffds() {
+        mm::release_uffd(p, uffd);
     }
     true
 }

@@ -19,10 +19,11 @@ pub(super) struct ActorState {
     pub(super) pid: Pid,
     pub(super) maps: BTreeMap<String, NamedMap>,
     pub(super) files: BTreeMap<String, Fd>,
+    pub(super) uffds: BTreeMap<String, Fd>,
 }
 
 impl ActorState {
     pub(super) const fn new(pid: Pid) -> Self {
-        Self { pid, maps: BTreeMap::new(), files: BTreeMap::new() }
+        Self { pid, maps: BTreeMap::new(), files: BTreeMap::new(), uffds: BTreeMap::new() }
     }
 }

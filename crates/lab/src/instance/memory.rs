@@ -225,7 +225,9 @@ impl Instance {
             let addr = at(map, i64::from(first) + i64::from(n), 0);
             let state = self.machine.page_state(pid, addr).unwrap_or(PageState::Absent);
             letters.push(match state {
-                PageState::Absent => '.',
+                // The recordings do not tell a marker from nothing.
+                PageState::Absent | PageState::Marker => '.',
+                PageState::Present { uffd_wp: true, .. } => 'w',
                 // Whether a 1 GiB page is exclusive is not reliable on Linux, so the recordings do not say.
                 PageState::Present { anonymous, .. } if map.page == HugeSize::G1 => {
                     if anonymous {
@@ -234,14 +236,14 @@ impl Instance {
                         'F'
                     }
                 }
-                PageState::Present { anonymous: true, exclusive } => {
+                PageState::Present { anonymous: true, exclusive, .. } => {
                     if exclusive {
                         'a'
                     } else {
                         'b'
                     }
                 }
-                PageState::Present { anonymous: false, exclusive } => {
+                PageState::Present { anonymous: false, exclusive, .. } => {
                     if exclusive {
                         'f'
                     } else {

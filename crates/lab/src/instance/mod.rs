@@ -9,6 +9,7 @@ mod answers;
 mod files;
 mod knobs;
 mod memory;
+mod uffd;
 
 use std::collections::BTreeMap;
 
@@ -159,7 +160,7 @@ impl Instance {
             | Op::UffdContinue(_)
             | Op::UffdZero(_)
             | Op::UffdWp(_)
-            | Op::UffdClose(_) => Answer::not_modelled("userfaultfd"),
+            | Op::UffdClose(_) => self.uffd_op(op),
             _ => self.memory_op(op),
         }
     }

@@ -1,9 +1,12 @@
-//! The `hugefolio` program: runs scenarios, compares the library with recorded kernels, and keeps scenario files tidy.
+//! The `hugefolio` program: runs scenarios, compares the library with recorded kernels, keeps scenario files tidy,
+//! and explains what a host would say to a mapping.
 //!
 //! It ends with 0 if all went well, with 1 if an expectation failed or a step differs, and with 2 if its input is bad.
 
 mod conform;
+mod explain;
 mod files;
+mod host;
 mod output;
 mod run;
 
@@ -68,6 +71,19 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         recorded: Option<PathBuf>,
     },
+    /// Says whether mmap of huge pages would succeed on this host, whether every touch would, why not, and what mends it.
+    ///
+    /// Ends with 1 if something would fail.
+    Explain(explain::Explain),
+    /// Writes the files of /proc, /sys and the control groups as a machine shows them.
+    Tree {
+        /// The folder to write them to.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// Runs this scenario before.
+        #[arg(long, value_name = "FILE")]
+        scenario: Option<PathBuf>,
+    },
     /// Prints the page that describes the scenario language.
     Grammar,
 }
@@ -81,6 +97,8 @@ fn main() -> ExitCode {
         Command::Check { files } => files::check(&files, &mut output),
         Command::Fmt { files, write } => files::fmt(&files, write, &mut output),
         Command::Convert { file, recorded } => files::convert(&file, recorded.as_deref(), &mut output),
+        Command::Explain(asked) => explain::explain(&asked, &mut output),
+        Command::Tree { folder, scenario } => explain::tree(&folder, scenario.as_deref(), &mut output),
         Command::Grammar => files::grammar(&mut output),
     };
     match done {

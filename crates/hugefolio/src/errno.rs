@@ -134,7 +134,7 @@ impl ToErrno for MapCallError {
 impl ToErrno for MapRefusal {
     fn errno(&self) -> Errno {
         match self {
-            Self::NoPool(_) | Self::MountHas(_) => Errno::EINVAL,
+            Self::NoPool(_) => Errno::EINVAL,
             Self::Group(_) => Errno::ENOMEM,
             Self::Mmap(error) => error.errno(),
         }

@@ -7,8 +7,8 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
 use hugefolio::explain::{
-    FaultVerdict, Host, MapRefusal, MapVerdict, Mend, Promise, Question, SavedHost, TouchRefusal, Wish, mends,
-    would_fault, would_map,
+    FaultVerdict, Host, HostError, HostProblem, MapRefusal, MapVerdict, Mend, Promise, Question, Report, SavedHost,
+    TouchRefusal, Wish, mends, would_fault, would_map,
 };
 use hugefolio::{
     AllocRefusal, Blame, Bytes, CallError, Calls, FaultError, HugeCount, HugeSize, Machine, MapCall, MapCallError,
@@ -261,4 +261,122 @@ fn predictions_are_what_happens() {
     ] {
         assert!(seen.get(kind).is_some_and(|&times| times >= 10), "{kind} is too rare: {seen:#?}");
     }
+}
+
+/// A host saved in the repository.
+fn saved(name: &str) -> SavedHost {
+    fn walk(folder: &std::path::Path, root: &std::path::Path, host: &mut SavedHost) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, root, host);
+            } else {
+                let name = format!("/{}", path.strip_prefix(root).unwrap().display());
+                host.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/hosts").join(name);
+    let mut host = SavedHost::default();
+    walk(&root, &root, &mut host);
+    host
+}
+
+fn questions() -> Vec<(&'static str, Question)> {
+    vec![
+        ("cgroup-nested", Question::default()),
+        ("cgroup-nested", Question { cgroup: Some("/pod/one".to_owned()), mount: None }),
+        ("cgroup-v1", Question::default()),
+        ("mount-minimum", Question { mount: Some("/mnt/huge".to_owned()), cgroup: None }),
+        ("wrong-node", Question::default()),
+    ]
+}
+
+/// Every file in turn is missing, empty, binary, doubled, far too long, or has numbers that no kernel shows. Either the file does
+/// not matter to the question, or the refusal names it, with the line wherever there is one.
+#[test]
+fn bad_text_is_refused_by_file_and_line() {
+    for (name, question) in questions() {
+        let good = saved(name);
+        Host::read(&mut good.clone(), &question).unwrap();
+        let files: Vec<(String, Vec<u8>)> =
+            good.files().map(|(path, text)| (path.to_owned(), text.to_owned())).collect();
+        for (path, text) in files {
+            let with = |bad: &[u8]| {
+                let mut host = good.clone();
+                host.insert(&path, bad);
+                Host::read(&mut host, &question).err()
+            };
+            let of_this_file = |error: Option<HostError>| {
+                if let Some(error) = &error {
+                    assert_eq!(error.file, path, "{error}");
+                }
+                error
+            };
+            for bad in [&b"\xff\xfe\n"[..], b"ok\n\x80", b"1\n\0"] {
+                if let Some(error) = of_this_file(with(bad)) {
+                    assert_eq!(error.problem, HostProblem::NotText, "{error}");
+                    assert!(error.line.is_some(), "{error}");
+                }
+            }
+            let number = std::str::from_utf8(&text).unwrap().trim_end().bytes().all(|b| b.is_ascii_digit());
+            for bad in ["99999999999999999999\n", "-1\n", "0x10\n", "1 1\n", "1\n1\n", "", "\n", " 1\n"] {
+                let error = of_this_file(with(bad.as_bytes()));
+                let matters = number && with(b"nonsense\n").is_some();
+                assert_eq!(
+                    error.is_some_and(|error| error.line.is_some()) || !number,
+                    matters || !number,
+                    "{path}: {bad:?}"
+                );
+            }
+            let long = vec![b'1'; (1 << 20) + 1];
+            if let Some(error) = of_this_file(with(&long)) {
+                assert_eq!(error.problem, HostProblem::TooLong);
+            }
+            let mut missing = good.clone();
+            assert!(missing.remove(&path));
+            // Some files may be missing; what they are about is then elsewhere, or a folder is not what it was.
+            let _ = Host::read(&mut missing, &question);
+        }
+    }
+}
+
+/// Bytes are changed anywhere. Nothing panics, whatever is asked of what can still be read.
+#[test]
+fn any_text_at_all_ends_in_an_answer() {
+    let mut draw = Draw(0x2545_f491_4f6c_dd1d);
+    let mut read = 0;
+    for (name, question) in questions() {
+        let good = saved(name);
+        let files: Vec<(String, Vec<u8>)> =
+            good.files().map(|(path, text)| (path.to_owned(), text.to_owned())).collect();
+        for _ in 0..3000 {
+            let mut host = good.clone();
+            for _ in 0..=draw.below(3) {
+                let (path, text) = &files[usize::try_from(draw.below(files.len() as u64)).unwrap()];
+                let mut text = text.clone();
+                for _ in 0..=draw.below(4) {
+                    if text.is_empty() {
+                        break;
+                    }
+                    let at = usize::try_from(draw.below(text.len() as u64)).unwrap();
+                    match draw.below(4) {
+                        0 => text[at] = b"0123456789- \n\0max"[usize::try_from(draw.below(17)).unwrap()],
+                        1 => text.insert(at, b'9'),
+                        2 => drop(text.remove(at)),
+                        _ => drop(text.splice(at..at, *b"18446744073709551615")),
+                    }
+                }
+                host.insert(path.clone(), text);
+            }
+            let Ok(host) = Host::read(&mut host, &question) else { continue };
+            read += 1;
+            let len = Bytes::new(1 << draw.below(64));
+            let size = [None, Some(HugeSize::M2), Some(HugeSize::G1)][usize::try_from(draw.below(3)).unwrap()];
+            let promise = if draw.chance(2) { Promise::Never } else { Promise::AtMap };
+            let wish = Wish { size, len, share: Share::Private, promise };
+            assert!(Report::new(&host, &wish).to_string().lines().count() <= 8);
+        }
+    }
+    assert!(read > 1000, "only {read} hosts could be read");
 }

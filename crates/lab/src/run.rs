@@ -57,11 +57,27 @@ pub struct Traced<'a> {
     pub counters: &'a Counters,
 }
 
-/// Runs `scenario` on `target`; `watch` sees every operation. `file` names the scenario if it does not name itself.
+/// Runs `scenario` on `target` and ends what it left behind; `watch` sees every operation. `file` names the scenario if it does
+/// not name itself.
 ///
 /// # Errors
 /// The target cannot be the machine that the scenario wants.
 pub fn run(
+    scenario: &Scenario,
+    file: &Path,
+    target: &mut dyn Target,
+    watch: &mut dyn FnMut(&Traced<'_>),
+) -> Result<Outcome, BeginError> {
+    let outcome = play(scenario, file, target, watch)?;
+    target.end();
+    Ok(outcome)
+}
+
+/// As [`run`], and leaves the target in the state that the scenario ends in.
+///
+/// # Errors
+/// The target cannot be the machine that the scenario wants.
+pub fn play(
     scenario: &Scenario,
     file: &Path,
     target: &mut dyn Target,
@@ -84,7 +100,6 @@ pub fn run(
             Item::Blank | Item::Header(_) => {}
         }
     }
-    run.target.end();
     Ok(outcome)
 }
 

@@ -100,7 +100,10 @@ fn words(wish: &Wish, size: Option<HugeSize>, pages: Option<HugeCount>) -> Strin
     };
     match (size, pages) {
         (Some(size), Some(pages)) => format!("{} pages of {size}, {share}, {promise}", pages.get()),
-        _ => format!("{}, {share}, {promise}", wish.len),
+        _ => {
+            let size = wish.size.map_or_else(String::new, |size| format!(" in pages of {size}"));
+            format!("{}{size}, {share}, {promise}", wish.len)
+        }
     }
 }
 
@@ -181,6 +184,11 @@ fn notes(host: &Host, wish: &Wish, stop: Option<&Stop>, mends: &[Mend]) -> Vec<S
         && (over.counter, wish.promise) == (GroupCounter::Usage, Promise::AtMap)
     {
         notes.push("mmap asks the limit on reserved pages, a touch the limit on pages in use".to_owned());
+    }
+    if let (Some(mount), Some(size)) = (&host.mount, wish.size)
+        && size != mount.size
+    {
+        notes.push(format!("a file has the pages of its mount: {} and not {size}", mount.size));
     }
     if mends.iter().any(|mend| matches!(mend, Mend::Mount { .. })) {
         notes.push(

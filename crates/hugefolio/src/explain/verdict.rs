@@ -18,7 +18,7 @@ pub enum Promise {
 /// A mapping that somebody wishes to make, of pages that no file has or has reserved yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wish {
-    /// The size of its pages; the mount's, or else the default, where none is named.
+    /// The size of its pages; the default where none is named. A file has the pages of its mount, whatever is said here.
     pub size: Option<HugeSize>,
     /// How long; rounded up to whole pages.
     pub len: Bytes,
@@ -100,9 +100,6 @@ pub enum MapRefusal {
     /// No pool of that size.
     #[error(transparent)]
     NoPool(#[from] NoSuchSize),
-    /// The mount has pages of another size.
-    #[error("the mount has pages of {0}")]
-    MountHas(HugeSize),
     /// A control group's limit.
     #[error(transparent)]
     Group(#[from] OverGroupLimit),
@@ -114,7 +111,7 @@ pub enum MapRefusal {
 impl Blame for MapRefusal {
     fn ledger(&self) -> Option<Ledger> {
         match self {
-            Self::NoPool(_) | Self::MountHas(_) => None,
+            Self::NoPool(_) => None,
             Self::Group(over) => over.ledger(),
             Self::Mmap(error) => error.ledger(),
         }

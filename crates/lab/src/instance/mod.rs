@@ -14,6 +14,7 @@ mod uffd;
 use std::collections::BTreeMap;
 
 use hugefolio::boot::Arch;
+use hugefolio::explain::SavedHost;
 use hugefolio::{Bytes, Calls, Event, HugeSize, Machine, MachineBuilder, MountId, NodeId, PageShift, Pid, UmountMode};
 
 use crate::op::{self, Actor, Op};
@@ -72,6 +73,14 @@ impl Instance {
     #[must_use]
     pub const fn machine(&self) -> &Machine {
         &self.machine
+    }
+
+    /// What the machine's files say now, as those of a host. The mount `NAME` is at `/mnt/NAME`.
+    #[must_use]
+    pub fn saved_host(&mut self) -> SavedHost {
+        let mounts: Vec<_> = self.mounts().map(|(name, id)| (format!("/mnt/{name}"), id)).collect();
+        let mounts: Vec<_> = mounts.iter().map(|(dir, id)| (dir.as_str(), *id)).collect();
+        SavedHost::of(&mut self.machine, &mounts)
     }
 
     /// What the last operation did.

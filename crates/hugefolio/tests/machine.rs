@@ -35,6 +35,30 @@ fn the_boot_line_fills_the_pools() {
 }
 
 #[test]
+fn free_blocks_are_told_as_the_kernel_tells_them() {
+    let builder = Machine::builder().node(NodeId::new(0), Bytes::mib(23)).node(NodeId::new(1), Bytes::mib(8));
+    let mut machine = builder.cmdline("hugepages=0:1,1:1").build().unwrap();
+    let read = |machine: &mut Machine, path| machine.read_file(path).unwrap();
+    assert_eq!(
+        read(&mut machine, "/proc/buddyinfo"),
+        "Node 0, zone   Normal      0      0      0      0      0      0      0      0      1      0      5 \n\
+         Node 1, zone   Normal      0      0      0      0      0      0      0      0      0      1      1 \n"
+    );
+    assert_eq!(
+        read(&mut machine, "/sys/kernel/debug/extfrag/unusable_index").lines().next(),
+        Some("Node 0, zone   Normal 0.000 0.000 0.000 0.000 0.000 0.000 0.000 0.000 0.000 0.047 0.047 ")
+    );
+    let suitable = "-1.000 ".repeat(11);
+    let index = format!("Node 0, zone   Normal {suitable}\nNode 1, zone   Normal {suitable}\n");
+    assert_eq!(read(&mut machine, "/sys/kernel/debug/extfrag/extfrag_index"), index);
+    machine.write_file("/proc/sys/vm/nr_hugepages", "0").unwrap();
+    assert_eq!(
+        read(&mut machine, "/proc/buddyinfo").lines().last(),
+        Some("Node 1, zone   Normal      0      0      0      0      0      0      0      0      0      0      2 ")
+    );
+}
+
+#[test]
 fn a_boot_line_that_asks_for_too_much_lowers_the_target() {
     let mut machine = Machine::builder().node(NodeId::new(0), Bytes::mib(64)).cmdline("hugepages=100").build().unwrap();
     let pool = machine.pool(HugeSize::M2).unwrap();

@@ -111,6 +111,9 @@ pub(super) fn read<P: Env>(p: &mut P, path: &str) -> Result<String, KnobError> {
     if let Some(node) = node_of_meminfo(path) {
         return node_meminfo(p, node).map(|lines| lines.to_string());
     }
+    if let Some(text) = super::pages::read(p, path) {
+        return Ok(text);
+    }
     let path = KnobPath::parse(path)?;
     let id = target(p, path)?.id;
     let sysctls = p.with_sysctls(|sysctls| *sysctls);

@@ -7,6 +7,7 @@ mod file;
 mod knob;
 mod memory;
 mod mount;
+mod pages;
 mod pool;
 mod process;
 mod uffd;
@@ -419,7 +420,8 @@ pub trait Calls: Env + Sized {
         Ok(hugetlbfs::truncate(self, inode, size)?)
     }
 
-    /// Reads a file of `/proc` or `/sys`: the HugeTLB part of `/proc/meminfo`, a node's `meminfo`, the files of the pools.
+    /// Reads a file of `/proc` or `/sys`: the HugeTLB part of `/proc/meminfo`, a node's `meminfo`, the files of the pools, and about free
+    /// pages `/proc/buddyinfo` and the indices of `/sys/kernel/debug/extfrag`.
     ///
     /// # Errors
     /// No such file, or one that this machine does not have.

@@ -2,14 +2,21 @@
 //!
 //! Two hierarchical counters per control group and hstate: *usage*, pages allocated, and *rsvd*, pages reserved or allocated
 //! without a reservation. The root group is not accounted. Owners are recorded as ids that forward to the parent once their
-//! group is removed, so nothing has to be walked at removal.
+//! group is removed, so nothing has to be walked at removal: what the group was charged for in use is its parent's from then on,
+//! which held it all along; what it reserved stays its own until the reservation goes.
 #![no_std]
 
 extern crate alloc;
 
-mod tree;
+mod charges;
+mod count;
+mod group;
+mod recount;
 
-pub use tree::{Charges, Counter, CreateError, OverLimit, Receipt, RemoveError, room};
+pub use charges::{Charges, Receipt};
+pub use count::{Counter, GroupView, Limit, LimitError, OverLimit, room};
+pub use group::{CreateError, EnterError, HandOnError, NoGroup, RemoveError};
+pub use recount::Paid;
 
 use units::Scopes;
 

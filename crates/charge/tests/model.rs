@@ -1,15 +1,22 @@
 //! Charges against a list of who pays for what.
 
-use charge::{Charges, Counter, Receipt};
+use charge::{Charges, Counter, EnterError, Limit, Receipt, RemoveError};
 use proptest::prelude::*;
-use units::{CgroupId, HstateId, HugeCount};
+use units::{CgroupId, HstateId, HugeCount, NodeId};
 
 const USAGE: Counter = Counter::Usage(HstateId::new(0));
+const RSVD: Counter = Counter::Rsvd(HstateId::new(0));
 
 /// A chain of three groups and a sibling of the lowest.
 fn tree() -> (Charges, [CgroupId; 4]) {
     let mut charges = Charges::new(1);
-    let mut make = |parent, name: &str| charges.create(parent, name).unwrap_or_else(|error| panic!("{error}"));
+    let mut make = |parent, name: &str| {
+        let id = charges.create(parent, name).unwrap_or_else(|error| panic!("{error}"));
+        if name != "low" && name != "sibling" {
+            charges.hand_on(id).unwrap_or_else(|error| panic!("{error}"));
+        }
+        id
+    };
     let top = make(None, "top");
     let middle = make(Some(top), "middle");
     let groups = [top, middle, make(Some(middle), "low"), make(Some(middle), "sibling")];
@@ -30,37 +37,158 @@ fn pays(mut who: usize, group: usize) -> bool {
     }
 }
 
+/// What the naive side knows of one group.
+#[derive(Clone, Copy, Debug, Default)]
+struct Naive {
+    usage_limit: Option<u64>,
+    rsvd_limit: Option<u64>,
+    events: u64,
+    local_events: u64,
+    processes: u64,
+    removed: bool,
+}
+
+/// One thing that was charged: by whom, and what.
+struct Paid {
+    who: usize,
+    receipt: Receipt,
+    node: NodeId,
+}
+
+struct Model {
+    groups: [Naive; 4],
+    paid: Vec<Paid>,
+}
+
+impl Model {
+    fn charged(&self, group: usize, counter: Counter) -> u64 {
+        let mine = self.paid.iter().filter(|paid| pays(paid.who, group) && paid.receipt.counter == counter);
+        mine.map(|paid| paid.receipt.pages.get()).sum()
+    }
+
+    fn on_node(&self, group: usize, node: NodeId) -> u64 {
+        let mine = self.paid.iter().filter(|paid| paid.receipt.counter == USAGE && pays(paid.who, group));
+        mine.filter(|paid| paid.node == node).map(|paid| paid.receipt.pages.get()).sum()
+    }
+
+    fn limit(&mut self, group: usize, counter: Counter) -> &mut Option<u64> {
+        if counter == USAGE { &mut self.groups[group].usage_limit } else { &mut self.groups[group].rsvd_limit }
+    }
+}
+
+/// Nobody is in a removed group, so nobody charges in its name.
+fn charge(model: &mut Model, charges: &mut Charges, ids: [CgroupId; 4], who: usize, pages: u64, counter: Counter) {
+    if model.groups[who].removed {
+        return;
+    }
+    let mut full = |g| model.limit(g, counter).is_some_and(|l| model.charged(g, counter) + pages > l);
+    let over = (0..4).any(|g| pays(who, g) && full(g));
+    match charges.charge(Some(ids[who]), counter, HugeCount::new(pages)) {
+        Ok(receipt) => {
+            assert!(!over && receipt.owner == Some(ids[who]), "{receipt:?}");
+            let node = NodeId::new(u8::from(pages == 2));
+            if counter == USAGE {
+                (0..pages).for_each(|_| charges.place(ids[who], HstateId::new(0), node));
+            }
+            model.paid.push(Paid { who, receipt, node });
+        }
+        Err(refused) => {
+            assert!(over, "{refused:?}");
+            for group in 0..4 {
+                model.groups[group].events += u64::from(pays(who, group));
+            }
+            model.groups[who].local_events += 1;
+        }
+    }
+}
+
+fn uncharge(model: &mut Model, charges: &mut Charges, which: usize, ids: [CgroupId; 4]) {
+    if model.paid.is_empty() {
+        return;
+    }
+    let Paid { who, receipt, node } = model.paid.swap_remove(which % model.paid.len());
+    if receipt.counter == USAGE {
+        (0..receipt.pages.get()).for_each(|_| charges.displace(ids[who], HstateId::new(0), node));
+    }
+    charges.uncharge(receipt);
+}
+
+fn remove(model: &mut Model, charges: &mut Charges, ids: [CgroupId; 4], who: usize) {
+    let children = (0..4).any(|g| PARENT[g] == Some(who) && !model.groups[g].removed);
+    let processes = model.groups[who].processes;
+    let expected = match (model.groups[who].removed, processes, children) {
+        (true, ..) => Err(RemoveError::NoGroup),
+        (_, 1.., _) => Err(RemoveError::HasProcesses { processes }),
+        (.., true) => Err(RemoveError::HasChildren),
+        _ => Ok(()),
+    };
+    assert_eq!(charges.remove(ids[who]), expected);
+    model.groups[who].removed |= expected.is_ok();
+}
+
+fn compare(model: &mut Model, charges: &Charges, ids: [CgroupId; 4]) {
+    charges.validate().unwrap_or_else(|broken| panic!("{broken}"));
+    for (n, &id) in ids.iter().enumerate() {
+        let naive = model.groups[n];
+        let Some(view) = charges.view(id, HstateId::new(0)) else {
+            assert!(naive.removed, "{n}");
+            continue;
+        };
+        assert!(!naive.removed, "{n}");
+        assert_eq!((view.usage.get(), view.rsvd.get()), (model.charged(n, USAGE), model.charged(n, RSVD)), "{n}");
+        assert_eq!((view.events, view.local_events), (naive.events, naive.local_events), "{n}");
+        let limits = (view.usage_limit.pages().map(HugeCount::get), view.rsvd_limit.pages().map(HugeCount::get));
+        assert_eq!(limits, (naive.usage_limit, naive.rsvd_limit), "{n}");
+        assert_eq!(charges.processes(id), naive.processes, "{n}");
+        for node in [0, 1] {
+            let here = view.nodes.get(usize::from(node)).copied().unwrap_or_default();
+            assert_eq!(here.get(), model.on_node(n, NodeId::new(node)), "{n} on {node}");
+        }
+    }
+}
+
 proptest! {
     #[test]
-    fn a_group_pays_for_itself_and_all_below(
-        limits in prop::array::uniform4(prop::option::of(1..12u64)),
-        ops in prop::collection::vec((0..4usize, 1..4u64, any::<bool>(), any::<prop::sample::Index>()), 1..80),
+    fn a_group_pays_for_itself_and_all_below_and_after_removal_too(
+        ops in prop::collection::vec((0..16u8, 0..4usize, 1..4u64, any::<bool>(), any::<prop::sample::Index>()), 1..120),
     ) {
-        let (mut charges, groups) = tree();
-        for (group, limit) in groups.iter().zip(limits) {
-            charges.set_limit(*group, USAGE, limit.map_or(HugeCount::MAX, HugeCount::new));
-        }
-        let mut paid: Vec<(usize, u64, Receipt)> = Vec::new();
-        for (who, pages, charge, which) in ops {
-            let total = |paid: &[(usize, u64, Receipt)], group| {
-                paid.iter().filter(|(who, ..)| pays(*who, group)).map(|(_, pages, _)| pages).sum::<u64>()
-            };
-            if charge {
-                let over = (0..4).find(|&g| pays(who, g) && limits[g].is_some_and(|l| total(&paid, g) + pages > l));
-                match charges.charge(Some(groups[who]), USAGE, HugeCount::new(pages)) {
-                    Ok(receipt) => {
-                        prop_assert_eq!(over, None);
-                        paid.push((who, pages, receipt));
+        let (mut charges, ids) = tree();
+        let mut model = Model { groups: [Naive::default(); 4], paid: Vec::new() };
+        for (kind, who, pages, rsvd, which) in ops {
+            match kind {
+                0..=6 => charge(&mut model, &mut charges, ids, who, pages, if rsvd { RSVD } else { USAGE }),
+                7..=9 => uncharge(&mut model, &mut charges, which.index(1000), ids),
+                10 | 11 => {
+                    let counter = if rsvd { RSVD } else { USAGE };
+                    let limit = pages + u64::from(kind) % 3 * 3;
+                    let fits = !model.groups[who].removed && limit >= model.charged(who, counter);
+                    let set = charges.set_limit(ids[who], counter, Limit::Pages(HugeCount::new(limit)));
+                    prop_assert_eq!(set.is_ok(), fits);
+                    if fits {
+                        *model.limit(who, counter) = Some(limit);
                     }
-                    Err(refused) => prop_assert!(over.is_some(), "{:?}", refused),
                 }
-            } else if !paid.is_empty() {
-                let (_, _, receipt) = paid.swap_remove(which.index(paid.len()));
-                charges.uncharge(receipt);
+                12 => {
+                    let expected = match (model.groups[who].removed, who) {
+                        (true, _) => Err(EnterError::NoGroup),
+                        (_, 0 | 1) => Err(EnterError::HandsOn),
+                        _ => Ok(()),
+                    };
+                    prop_assert_eq!(charges.enter(ids[who]), expected);
+                    model.groups[who].processes += u64::from(expected.is_ok());
+                }
+                13 if model.groups[who].processes > 0 => {
+                    charges.leave(ids[who]);
+                    model.groups[who].processes -= 1;
+                }
+                14 => remove(&mut model, &mut charges, ids, who),
+                _ => (),
             }
-            for (n, group) in groups.iter().enumerate() {
-                prop_assert_eq!(charges.charged(*group, USAGE).get(), total(&paid, n));
-            }
+            compare(&mut model, &charges, ids);
         }
+        while !model.paid.is_empty() {
+            uncharge(&mut model, &mut charges, 0, ids);
+        }
+        compare(&mut model, &charges, ids);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use charge::{CreateError, EnterError, HandOnError, LimitError, NoGroup, RemoveError};
 use hugetlbfs::{FallocateError, MountError, OpenError, SealError, TruncateError, UmountError, UnlinkError};
 use mm::{
     AdviseError, FaultError, FillError, FillRefusal, ForkError, MincoreError, MlockError, MmapError, MprotectError,
@@ -14,8 +15,8 @@ use crate::calls::{
 use crate::explain::{MapRefusal, TouchRefusal};
 use crate::text::WriteError;
 use crate::{
-    DemoteCallError, DemoteError, KnobError, MountCallError, NoSuchSize, ResizeCallError, ResizeError,
-    TruncateByNameError,
+    CgroupLimitError, DemoteCallError, DemoteError, KnobError, MountCallError, NoSuchSize, ResizeCallError,
+    ResizeError, TruncateByNameError,
 };
 
 macro_rules! errnos {
@@ -273,7 +274,74 @@ impl ToErrno for KnobError {
             Self::Text(_) => Errno::EINVAL,
             Self::Resize(error) => error.errno(),
             Self::Demote(error) => error.errno(),
+            Self::RootKeepsController => Errno::EOPNOTSUPP,
+            Self::NoCgroupFile(_) | Self::NoCgroup(_) => Errno::ENOENT,
+            Self::ReadOnlyCgroupFile(_) => Errno::EACCES,
+            Self::Limit(error) => error.errno(),
+            Self::HandOn(error) => error.errno(),
         }
+    }
+}
+
+impl ToErrno for CreateError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Exists => Errno::EEXIST,
+            Self::BadName => Errno::EINVAL,
+            _ => Errno::ENOENT,
+        }
+    }
+}
+
+impl ToErrno for RemoveError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoGroup => Errno::ENOENT,
+            _ => Errno::EBUSY,
+        }
+    }
+}
+
+impl ToErrno for EnterError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoGroup => Errno::ENOENT,
+            _ => Errno::EBUSY,
+        }
+    }
+}
+
+impl ToErrno for HandOnError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoGroup | Self::NotAccounted => Errno::ENOENT,
+            Self::AccountedChildren => Errno::EOPNOTSUPP,
+            _ => Errno::EBUSY,
+        }
+    }
+}
+
+impl ToErrno for LimitError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoGroup => Errno::ENOENT,
+            _ => Errno::EBUSY,
+        }
+    }
+}
+
+impl ToErrno for CgroupLimitError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoSuchSize(_) => Errno::ENOENT,
+            Self::Limit(error) => error.errno(),
+        }
+    }
+}
+
+impl ToErrno for NoGroup {
+    fn errno(&self) -> Errno {
+        Errno::ENOENT
     }
 }
 

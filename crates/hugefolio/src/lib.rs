@@ -34,20 +34,24 @@ mod validate;
 
 pub use builder::{BuildError, MachineBuilder};
 pub use calls::{
-    BadFd, CallError, Calls, CopyCall, DemoteCallError, Env, FallocateCallError, FallocateMode, FtruncateError,
-    KnobError, MapCall, MapCallError, MapSource, MemfdFlags, MountCallError, NoSuchSize, OpenCall, OpenCallError,
-    PoolView, ReadCallError, ResizeCallError, Truncate, TruncateByNameError, UffdCallError, UffdResult, Writer,
+    BadFd, CallError, Calls, CgroupCounter, CgroupLimitError, CopyCall, DemoteCallError, Env, FallocateCallError,
+    FallocateMode, FtruncateError, KnobError, MapCall, MapCallError, MapSource, MemfdFlags, MountCallError, NoSuchSize,
+    OpenCall, OpenCallError, PoolView, ReadCallError, ResizeCallError, Truncate, TruncateByNameError, UffdCallError,
+    UffdResult, Writer,
 };
 pub use fault_plan::FaultPlan;
 pub use machine::{Machine, Sysctls};
 pub use process::{Fd, OpenFile, Process};
 pub use shared::{CpuBusy, CpuHandle, OnCpu, SharedMachine};
 
-pub use charge::{Charges, Counter, CreateError, OverLimit, Receipt, RemoveError};
+pub use charge::{
+    Charges, Counter, CreateError, EnterError, GroupView, HandOnError, Limit, LimitError, NoGroup, OverLimit, Paid,
+    Receipt, RemoveError,
+};
 pub use filemap::NoCacheNode;
 pub use hugetlb::boot;
 pub use hugetlb::{
-    AllocRefusal, Balance, Claim, DemoteError, Hstate, Hstates, HugeFolio, NoDescriptor, NodeCounts, Pool,
+    AllocRefusal, Balance, Claim, DemoteError, Hstate, Hstates, HugeFolio, NoDescriptor, NodeCounts, Payers, Pool,
     ReserveRefusal, ResizeError, ResizeNodes, SubpoolFull, SurplusRefusal,
 };
 pub use hugetlbfs::{

@@ -117,6 +117,12 @@ impl Machine {
         self.zones.get(node.index())?.as_ref()
     }
 
+    /// What control groups there are and what they are charged.
+    #[must_use]
+    pub const fn charges(&self) -> &charge::Charges {
+        &self.charges
+    }
+
     /// The processes that are alive.
     pub fn processes(&self) -> impl Iterator<Item = (Pid, &Process)> {
         self.processes.iter()

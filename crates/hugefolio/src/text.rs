@@ -4,12 +4,13 @@
 //! that a file is the concatenation of its parts; `FromStr` finds it in text of the kernel, where other lines may stand
 //! around it. [`KnobPath`] names the files under `/sys/kernel/mm/hugepages`, the nodes' folders and `/proc/sys/vm`;
 //! [`KnobPath::read_write`] understands what is written to them and [`KnobValue`] prints what they show.
-//! [`MountText`] understands the options of a mount.
+//! [`MountText`] understands the options of a mount; [`CgroupPath`], [`cgroup_limit`] and [`CgroupValue`] are for control groups.
 //!
 //! The files about free pages ([`Buddyinfo`], [`Pagetypeinfo`], [`Zoneinfo`], [`Vmstat`], [`ExtfragIndex`], [`UnusableIndex`]) are read
 //! whole: what is accepted prints as it was, byte for byte, and a [`TextError`] names line and column of what is not.
 
 mod buddyinfo;
+mod cgroup;
 mod counter;
 mod cursor;
 mod knob;
@@ -22,9 +23,13 @@ mod write;
 mod zoneinfo;
 
 pub use buddyinfo::{Buddyinfo, ExtfragIndex, FreeBlocks, IndexRow, UnusableIndex};
+pub use cgroup::{
+    CgroupFileName, CgroupLimit, CgroupPath, CgroupPathError, CgroupValue, ControllerWrite, cgroup_limit,
+    subtree_control,
+};
 pub use counter::{CounterName, Counters, Vmstat, VmstatItem};
 pub use cursor::TextError;
-pub use knob::{Access, KnobPath, KnobPathError, NodeKnob, PoolKnob, SysctlKnob};
+pub use knob::{Access, CgroupCoreFile, CgroupFile, KnobPath, KnobPathError, NodeKnob, PoolKnob, SysctlKnob};
 pub use line::ReportError;
 pub(crate) use line::number;
 pub use meminfo::{HugetlbMeminfo, NodeHugepages, ShowMemLine};

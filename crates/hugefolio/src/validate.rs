@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use charge::{Counter, Paid};
 use hugetlb::MapKind;
 use memmap::{Broken, FolioKind};
 use units::{HstateId, HugeCount, InodeId, PageCount, Pfn};
@@ -35,6 +36,7 @@ impl Machine {
         self.validate_reservations()?;
         self.validate_files()?;
         self.validate_userfaults()?;
+        self.validate_charges()?;
         if self.held.is_empty() { Ok(()) } else { broken("a scope was not left") }
     }
 
@@ -219,6 +221,47 @@ impl Machine {
             }
         }
         Ok(())
+    }
+
+    /// Every counter of every control group is what folios, regions of files and owners' mappings are charged for; every group
+    /// counts the processes that are in it.
+    fn validate_charges(&self) -> Result<(), Broken> {
+        self.charges.validate().map_err(Broken)?;
+        let mut paid = Vec::new();
+        for (n, pool) in (0..=u8::MAX).zip(&self.pools) {
+            let hstate = HstateId::new(n);
+            for payers in pool.payers() {
+                let one = |owner, counter, node| Paid { owner, counter, pages: HugeCount::new(1), node };
+                paid.extend(payers.usage.map(|owner| one(owner, Counter::Usage(hstate), Some(payers.node))));
+                paid.extend(payers.rsvd.map(|owner| one(owner, Counter::Rsvd(hstate), None)));
+            }
+        }
+        for inode in self.inodes.values() {
+            let map = &self.resv_maps[inode.map];
+            let counter = Counter::Rsvd(inode.hstate);
+            let all = units::HugeRange::from(units::HugeIndex::ZERO);
+            let owned = map.regions().pieces(all).filter_map(|piece| Some((piece.owner?, piece.range.count())));
+            paid.extend(owned.map(|(owner, pages)| Paid { owner, counter, pages, node: None }));
+        }
+        for vma in self.spaces.values().flat_map(mm::VmaTree::iter) {
+            let map = vma.owner.and_then(|map| self.resv_maps.get(map));
+            if let Some(MapKind::Private { rsvd_owner: Some(owner), .. }) = map.map(|map| map.kind) {
+                let counter = Counter::Rsvd(vma.hstate);
+                paid.push(Paid { owner, counter, pages: vma.pages().count(), node: None });
+            }
+        }
+        self.charges.validate_against(paid).map_err(Broken)?;
+        for cgroup in self.charges.iter() {
+            let inside = self.processes.values().filter(|p| p.origin.cgroup == Some(cgroup)).count();
+            if usize::try_from(self.charges.processes(cgroup)) != Ok(inside) {
+                return broken(format!("{cgroup:?} counts other processes than the {inside} in it"));
+            }
+        }
+        match self.processes.values().find_map(|p| p.origin.cgroup.filter(|&id| !self.charges.iter().any(|c| c == id)))
+        {
+            Some(cgroup) => broken(format!("a process is in {cgroup:?}, which does not exist")),
+            None => Ok(()),
+        }
     }
 
     /// The limits of a mount, if it has any.

@@ -68,7 +68,7 @@ fn scene(draw: &mut Draw) -> Scene {
         let _ = machine.set_nr_overcommit(size, HugeCount::new(draw.below(6)));
     }
     let (origin, nodes) = origin(draw, machine.topology().nodes());
-    let task = machine.spawn_as(origin);
+    let task = machine.spawn_as(origin).unwrap();
     let share = if draw.chance(2) { Share::Private } else { Share::Shared };
     let promise = if draw.chance(2) { Promise::Never } else { Promise::AtMap };
     let len = Bytes::new((1 + draw.below(most)) * size.bytes().get() - draw.below(4096));

@@ -106,7 +106,7 @@ fn an_interleaving_task_spreads_its_pages_and_a_bound_one_finds_none() {
     let mut machine = two_nodes("hugepages=0:4,1:4");
     let both = Nodemask::first(2);
     let origin = |policy| Origin { local: NodeId::new(0), allowed: both, policy, cgroup: None };
-    let pid = machine.spawn_as(origin(Mempolicy::Interleave(both)));
+    let pid = machine.spawn_as(origin(Mempolicy::Interleave(both))).unwrap();
     let four = MapCall::anonymous(HugeSize::M2.total(count(4)), Share::Private);
     let at = machine.mmap(pid, &four).unwrap();
     for n in 0..4 {
@@ -116,7 +116,7 @@ fn an_interleaving_task_spreads_its_pages_and_a_bound_one_finds_none() {
     assert_eq!(pool.nodes.iter().map(|(_, n)| n.free.get()).collect::<Vec<_>>(), [2, 2]);
 
     let bound = Mempolicy::Bind { nodes: Nodemask::of(NodeId::new(1)), home: None };
-    let pid = machine.spawn_as(origin(bound));
+    let pid = machine.spawn_as(origin(bound)).unwrap();
     let refused = machine.mmap(pid, &four).unwrap_err();
     assert_eq!(refused.errno(), Errno::ENOMEM, "only two pages are free on its node");
     machine.validate().unwrap();

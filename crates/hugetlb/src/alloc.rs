@@ -116,6 +116,9 @@ pub fn hugetlb_alloc_folio<P: Env>(p: &mut P, request: &AllocRequest) -> Result<
             record.restore_reserve = reserved;
             (record.usage_owner, record.rsvd_owner) = (usage_owner, rsvd_owner);
         });
+        if let Some(owner) = usage_owner {
+            p.with_charges(|c| c.place(owner, request.hstate, folio.node));
+        }
         p.with_memmap(|map| map.get_refs(folio.pfn, 1));
         p.emit(|| Event::Allocated { hstate: request.hstate, folio: folio.pfn, reserved });
         Ok(folio)

@@ -35,11 +35,7 @@ fn free_huge<P: Env>(p: &mut P, folio: HugeFolio) {
         let back = Return { pages: ONE, held: ONE, why: MountReturn::Done };
         restored = put_pages(p, hstate, subpool, back).is_some_and(|released| released.is_zero());
     }
-    for (owner, counter) in [(old.usage_owner, Counter::Usage(hstate)), (old.rsvd_owner, Counter::Rsvd(hstate))] {
-        if owner.is_some() {
-            p.with_charges(|c| c.uncharge(Receipt { owner, counter, pages: ONE }));
-        }
-    }
+    uncharge(p, folio, &old);
     p.emit(|| Event::Freed { hstate, folio: folio.pfn, restored });
     if old.temporary {
         p.with_pool(hstate, |pool| pool.remove_page(folio.node, Joins::Persistent));
@@ -55,6 +51,21 @@ fn free_huge<P: Env>(p: &mut P, folio: HugeFolio) {
             let h = p.hstate(hstate);
             destroy_claimed(p, h, folio.node);
         }
+    }
+}
+
+/// Whoever paid for the folio does so no longer.
+fn uncharge<P: Env>(p: &mut P, folio: HugeFolio, old: &Record) {
+    let hstate = folio.hstate;
+    if let Some(owner) = old.usage_owner {
+        p.with_charges(|c| {
+            c.displace(owner, hstate, folio.node);
+            c.uncharge(Receipt { owner: Some(owner), counter: Counter::Usage(hstate), pages: ONE });
+        });
+    }
+    if let Some(owner) = old.rsvd_owner {
+        let counter = Counter::Rsvd(hstate);
+        p.with_charges(|c| c.uncharge(Receipt { owner: Some(owner), counter, pages: ONE }));
     }
 }
 

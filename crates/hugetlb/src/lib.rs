@@ -40,7 +40,7 @@ pub use demote::{DemoteError, demote, set_demote_size};
 pub use free::{folio_at, put_folio};
 pub use hstate::{Hstate, Hstates};
 pub use map_alloc::{MapAlloc, Purpose, alloc_for_mapping};
-pub use pool::{HugeFolio, NodeCounts, Pool};
+pub use pool::{HugeFolio, NodeCounts, Payers, Pool};
 pub use region::{Piece, RegionSet};
 pub use reserve::{
     ReserveRefusal, ReserveRequest, close_private_map, open_private_map, reserve_pages, unreserve_after_removal,

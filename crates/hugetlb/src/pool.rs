@@ -43,6 +43,17 @@ impl Record {
     }
 }
 
+/// Who pays for one folio.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payers {
+    /// The node it lies on.
+    pub node: NodeId,
+    /// Who is charged for its use.
+    pub usage: Option<CgroupId>,
+    /// Who is charged for it as if it had been reserved, because it was not.
+    pub rsvd: Option<CgroupId>,
+}
+
 /// Counters of one node of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeCounts {
@@ -317,6 +328,12 @@ impl Pool {
     pub fn folio(&self, hstate: HstateId, slot: u32) -> HugeFolio {
         let record = &self.records[slot as usize];
         HugeFolio { pfn: record.pfn, hstate, node: record.node, slot }
+    }
+
+    /// Who pays for each of its folios that somebody pays for.
+    pub fn payers(&self) -> impl Iterator<Item = Payers> {
+        let payers = |record: &Record| Payers { node: record.node, usage: record.usage_owner, rsvd: record.rsvd_owner };
+        self.records.iter().map(payers).filter(|payers| payers.usage.is_some() || payers.rsvd.is_some())
     }
 
     /// Recounts what one ledger alone can tell: node sums, signs, every reservation has a free page.

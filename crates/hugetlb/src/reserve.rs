@@ -227,7 +227,7 @@ pub fn close_private_map<P: Env>(
     }
     uncharge(p, Receipt { owner, counter: Counter::Rsvd(hstate), pages: range.count() });
     let unused = range.count() - consumed;
-    p.emit(|| Event::OwnerClosed { hstate, map, pages: range, unused });
+    p.emit(|| Event::OwnerClosed { hstate, map, pages: range, unused, payer: owner });
     match subpool {
         Some(id) => give_back(p, hstate, id, not_needed(unused)),
         None => acct_release(p, hstate, unused),

@@ -128,6 +128,65 @@ fn k2_is_the_unused_rest_for_ever_when_the_rest_is_closed() {
     assert!(matches!(wrong, Verdict::Different { step: 6, .. }), "{wrong:?}");
 }
 
+const K2_CGROUP: &str = "\
+echo 8 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+cg_create top sub
+cg_create top/low
+a0 spawn cg=top/low
+a0 mmap m 6M private,anon
+a0 touch m p0..3 write
+a0 mremap m 2M 2M maymove,fixed off=4M to=b
+a0 munmap m 0..2M
+";
+
+/// A group pays for ever for the rest that was closed, and so do all above it; even where no reservation is left.
+#[test]
+fn k2_is_a_charge_for_ever_when_the_rest_is_closed() {
+    let rsvd = |c: &mut Counters, name: &str, pages: i64| {
+        c.cg.get_mut(name).expect("the group exists").m2.rsvd += pages << 21;
+    };
+    let right = verdict("k2_cgroup", K2_CGROUP, 7, |c| {
+        rsvd(c, "top", 1);
+        rsvd(c, "top/low", 1);
+    });
+    assert!(stopped_at(&right, 7, "K2"), "{right:?}");
+    let one = verdict("k2_cgroup_one", K2_CGROUP, 7, |c| rsvd(c, "top/low", 1));
+    assert!(matches!(one, Verdict::Different { step: 7, .. }), "{one:?}");
+    let two = verdict("k2_cgroup_two", K2_CGROUP, 7, |c| {
+        rsvd(c, "top", 2);
+        rsvd(c, "top/low", 2);
+    });
+    assert!(matches!(two, Verdict::Different { step: 7, .. }), "{two:?}");
+}
+
+const K1_CGROUP: &str = "\
+echo 8 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+cg_create g
+a0 spawn cg=g
+a0 mmap m 2M private,anon
+a0 touch m p0 write
+a0 fork a1
+a0 madvise m 0..2M dontneed
+a0 touch m p0 write
+";
+
+/// A place that the owner touches again is not charged as one without reservation.
+#[test]
+fn k1_is_one_charge_less_when_the_owner_touches_the_place_again() {
+    let tamper = |pages: i64| {
+        move |c: &mut Counters| {
+            c.m2.resv -= 1;
+            c.cg.get_mut("g").expect("the group exists").m2.rsvd -= pages << 21;
+        }
+    };
+    let right = verdict("k1_cgroup", K1_CGROUP, 7, tamper(1));
+    assert!(stopped_at(&right, 7, "K1"), "{right:?}");
+    for wrong in [0, 2] {
+        let verdict = verdict(&format!("k1_cgroup_{wrong}"), K1_CGROUP, 7, tamper(wrong));
+        assert!(matches!(verdict, Verdict::Different { step: 7, .. }), "{wrong}: {verdict:?}");
+    }
+}
+
 /// The reservation of a page that the owner let go returns with the child's exit, while surplus pages are in use.
 const K6: &str = "\
 echo 1 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages

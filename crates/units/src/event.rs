@@ -1,6 +1,6 @@
 //! The public event stream.
 
-use crate::{HstateId, HugeCount, HugeIndex, HugeRange, MmId, NodeId, Pfn, ResvMapId, SubpoolId, VmaId};
+use crate::{CgroupId, HstateId, HugeCount, HugeIndex, HugeRange, MmId, NodeId, Pfn, ResvMapId, SubpoolId, VmaId};
 
 /// Something that a path did. One documented stream: traces, checkers and the defect triggers of conformance read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,8 @@ pub enum Event {
         pages: HugeRange,
         /// How many reservations returned.
         unused: HugeCount,
+        /// The control group that was charged for the area's pages.
+        payer: Option<CgroupId>,
     },
     /// A part of an owner's area was moved elsewhere.
     OwnerMovedPart {

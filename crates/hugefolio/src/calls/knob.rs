@@ -1,13 +1,14 @@
 //! Files of `/proc` and `/sys`, read and written as text.
 
+use charge::{HandOnError, LimitError};
 use hugetlb::{Hstate, Hstates};
 use policy::Mempolicy;
 use units::{Bytes, HugeSize, NodeId, Nodemask};
 
-use super::{Env, NoSuchSize};
+use super::{Env, NoSuchSize, cgroup};
 use crate::text::{
-    HugetlbMeminfo, KnobPath, KnobPathError, KnobValue, KnobWrite, NodeHugepages, NodeKnob, PoolKnob, SysctlKnob,
-    WriteError, Written,
+    CgroupPath, CgroupPathError, HugetlbMeminfo, KnobPath, KnobPathError, KnobValue, KnobWrite, NodeHugepages,
+    NodeKnob, PoolKnob, SysctlKnob, WriteError, Written,
 };
 use crate::{DemoteError, ResizeError, ResizeNodes};
 
@@ -36,6 +37,24 @@ pub enum KnobError {
     /// A machine of this kind does not have the file.
     #[error("this machine has no {0}: no page of its pools can be treated so")]
     NoSuchFile(KnobPath),
+    /// Not one of the files of a control group.
+    #[error(transparent)]
+    NoCgroupFile(#[from] CgroupPathError),
+    /// There is no such group, or it does not have this file: one about pages is only where the parent hands the controller on.
+    #[error("{0} does not exist: there is no such group, or it does not have the controller")]
+    NoCgroup(CgroupPath),
+    /// The file cannot be opened for writing.
+    #[error("{0} can only be read")]
+    ReadOnlyCgroupFile(CgroupPath),
+    /// A limit that cannot be.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// The controller cannot be handed on, or not be kept.
+    #[error(transparent)]
+    HandOn(#[from] HandOnError),
+    /// The groups below the root have the controller in every machine.
+    #[error("the root hands the controller on in every machine")]
+    RootKeepsController,
 }
 
 /// Under whose policy a file is written.
@@ -55,6 +74,9 @@ impl Default for Writer {
 
 /// Writes text to a file; returns how much of it the file took.
 pub(super) fn write<P: Env>(p: &mut P, path: &str, text: &[u8], writer: &Writer) -> Result<Bytes, KnobError> {
+    if CgroupPath::is_below_root(path) {
+        return cgroup::write(p, path, text);
+    }
     let path = KnobPath::parse(path)?;
     let id = target(p, path)?.id;
     let Some(Written { value, consumed }) = path.read_write(text)? else { return Ok(Bytes::ZERO) };
@@ -113,6 +135,9 @@ pub(super) fn read<P: Env>(p: &mut P, path: &str) -> Result<String, KnobError> {
     }
     if let Some(text) = super::pages::read(p, path) {
         return Ok(text);
+    }
+    if CgroupPath::is_below_root(path) {
+        return cgroup::read(p, path);
     }
     let path = KnobPath::parse(path)?;
     let id = target(p, path)?.id;

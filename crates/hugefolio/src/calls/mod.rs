@@ -3,6 +3,7 @@
 //! Written once, over [`Env`]: a [`crate::Machine`] and an [`crate::OnCpu`] have them alike. Arguments are checked in Linux's
 //! order, so that of two mistakes the same one is reported.
 
+mod cgroup;
 mod file;
 mod knob;
 mod memory;
@@ -12,6 +13,7 @@ mod pool;
 mod process;
 mod uffd;
 
+pub use cgroup::{CgroupCounter, CgroupLimitError};
 pub use file::{
     FallocateCallError, FallocateMode, FtruncateError, MemfdFlags, OpenCall, OpenCallError, ReadCallError, Truncate,
 };
@@ -21,6 +23,7 @@ pub use mount::MountCallError;
 pub use pool::{NoSuchSize, PoolView};
 pub use uffd::{CopyCall, UffdCallError, UffdResult};
 
+use charge::{CreateError, EnterError, GroupView, Limit, NoGroup, RemoveError};
 use hugetlb::Hstates;
 use hugetlbfs::{
     MountError, MountOptions, Origin, SealError, Seals, Stat, StatFs, UmountError, UmountMode, UnlinkError,
@@ -30,7 +33,7 @@ use mm::{
     MunmapError, PageState, Prot, ProtectError, RegisterError, RemapRequest, Smaps, UffdModes, UnregisterError,
     WriteProtection,
 };
-use units::{Blame, Bytes, HugeCount, HugeSize, Ledger, MountId, Pid, Vaddr, VaddrRange};
+use units::{Blame, Bytes, CgroupId, HugeCount, HugeSize, Ledger, MountId, Pid, Vaddr, VaddrRange};
 
 use crate::machine::Sysctls;
 use crate::text::HugetlbPages;
@@ -86,8 +89,19 @@ pub trait Calls: Env + Sized {
         process::spawn(self)
     }
 
+    /// A new process in a control group, on the first node; nothing means the root group.
+    ///
+    /// # Errors
+    /// The group can hold no process; there is none then.
+    fn spawn_in(&mut self, cgroup: Option<CgroupId>) -> Result<Pid, EnterError> {
+        process::spawn_in(self, cgroup)
+    }
+
     /// A new process that runs, allocates and pays as `origin` says.
-    fn spawn_as(&mut self, origin: Origin) -> Pid {
+    ///
+    /// # Errors
+    /// Its group can hold no process; there is none then.
+    fn spawn_as(&mut self, origin: Origin) -> Result<Pid, EnterError> {
         process::spawn_as(self, origin)
     }
 
@@ -420,8 +434,62 @@ pub trait Calls: Env + Sized {
         Ok(hugetlbfs::truncate(self, inode, size)?)
     }
 
-    /// Reads a file of `/proc` or `/sys`: the HugeTLB part of `/proc/meminfo`, a node's `meminfo`, the files of the pools, and about free
-    /// pages `/proc/buddyinfo` and the indices of `/sys/kernel/debug/extfrag`.
+    /// Makes a control group at a path such as `g0/c0`, without limits. It has the controller if its parent hands it on; the
+    /// root does.
+    ///
+    /// # Errors
+    /// No parent, or a name that is taken or cannot be.
+    fn create_cgroup(&mut self, path: &str) -> Result<CgroupId, CreateError> {
+        cgroup::create(self, path)
+    }
+
+    /// Removes a control group. Pages in use are then charged to its parent alone; what was reserved stays on the ancestors until
+    /// the reservation goes.
+    ///
+    /// # Errors
+    /// It has processes or children. Charges are no obstacle.
+    fn remove_cgroup(&mut self, cgroup: CgroupId) -> Result<(), RemoveError> {
+        cgroup::remove(self, cgroup)
+    }
+
+    /// The control group at a path; nothing stands for the root.
+    ///
+    /// # Errors
+    /// There is none.
+    fn cgroup(&mut self, path: &str) -> Result<Option<CgroupId>, NoGroup> {
+        self.with_charges(|c| c.look_up(path))
+    }
+
+    /// Limits what a control group and all below it may use or reserve of one page size.
+    ///
+    /// # Errors
+    /// More is charged already; the old limit stays.
+    fn set_cgroup_limit(
+        &mut self,
+        cgroup: CgroupId,
+        size: HugeSize,
+        counter: CgroupCounter,
+        limit: Limit,
+    ) -> Result<(), CgroupLimitError> {
+        cgroup::set_limit(self, cgroup, size, counter, limit)
+    }
+
+    /// What a control group shows of one page size; nothing for one without the controller.
+    fn cgroup_view(&mut self, cgroup: CgroupId, size: HugeSize) -> Option<GroupView> {
+        cgroup::view(self, cgroup, size)
+    }
+
+    /// Moves a process into a control group, or into the root. What it is charged for stays where it is.
+    ///
+    /// # Errors
+    /// The group can hold no process.
+    fn attach(&mut self, pid: Pid, cgroup: Option<CgroupId>) -> Result<(), CallError<EnterError>> {
+        cgroup::attach(self, pid, cgroup)
+    }
+
+    /// Reads a file of `/proc` or `/sys`: the HugeTLB part of `/proc/meminfo`, a node's `meminfo`, the files of the pools, those of the
+    /// control groups under `/sys/fs/cgroup`, and about free pages `/proc/buddyinfo` and the indices of
+    /// `/sys/kernel/debug/extfrag`.
     ///
     /// # Errors
     /// No such file, or one that this machine does not have.
@@ -429,8 +497,8 @@ pub trait Calls: Env + Sized {
         knob::read(self, path)
     }
 
-    /// Writes a file of `/proc/sys/vm` or `/sys/kernel/mm/hugepages` or of a node; returns how much of the text it took. A pool
-    /// that falls short is no error: read back.
+    /// Writes a file of `/proc/sys/vm` or `/sys/kernel/mm/hugepages`, of a node or of a control group; returns how much of the
+    /// text it took. A pool that falls short is no error: read back.
     ///
     /// # Errors
     /// No such file, or text that it does not take.

@@ -1,27 +1,50 @@
 //! The life of a process.
 
+use charge::EnterError;
 use hugetlbfs::{Hold, Origin};
 use mm::ForkError;
 use policy::Mempolicy;
-use units::{MmId, NodeId, Pid};
+use units::{CgroupId, MmId, NodeId, Pid};
 
-use super::{CallError, Env};
+use super::{CallError, Env, cgroup};
 use crate::Process;
 
 pub(super) fn spawn<P: Env>(p: &mut P) -> Pid {
-    let allowed = p.with_topology(policy::Topology::nodes);
-    let local = allowed.next_from(NodeId::new(0)).unwrap_or_default();
-    spawn_as(p, Origin { local, allowed, policy: Mempolicy::Default, cgroup: None })
+    let origin = usual_origin(p, None);
+    start(p, origin)
 }
 
-pub(super) fn spawn_as<P: Env>(p: &mut P, origin: Origin) -> Pid {
+pub(super) fn spawn_in<P: Env>(p: &mut P, cgroup: Option<CgroupId>) -> Result<Pid, EnterError> {
+    let origin = usual_origin(p, cgroup);
+    spawn_as(p, origin)
+}
+
+pub(super) fn spawn_as<P: Env>(p: &mut P, origin: Origin) -> Result<Pid, EnterError> {
+    cgroup::enter(p, origin.cgroup)?;
+    Ok(start(p, origin))
+}
+
+fn usual_origin<P: Env>(p: &mut P, cgroup: Option<CgroupId>) -> Origin {
+    let allowed = p.with_topology(policy::Topology::nodes);
+    let local = allowed.next_from(NodeId::new(0)).unwrap_or_default();
+    Origin { local, allowed, policy: Mempolicy::Default, cgroup }
+}
+
+/// The process is counted in its group already.
+fn start<P: Env>(p: &mut P, origin: Origin) -> Pid {
     let mm = p.new_space();
     p.new_process(Process::new(mm, origin))
 }
 
 pub(super) fn fork<P: Env>(p: &mut P, parent: Pid) -> Result<Pid, CallError<ForkError>> {
     let child = in_space(p, parent, |p, mm, _| mm::fork_space(p, mm))?;
-    let process = p.with_process(parent, |process| process.forked(child)).ok_or(CallError::NoProcess)?;
+    let process = loop {
+        let process = p.with_process(parent, |process| process.forked(child)).ok_or(CallError::NoProcess)?;
+        // Refused only if the parent has moved since and its old group is gone; its new one is the child's then.
+        if cgroup::enter(p, process.origin.cgroup).is_ok() {
+            break process;
+        }
+    };
     let files: Vec<_> = process.files().collect();
     for (_, file) in files {
         hugetlbfs::hold(p, file.inode, Hold::Open);
@@ -42,6 +65,7 @@ pub(super) fn exit<P: Env>(p: &mut P, pid: Pid) -> bool {
     for (_, uffd) in process.uffds() {
         mm::release_uffd(p, uffd);
     }
+    cgroup::leave(p, process.origin.cgroup);
     true
 }
 

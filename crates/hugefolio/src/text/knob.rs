@@ -1,4 +1,4 @@
-//! The files through which an administrator sees and sets the pools.
+//! The files through which an administrator sees and sets the pools, and those of control groups.
 
 use std::fmt;
 use std::str::FromStr;
@@ -59,7 +59,7 @@ macro_rules! files {
                 match self { $(Self::$file => Access::$access,)+ }
             }
 
-            fn named(name: &str) -> Option<Self> {
+            pub(super) fn named(name: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|file| file.name() == name)
             }
         }
@@ -117,6 +117,36 @@ files! {
         NrHugepages = "nr_hugepages", ReadWrite;
         /// Surplus pages on this node.
         SurplusHugepages = "surplus_hugepages", ReadOnly;
+    }
+}
+
+files! {
+    /// A file `hugetlb.SIZE.FILE` of a control group.
+    CgroupFile {
+        /// Bytes in use, of the group and all below it.
+        Current = "current", ReadOnly;
+        /// Refused charges of the group and all below it.
+        Events = "events", ReadOnly;
+        /// Refused charges of the group itself.
+        EventsLocal = "events.local", ReadOnly;
+        /// The limit on bytes in use.
+        Max = "max", ReadWrite;
+        /// Bytes in use by node.
+        NumaStat = "numa_stat", ReadOnly;
+        /// Bytes reserved, or in use without a reservation.
+        RsvdCurrent = "rsvd.current", ReadOnly;
+        /// The limit on bytes reserved.
+        RsvdMax = "rsvd.max", ReadWrite;
+    }
+}
+
+files! {
+    /// A file that every control group has.
+    CgroupCoreFile {
+        /// The controllers that the group has.
+        Controllers = "cgroup.controllers", ReadOnly;
+        /// The controllers that its children have.
+        SubtreeControl = "cgroup.subtree_control", ReadWrite;
     }
 }
 

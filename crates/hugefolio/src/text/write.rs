@@ -225,7 +225,7 @@ fn sysctl_number(text: &[u8]) -> Result<Option<Written<Number>>, WriteError> {
     }))
 }
 
-fn blanks(text: &[u8]) -> usize {
+pub(super) fn blanks(text: &[u8]) -> usize {
     text.iter().take_while(|b| matches!(b, b' ' | b'\t'..=b'\r')).count()
 }
 
@@ -245,11 +245,11 @@ fn fold(digits: &[u8], radix: u32) -> Option<u64> {
     })
 }
 
-fn length(text: &[u8]) -> Bytes {
+pub(super) fn length(text: &[u8]) -> Bytes {
     Bytes::new(u64::try_from(text.len()).expect("no text is longer than 2^64 bytes"))
 }
 
-fn invalid(text: &[u8], expected: &'static str) -> WriteError {
+pub(super) fn invalid(text: &[u8], expected: &'static str) -> WriteError {
     WriteError::Invalid { found: shown(text), expected }
 }
 

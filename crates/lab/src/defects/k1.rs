@@ -6,13 +6,14 @@
 //!
 //! * when the owner closes the place: the reservation is given back that is not there yet, `resv` is lower by one for each;
 //! * when the owner touches the place again: it spends a reservation, `resv` is lower by one, and it gets a page where there
-//!   is none to be had.
+//!   is none to be had. A control group is not charged for it once more as for a page without reservation, so its
+//!   `rsvd.current` is lower by one, and a limit on that does not refuse the touch.
 
 use std::collections::BTreeMap;
 
 use hugefolio::{Event, HugeCount, HugeIndex, MountLimits, Pfn, ResvMapId};
 
-use super::{Observation, PoolName, adjust, adjust_mount, same_but_counters, touched_pages};
+use super::{Observation, PoolName, adjust, adjust_groups, adjust_mount, same_but_counters, touched_pages};
 use crate::conform::{Compared, DefectId, DefectWatch, Watched};
 use crate::op::{Access, Op};
 use crate::target::{Counters, StepResult};
@@ -42,6 +43,11 @@ pub struct OwnerRestoresAtOnce {
     refused: Vec<PoolName>,
     /// The pool's page size in kilobytes, by pool.
     page_kb: BTreeMap<PoolName, i64>,
+    /// Touches in the last step that we charged as pages without reservation.
+    charged: BTreeMap<PoolName, i64>,
+    /// The groups that show what the last operation's process is charged.
+    toucher: Vec<String>,
+    before: Counters,
 }
 
 impl DefectWatch<Observation> for OwnerRestoresAtOnce {
@@ -53,6 +59,9 @@ impl DefectWatch<Observation> for OwnerRestoresAtOnce {
         self.spent.clear();
         self.places.clear();
         self.refused.clear();
+        self.charged.clear();
+        self.toucher = step.before.charged_to(step.op);
+        self.before = step.before.counters.clone();
         self.page_kb = [(PoolName::M2, 2 << 10), (PoolName::G1, 1 << 20)].into();
         for (at, event) in step.after.events.iter().enumerate() {
             match *event {
@@ -73,6 +82,9 @@ impl DefectWatch<Observation> for OwnerRestoresAtOnce {
                 }
                 Event::OwnerWithoutReservation(page) if self.early.remove(&(page.map, page.index)).is_some() => {
                     self.note(step.after.pool(page.hstate), 1);
+                    if let Some(pool) = step.after.pool(page.hstate) {
+                        *self.charged.entry(pool).or_default() += 1;
+                    }
                 }
                 Event::OwnerRefused(page) if self.early.contains_key(&(page.map, page.index)) => {
                     self.refused.extend(step.after.pool(page.hstate));
@@ -91,6 +103,9 @@ impl DefectWatch<Observation> for OwnerRestoresAtOnce {
         }
         for (mount, &more) in &self.places {
             adjust_mount(&mut predicted, mount, more);
+        }
+        for (&pool, &count) in &self.charged {
+            adjust_groups(&mut predicted, pool, &self.toucher, |_, c| c.rsvd -= pool.bytes(count));
         }
         let explained = match self.refused.as_slice() {
             [] => !(self.spent.is_empty() && self.places.is_empty()) && same_but_counters(step, &predicted),
@@ -134,6 +149,14 @@ impl OwnerRestoresAtOnce {
         adjust(&mut predicted, pool, |c| {
             c.resv -= 1;
             c.free -= 1;
+        });
+        // Our refusal may have been a limit's, and then an event.
+        adjust_groups(&mut predicted, pool, &self.toucher, |name, c| {
+            c.current += pool.bytes(1);
+            if let Some(before) = self.before.cg.get(name) {
+                let before = pool.of(&mut before.clone()).to_owned();
+                (c.events_max, c.events_local_max) = (before.events_max, before.events_local_max);
+            }
         });
         let mut mapped = crate::target::Ordered::default();
         for (name, &kb) in predicted.hp_kb.iter() {

@@ -9,12 +9,16 @@
 //!   and the touch fails;
 //! * when a touched page of the rest is let go while the area stays: its reservation does not return, `resv` is lower by one;
 //! * when the rest is closed: its unused reservations do not return, `resv` is higher by so many.
+//!
+//! A control group goes on paying for the rest after it is closed: its `rsvd.current`, and that of all groups above it, is higher by
+//! the rest's pages. A place of the rest that is touched is charged once more, as one without reservation, to the group
+//! of whoever touches it, whose limit may refuse that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hugefolio::{Event, HugeIndex, ResvMapId};
 
-use super::{Observation, PoolName, adjust, same_but_counters, touched_pages};
+use super::{Observation, PoolName, adjust, adjust_groups, same_but_counters, touched_pages};
 use crate::conform::{Compared, DefectId, DefectWatch, Watched};
 use crate::target::{Counters, StepResult};
 
@@ -28,6 +32,12 @@ pub struct PartialMoveForgetsTheRest {
     lost: BTreeSet<(ResvMapId, HugeIndex)>,
     /// What Linux has more of than we, because of the last step.
     more: i64,
+    /// What it goes on charging or charges besides, by the name of the group, because of the last step.
+    charged: BTreeMap<String, i64>,
+    /// The groups that show what the last operation's process is charged, the lowest first.
+    toucher: Vec<String>,
+    /// It could reserve no more.
+    full: bool,
     pool: Option<PoolName>,
     /// The first thing that the last step did was for a lost place: it may have come to nothing.
     first_was_lost: bool,
@@ -41,6 +51,9 @@ impl DefectWatch<Observation> for PartialMoveForgetsTheRest {
 
     fn see(&mut self, step: &Watched<'_, Observation>) {
         (self.more, self.first_was_lost) = (0, false);
+        self.charged.clear();
+        self.toucher = step.before.charged_to(step.op);
+        self.full = self.pool.is_some_and(|pool| step.before.is_full(step.op, pool));
         self.before = Some(step.before.counters.clone());
         let mut restored = 0;
         let mut allocations = 0;
@@ -54,6 +67,8 @@ impl DefectWatch<Observation> for PartialMoveForgetsTheRest {
                 Event::OwnerSpent(page) => {
                     if self.lost.contains(&(page.map, page.index)) {
                         self.more += 1;
+                        let toucher = self.toucher.clone();
+                        self.charge(&toucher, 1);
                         self.first_was_lost |= allocations == 0;
                     }
                     allocations += 1;
@@ -64,12 +79,13 @@ impl DefectWatch<Observation> for PartialMoveForgetsTheRest {
                 }
                 Event::OwnerWithoutReservation(_) | Event::OwnerRefused(_) => allocations += 1,
                 Event::OwnerRestored(page) if self.lost.contains(&(page.map, page.index)) => restored += 1,
-                Event::OwnerClosed { map, pages, unused, .. } => {
+                Event::OwnerClosed { map, pages, unused, payer, .. } => {
                     let lost = self.lost.iter().filter(|&&(of, index)| of == map && pages.contains(index)).count();
                     if lost > 0 {
                         // What was restored in this very step is not unused on Linux, and not restored either.
                         self.more += i64::try_from(unused.get()).unwrap_or(i64::MAX) - restored;
                         restored = 0;
+                        self.charge(step.before.shows_under(payer), i64::try_from(lost).unwrap_or(i64::MAX));
                         self.lost.retain(|&(of, index)| of != map || !pages.contains(index));
                     }
                 }
@@ -83,21 +99,38 @@ impl DefectWatch<Observation> for PartialMoveForgetsTheRest {
         let pool = self.pool?;
         let mut predicted = step.ours.counters.clone();
         adjust(&mut predicted, pool, |c| c.resv += self.more);
-        let explained = (self.more != 0 && same_but_counters(step, &predicted)) || self.no_page(step);
+        for (name, &pages) in &self.charged {
+            adjust_groups(&mut predicted, pool, std::slice::from_ref(name), |_, c| c.rsvd += pool.bytes(pages));
+        }
+        let explained =
+            ((self.more != 0 || !self.charged.is_empty()) && same_but_counters(step, &predicted)) || self.no_page(step);
         explained.then_some(ID)
     }
 }
 
 impl PartialMoveForgetsTheRest {
-    /// The first allocation of the step found no unreserved page, so nothing of it happened.
+    fn charge(&mut self, names: &[String], pages: i64) {
+        for name in names {
+            *self.charged.entry(name.clone()).or_default() += pages;
+        }
+    }
+
+    /// The first allocation of the step found no unreserved page, or could not be charged as one, so nothing of it happened.
     fn no_page(&self, step: &Compared<'_>) -> bool {
         let Some(before) = &self.before else { return false };
         let (Some(pool), true) = (self.pool, self.first_was_lost) else { return false };
         let counters = if pool == PoolName::M2 { &before.m2 } else { &before.g1 };
         let theirs = &step.recorded.answer;
+        let mut predicted = before.clone();
+        if self.full {
+            adjust_groups(&mut predicted, pool, &self.toucher, |_, c| c.events_max += 1);
+            adjust_groups(&mut predicted, pool, self.toucher.get(..1).unwrap_or_default(), |_, c| {
+                c.events_local_max += 1
+            });
+        }
         touched_pages(step.op).is_some_and(|(_, pages)| pages == 1)
-            && counters.free <= counters.resv
-            && step.recorded.counters == *before
+            && (self.full || counters.free <= counters.resv)
+            && step.recorded.counters == predicted
             && matches!(theirs.result, StepResult::Sigbus | StepResult::Errno(_))
             && theirs.extras.done.unwrap_or(0) == 0
     }

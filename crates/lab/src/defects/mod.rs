@@ -11,12 +11,14 @@ mod k4;
 mod k5;
 mod k6;
 
-use hugefolio::{Event, HstateId, HugeSize, SubpoolId};
+use std::collections::BTreeMap;
+
+use hugefolio::{CgroupId, Event, HstateId, HugeSize, SubpoolId};
 
 use crate::conform::{Compared, DefectWatch, Observable};
-use crate::instance::Instance;
+use crate::instance::{ACTORS, Instance};
 use crate::op::{Op, SizeName};
-use crate::target::{Counters, FsCounters, NodeCounters, PoolCounters, Target};
+use crate::target::{CgroupCounters, CgroupSizes, Counters, FsCounters, NodeCounters, PoolCounters, Target};
 
 pub use k1::OwnerRestoresAtOnce;
 pub use k2::PartialMoveForgetsTheRest;
@@ -35,6 +37,12 @@ pub struct Observation {
     sizes: Vec<HugeSize>,
     /// The mounts that have limits, by name.
     mounts: Vec<(SubpoolId, String)>,
+    /// Under which names what a control group is charged shows.
+    payers: BTreeMap<CgroupId, Vec<String>>,
+    /// Who pays for what a process asks for.
+    payer: BTreeMap<u16, CgroupId>,
+    /// The payers whose limit on reserved pages allows no more of a size.
+    full: Vec<(CgroupId, PoolName)>,
 }
 
 impl Observable for Instance {
@@ -49,6 +57,9 @@ impl Observable for Instance {
     }
 
     fn observe(&mut self) -> Observation {
+        let payer: BTreeMap<u16, CgroupId> =
+            (0..ACTORS).filter_map(|actor| Some((actor, self.payer(actor)?))).collect();
+        let full = payer.values().flat_map(|&payer| [(payer, PoolName::M2), (payer, PoolName::G1)]);
         Observation {
             events: self.events().to_vec(),
             counters: self.counters(),
@@ -57,6 +68,9 @@ impl Observable for Instance {
                 .mounts()
                 .filter_map(|(name, id)| Some((self.machine().subpool_of(id)?, name.to_owned())))
                 .collect(),
+            payers: self.payers(),
+            full: full.filter(|&(payer, pool)| self.rsvd_is_full(payer, pool.size())).collect(),
+            payer,
         }
     }
 }
@@ -81,7 +95,46 @@ enum PoolName {
     G1,
 }
 
+impl PoolName {
+    fn size(self) -> HugeSize {
+        match self {
+            Self::M2 => HugeSize::M2,
+            Self::G1 => HugeSize::G1,
+        }
+    }
+
+    /// So many pages in the bytes that control groups show.
+    fn bytes(self, pages: i64) -> i64 {
+        pages << self.size().shift()
+    }
+
+    /// The counters of a control group for this pool.
+    fn of(self, sizes: &mut CgroupSizes) -> &mut CgroupCounters {
+        match self {
+            Self::M2 => &mut sizes.m2,
+            Self::G1 => &mut sizes.g1,
+        }
+    }
+}
+
 impl Observation {
+    /// The names of control groups under which that shows which the process of an operation is charged.
+    fn charged_to(&self, op: &Op) -> Vec<String> {
+        let payer = op.actor().and_then(|actor| self.payer.get(&actor.number()).copied());
+        self.shows_under(payer).to_vec()
+    }
+
+    /// May the process of an operation reserve no more?
+    fn is_full(&self, op: &Op, pool: PoolName) -> bool {
+        let payer = op.actor().and_then(|actor| self.payer.get(&actor.number()));
+        payer.is_some_and(|&payer| self.full.contains(&(payer, pool)))
+    }
+
+    /// The names of control groups under which what `payer` is charged shows.
+    fn shows_under(&self, payer: Option<CgroupId>) -> &[String] {
+        payer.and_then(|payer| self.payers.get(&payer)).map_or(&[], Vec::as_slice)
+    }
+
     fn pool(&self, hstate: HstateId) -> Option<PoolName> {
         match *self.sizes.get(hstate.index())? {
             HugeSize::M2 => Some(PoolName::M2),
@@ -120,6 +173,15 @@ fn adjust(counters: &mut Counters, pool: PoolName, f: impl FnOnce(&mut PoolCount
         free: free + whole.free - old.free,
         surplus: surplus + whole.surplus - old.surplus,
     };
+}
+
+/// Changes what some control groups show of a pool.
+fn adjust_groups(counters: &mut Counters, pool: PoolName, names: &[String], f: impl Fn(&str, &mut CgroupCounters)) {
+    for name in names {
+        if let Some(sizes) = counters.cg.get_mut(name) {
+            f(name, pool.of(sizes));
+        }
+    }
 }
 
 /// Is the recorded step ours with `predicted` for counters, and otherwise the same?

@@ -6,6 +6,7 @@
 
 mod actor;
 mod answers;
+mod cgroups;
 mod files;
 mod knobs;
 mod memory;
@@ -15,17 +16,20 @@ use std::collections::BTreeMap;
 
 use hugefolio::boot::Arch;
 use hugefolio::explain::SavedHost;
-use hugefolio::{Bytes, Calls, Event, HugeSize, Machine, MachineBuilder, MountId, NodeId, PageShift, Pid, UmountMode};
+use hugefolio::{
+    Bytes, Calls, CgroupId, Event, HugeSize, Machine, MachineBuilder, MountId, NodeId, PageShift, Pid, UmountMode,
+};
 
-use crate::op::{self, Actor, Op};
+use crate::op::{self, Actor, CgroupName, Op};
 use crate::target::{
     Answer, ArchName, BeginError, Counters, FsCounters, Header, NodeCounters, PoolCounters, StepResult, Target,
 };
 
 use actor::ActorState;
+use cgroups::NamedGroup;
 
 /// Processes that a script can name.
-const ACTORS: u16 = 16;
+pub(crate) const ACTORS: u16 = 16;
 
 /// The target that runs operations on a machine of its own.
 #[derive(Clone, Debug)]
@@ -34,6 +38,10 @@ pub struct Instance {
     actors: BTreeMap<u16, ActorState>,
     /// Mounts by name, in the order in which the names were first mounted; nothing while one is not mounted.
     mounts: Vec<(String, Option<MountId>)>,
+    /// Control groups in the order in which their names were first made.
+    groups: Vec<NamedGroup>,
+    /// Every control group ever made.
+    made: Vec<CgroupId>,
     /// Names of mappings in order of first mention: the place is the slot.
     slots: Vec<String>,
     events: Vec<Event>,
@@ -63,6 +71,8 @@ impl Instance {
             machine,
             actors: BTreeMap::new(),
             mounts: Vec::new(),
+            groups: Vec::new(),
+            made: Vec::new(),
             slots: Vec::new(),
             events: Vec::new(),
             gigantic_found: None,
@@ -117,10 +127,7 @@ impl Instance {
     fn run(&mut self, op: &Op) -> Answer {
         match op {
             Op::Nop(_) => Answer::ok(),
-            Op::Spawn(op::Spawn { actor, cg }) => match cg {
-                Some(_) => Answer::not_modelled("control groups"),
-                None => self.spawn(*actor),
-            },
+            Op::Spawn(op::Spawn { actor, cg }) => self.spawn(*actor, cg.as_ref()),
             Op::Kill(op::Kill { actor }) | Op::Exit(op::Exit { actor, .. }) => self.exit(*actor),
             Op::Fork(op::Fork { actor, child }) => self.fork(*actor, *child),
             Op::SetNr(_)
@@ -131,9 +138,7 @@ impl Instance {
             | Op::SetHvo(_)
             | Op::Write(_) => self.knob(op),
             Op::Mount(_) | Op::Umount(_) | Op::Unlink(_) | Op::Truncate(_) => self.mount_op(op),
-            Op::CgCreate(_) | Op::CgMax(_) | Op::CgRsvdMax(_) | Op::CgAttach(_) | Op::CgRmdir(_) => {
-                Answer::not_modelled("control groups")
-            }
+            Op::CgCreate(_) | Op::CgMax(_) | Op::CgRsvdMax(_) | Op::CgAttach(_) | Op::CgRmdir(_) => self.cgroup_op(op),
             _ => self.actor_op(op),
         }
     }
@@ -174,13 +179,21 @@ impl Instance {
         }
     }
 
-    fn spawn(&mut self, actor: Actor) -> Answer {
+    fn spawn(&mut self, actor: Actor, cg: Option<&CgroupName>) -> Answer {
         if actor.number() >= ACTORS || self.pid(actor).is_some() {
             return StepResult::BadActor.into();
         }
-        let pid = self.machine.spawn();
-        self.actors.insert(actor.number(), ActorState::new(pid));
-        Answer::ok()
+        let cgroup = match cg.map_or(Ok(None), |cg| self.cgroup_named(cg)) {
+            Ok(cgroup) => cgroup,
+            Err(error) => return answers::failed(&error),
+        };
+        match self.machine.spawn_in(cgroup) {
+            Ok(pid) => {
+                self.actors.insert(actor.number(), ActorState::new(pid));
+                Answer::ok()
+            }
+            Err(error) => answers::failed(&error),
+        }
     }
 
     fn fork(&mut self, actor: Actor, child: Actor) -> Answer {
@@ -270,6 +283,7 @@ impl Target for Instance {
         let (m2, node0_m2) = self.pool_counters(HugeSize::M2);
         let (g1, node0_g1) = self.pool_counters(HugeSize::G1);
         let mut counters = Counters { m2, g1, node0_m2, node0_g1, ..Counters::default() };
+        self.count_cgroups(&mut counters);
         for (name, mount) in &self.mounts {
             let Some(fs) = mount.and_then(|id| self.machine.statfs(id)) else { continue };
             let fs = FsCounters {

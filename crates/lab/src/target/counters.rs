@@ -28,6 +28,11 @@ impl<T> Ordered<T> {
         self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v)
     }
 
+    /// The value of `key`, to be changed.
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut T> {
+        self.0.iter_mut().find(|(k, _)| k == key).map(|(_, v)| v)
+    }
+
     /// Appends an entry; the caller gives each key once.
     pub fn push(&mut self, key: impl Into<String>, value: T) {
         self.0.push((key.into(), value));

@@ -3,10 +3,12 @@
 use std::fmt;
 
 use charge::{CreateError, EnterError, HandOnError, LimitError, NoGroup, RemoveError};
-use hugetlbfs::{FallocateError, MountError, OpenError, SealError, TruncateError, UmountError, UnlinkError};
+use hugetlbfs::{
+    FallocateError, MountError, OpenError, SealError, SegmentError, TruncateError, UmountError, UnlinkError,
+};
 use mm::{
-    AdviseError, FaultError, FillError, FillRefusal, ForkError, MincoreError, MlockError, MmapError, MprotectError,
-    MremapError, MunmapError, PopulateError, ProtectError, RegisterError, UnregisterError,
+    AdviseError, AttachError, DetachError, FaultError, FillError, FillRefusal, ForkError, MincoreError, MlockError,
+    MmapError, MprotectError, MremapError, MunmapError, PopulateError, ProtectError, RegisterError, UnregisterError,
 };
 
 use crate::calls::{
@@ -15,8 +17,8 @@ use crate::calls::{
 use crate::explain::{MapRefusal, TouchRefusal};
 use crate::text::WriteError;
 use crate::{
-    CgroupLimitError, DemoteCallError, DemoteError, KnobError, MountCallError, NoSuchSize, ResizeCallError,
-    ResizeError, TruncateByNameError,
+    CgroupLimitError, DemoteCallError, DemoteError, KnobError, MountCallError, NoSegment, NoSuchSize, ResizeCallError,
+    ResizeError, SegmentCallError, TruncateByNameError,
 };
 
 macro_rules! errnos {
@@ -161,6 +163,47 @@ impl ToErrno for BadFd {
 impl ToErrno for NoSuchSize {
     fn errno(&self) -> Errno {
         Errno::ENODEV
+    }
+}
+
+impl ToErrno for SegmentError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Refused(_) => Errno::ENOMEM,
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl ToErrno for SegmentCallError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoSuchSize(_) => Errno::EINVAL,
+            Self::Segment(error) => error.errno(),
+        }
+    }
+}
+
+impl ToErrno for AttachError {
+    fn errno(&self) -> Errno {
+        match self {
+            // An address that is taken is a bad argument to this call.
+            Self::Mmap(MmapError::Occupied(_)) => Errno::EINVAL,
+            Self::Mmap(error) => error.errno(),
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl ToErrno for DetachError {
+    fn errno(&self) -> Errno {
+        Errno::EINVAL
+    }
+}
+
+impl ToErrno for NoSegment {
+    fn errno(&self) -> Errno {
+        Errno::EINVAL
     }
 }
 

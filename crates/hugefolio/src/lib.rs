@@ -35,9 +35,9 @@ mod validate;
 pub use builder::{BuildError, MachineBuilder};
 pub use calls::{
     BadFd, CallError, Calls, CgroupCounter, CgroupLimitError, CopyCall, DemoteCallError, Env, FallocateCallError,
-    FallocateMode, FtruncateError, KnobError, MapCall, MapCallError, MapSource, MemfdFlags, MountCallError, NoSuchSize,
-    OpenCall, OpenCallError, PoolView, ReadCallError, ResizeCallError, Truncate, TruncateByNameError, UffdCallError,
-    UffdResult, Writer,
+    FallocateMode, FtruncateError, KnobError, MapCall, MapCallError, MapSource, MemfdFlags, MountCallError, NoSegment,
+    NoSuchSize, OpenCall, OpenCallError, PoolView, ReadCallError, ResizeCallError, SegmentCall, SegmentCallError,
+    SegmentId, Truncate, TruncateByNameError, UffdCallError, UffdResult, Writer,
 };
 pub use fault_plan::FaultPlan;
 pub use machine::{Machine, Sysctls};
@@ -55,15 +55,15 @@ pub use hugetlb::{
     ReserveRefusal, ResizeError, ResizeNodes, SubpoolFull, SurplusRefusal,
 };
 pub use hugetlbfs::{
-    Create, FallocateError, MountError, MountOptions, OpenError, Origin, SealError, Seals, Stat, StatFs, TruncateError,
-    UmountError, UmountMode, UnlinkError,
+    Create, FallocateError, MountError, MountOptions, OpenError, Origin, Promise, SealError, Seals, SegmentError, Stat,
+    StatFs, TruncateError, UmountError, UmountMode, UnlinkError,
 };
 pub use memmap::Broken;
 pub use mm::{
-    Advice, AdviseError, Arrival, FaultError, FileAccess, FillError, FillRefusal, ForkError, MapFlags, MincoreError,
-    MlockError, MmapError, MprotectError, MremapError, MunmapError, PageState, Payload, Place, PopulateError, Prot,
-    ProtectError, RegisterError, Registration, RemapFlags, RemapRequest, Share, Smaps, Touch, UffdModes,
-    UnregisterError, Userfault, VmaFlags, WriteProtection,
+    Advice, AdviseError, Arrival, AttachError, DetachError, FaultError, FileAccess, FillError, FillRefusal, ForkError,
+    MapFlags, MincoreError, MlockError, MmapError, MprotectError, MremapError, MunmapError, PageState, Payload, Place,
+    PopulateError, Prot, ProtectError, RegisterError, Registration, RemapFlags, RemapRequest, Share, Smaps, Touch,
+    UffdModes, UnregisterError, Userfault, VmaFlags, WriteProtection,
 };
 pub use page_alloc::NoPages;
 pub use policy::{

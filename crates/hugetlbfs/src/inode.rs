@@ -33,6 +33,8 @@ pub enum InodeKind {
     OnMount(MountId),
     /// A memory file (`memfd_create`).
     Memfd,
+    /// A System V segment.
+    Segment,
     /// The hidden file behind an anonymous mapping.
     Anonymous,
 }
@@ -55,6 +57,8 @@ pub struct Inode {
     pub seals: Seals,
     pub(crate) links: u32,
     pub(crate) opens: u32,
+    /// One until it is removed, for a segment.
+    pub(crate) segments: u32,
     pub(crate) areas: u32,
 }
 
@@ -65,6 +69,8 @@ pub enum Hold {
     Link,
     /// An open descriptor.
     Open,
+    /// A segment that was not removed.
+    Segment,
     /// An area that maps it.
     Area,
 }
@@ -103,7 +109,7 @@ impl Inode {
     pub const fn mount(&self) -> Option<MountId> {
         match self.kind {
             InodeKind::OnMount(mount) => Some(mount),
-            InodeKind::Memfd | InodeKind::Anonymous => None,
+            InodeKind::Memfd | InodeKind::Segment | InodeKind::Anonymous => None,
         }
     }
 
@@ -119,10 +125,16 @@ impl Inode {
         self.areas
     }
 
+    /// Does anything refer to it?
+    const fn is_held(&self) -> bool {
+        self.links > 0 || self.opens > 0 || self.segments > 0 || self.areas > 0
+    }
+
     fn count(&mut self, hold: Hold) -> &mut u32 {
         match hold {
             Hold::Link => &mut self.links,
             Hold::Open => &mut self.opens,
+            Hold::Segment => &mut self.segments,
             Hold::Area => &mut self.areas,
         }
     }
@@ -139,7 +151,8 @@ pub fn create_inode<P: Env>(
     hold: Hold,
 ) -> InodeId {
     let map = p.new_resv_map(ResvMap::new(MapKind::Shared));
-    let mut inode = Inode { kind, hstate, map, subpool, size: Bytes::ZERO, seals, links: 0, opens: 0, areas: 0 };
+    let mut inode =
+        Inode { kind, hstate, map, subpool, size: Bytes::ZERO, seals, links: 0, opens: 0, segments: 0, areas: 0 };
     *inode.count(hold) = 1;
     p.new_inode(inode)
 }
@@ -150,9 +163,9 @@ pub fn hold<P: Env>(p: &mut P, id: InodeId, hold: Hold) {
 }
 
 /// As [`hold`], unless the last holder is gone already; says whether it did.
-pub(crate) fn hold_alive<P: Env>(p: &mut P, id: InodeId, hold: Hold) -> bool {
+pub fn hold_alive<P: Env>(p: &mut P, id: InodeId, hold: Hold) -> bool {
     let held = p.with_inode(id, |inode| {
-        let alive = inode.links > 0 || inode.users() > 0;
+        let alive = inode.is_held();
         *inode.count(hold) += u32::from(alive);
         alive
     });
@@ -166,7 +179,7 @@ pub fn release<P: Env>(p: &mut P, id: InodeId, hold: Hold) {
         let count = inode.count(hold);
         debug_assert!(*count > 0, "released more often than held");
         *count = count.saturating_sub(1);
-        inode.links == 0 && inode.opens == 0 && inode.areas == 0
+        !inode.is_held()
     });
     if last == Some(true) {
         evict(p, id);

@@ -1,8 +1,8 @@
 //! Files of huge pages.
 //!
-//! Mounts, inodes and what can be done to a file: open, unlink, truncate, allocate, punch, read. Memory files and the hidden files
-//! behind anonymous mappings are inodes without a mount. A file lives as long as a name, an open descriptor or an area refers
-//! to it.
+//! Mounts, inodes and what can be done to a file: open, unlink, truncate, allocate, punch, read. Memory files, segments and the
+//! hidden files behind anonymous mappings are inodes without a mount. A file lives as long as a name, an open descriptor, a
+//! segment or an area refers to it.
 #![no_std]
 
 extern crate alloc;
@@ -12,13 +12,17 @@ mod inode;
 mod mount;
 mod name;
 mod read;
+mod segment;
 mod truncate;
 
 pub use fallocate::{AllocMode, FallocateError, Origin, fallocate, punch_hole};
-pub use inode::{Hold, Inode, InodeKind, SealError, Seals, Stat, add_seals, create_inode, hold, release, stat};
+pub use inode::{
+    Hold, Inode, InodeKind, SealError, Seals, Stat, add_seals, create_inode, hold, hold_alive, release, stat,
+};
 pub use mount::{Mount, MountError, MountOptions, StatFs, UmountError, UmountMode, mount, statfs, umount};
 pub use name::{Create, OpenError, UnlinkError, look_up, open, unlink};
 pub use read::{ReadError, read};
+pub use segment::{Promise, SegmentError, create_segment, remove_segment};
 pub use truncate::{TruncateError, truncate};
 
 use units::{InodeId, MountId, SubpoolId};

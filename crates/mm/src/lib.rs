@@ -16,6 +16,7 @@ mod populate;
 mod protect;
 mod query;
 mod remap;
+mod segment;
 mod table;
 mod uffd;
 mod unmap;
@@ -29,6 +30,7 @@ pub use populate::{MlockError, PopulateError, mlock, munlock};
 pub use protect::{MprotectError, mprotect};
 pub use query::{MincoreError, PageState, Smaps, mincore, msync, page_state, smaps};
 pub use remap::{MremapError, RemapFlags, RemapRequest, mremap};
+pub use segment::{AttachError, DetachError, attach, detach};
 pub use table::{Entry, PageTable};
 pub use uffd::{
     Arrival, FillError, FillRefusal, Payload, ProtectError, RegisterError, Registration, UffdModes, UnregisterError,

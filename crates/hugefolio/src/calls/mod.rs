@@ -11,6 +11,7 @@ mod mount;
 mod pages;
 mod pool;
 mod process;
+mod segment;
 mod uffd;
 
 pub use cgroup::{CgroupCounter, CgroupLimitError};
@@ -21,6 +22,7 @@ pub use knob::{KnobError, Writer};
 pub use memory::{MapCall, MapCallError, MapSource};
 pub use mount::MountCallError;
 pub use pool::{NoSuchSize, PoolView};
+pub use segment::{NoSegment, SegmentCall, SegmentCallError, SegmentId};
 pub use uffd::{CopyCall, UffdCallError, UffdResult};
 
 use charge::{CreateError, EnterError, GroupView, Limit, NoGroup, RemoveError};
@@ -29,9 +31,9 @@ use hugetlbfs::{
     MountError, MountOptions, Origin, SealError, Seals, Stat, StatFs, UmountError, UmountMode, UnlinkError,
 };
 use mm::{
-    Advice, AdviseError, FaultError, FillError, ForkError, MincoreError, MlockError, MprotectError, MremapError,
-    MunmapError, PageState, Prot, ProtectError, RegisterError, RemapRequest, Smaps, UffdModes, UnregisterError,
-    WriteProtection,
+    Advice, AdviseError, AttachError, DetachError, FaultError, FileAccess, FillError, ForkError, MincoreError,
+    MlockError, MprotectError, MremapError, MunmapError, PageState, Place, Prot, ProtectError, RegisterError,
+    RemapRequest, Smaps, UffdModes, UnregisterError, WriteProtection,
 };
 use units::{Blame, Bytes, CgroupId, HugeCount, HugeSize, Ledger, MountId, Pid, Vaddr, VaddrRange};
 
@@ -485,6 +487,44 @@ pub trait Calls: Env + Sized {
     /// The group can hold no process.
     fn attach(&mut self, pid: Pid, cgroup: Option<CgroupId>) -> Result<(), CallError<EnterError>> {
         cgroup::attach(self, pid, cgroup)
+    }
+
+    /// `shmget` with `SHM_HUGETLB`: a new segment, whose pages are promised now unless the call says otherwise.
+    ///
+    /// # Errors
+    /// A bad length, no pool of that size, or the ledger that refused to promise the pages.
+    fn shmget(&mut self, pid: Pid, call: &SegmentCall) -> Result<SegmentId, CallError<SegmentCallError>> {
+        segment::shmget(self, pid, call)
+    }
+
+    /// `shmat`: maps a segment; returns where. A removed one can be attached as long as somebody has it attached.
+    ///
+    /// # Errors
+    /// No such segment, or no room for it.
+    fn shmat(
+        &mut self,
+        pid: Pid,
+        segment: SegmentId,
+        place: Place,
+        access: FileAccess,
+    ) -> Result<Vaddr, CallError<AttachError>> {
+        segment::shmat(self, pid, segment, place, access)
+    }
+
+    /// `shmdt`.
+    ///
+    /// # Errors
+    /// No segment is attached there.
+    fn shmdt(&mut self, pid: Pid, addr: Vaddr) -> Result<(), CallError<DetachError>> {
+        segment::shmdt(self, pid, addr)
+    }
+
+    /// `shmctl(IPC_RMID)`: the segment goes when nobody has it attached any more.
+    ///
+    /// # Errors
+    /// It is gone already.
+    fn shmrm(&mut self, segment: SegmentId) -> Result<(), NoSegment> {
+        if hugetlbfs::remove_segment(self, segment.0) { Ok(()) } else { Err(NoSegment) }
     }
 
     /// Reads a file of `/proc` or `/sys`: the HugeTLB part of `/proc/meminfo`, a node's `meminfo`, the files of the pools, those of the

@@ -269,7 +269,7 @@ impl Instance {
     }
 }
 
-fn slot_address(slot: usize) -> u64 {
+pub(super) fn slot_address(slot: usize) -> u64 {
     SLOTS + slot as u64 * SLOT
 }
 

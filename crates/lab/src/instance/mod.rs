@@ -10,6 +10,7 @@ mod cgroups;
 mod files;
 mod knobs;
 mod memory;
+mod segments;
 mod uffd;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use crate::target::{
 
 use actor::ActorState;
 use cgroups::NamedGroup;
+use segments::Segments;
 
 /// Processes that a script can name.
 pub(crate) const ACTORS: u16 = 16;
@@ -42,6 +44,7 @@ pub struct Instance {
     groups: Vec<NamedGroup>,
     /// Every control group ever made.
     made: Vec<CgroupId>,
+    segments: Segments,
     /// Names of mappings in order of first mention: the place is the slot.
     slots: Vec<String>,
     events: Vec<Event>,
@@ -73,6 +76,7 @@ impl Instance {
             mounts: Vec::new(),
             groups: Vec::new(),
             made: Vec::new(),
+            segments: Segments::default(),
             slots: Vec::new(),
             events: Vec::new(),
             gigantic_found: None,
@@ -166,7 +170,7 @@ impl Instance {
             | Op::Fsync(_)
             | Op::AddSeals(_)
             | Op::GetSeals(_) => self.file_op(op),
-            Op::Shmget(_) | Op::Shmat(_) | Op::Shmdt(_) | Op::Shmrm(_) => Answer::not_modelled("System V segments"),
+            Op::Shmget(_) | Op::Shmat(_) | Op::Shmdt(_) | Op::Shmrm(_) => self.segment_op(op),
             Op::UffdOpen(_)
             | Op::UffdRegister(_)
             | Op::UffdUnregister(_)
@@ -308,6 +312,7 @@ impl Target for Instance {
         while let Some((_, state)) = self.actors.pop_first() {
             self.machine.exit(state.pid);
         }
+        self.remove_segments();
         for (_, mount) in &mut self.mounts {
             if let Some(id) = mount.take() {
                 // Every process is gone, so nothing is in use.

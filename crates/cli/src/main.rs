@@ -1,13 +1,16 @@
 //! The `hugefolio` program: runs scenarios, compares the library with recorded kernels, keeps scenario files tidy,
 //! and explains what a host would say to a mapping.
 //!
-//! It ends with 0 if all went well, with 1 if an expectation failed or a step differs, and with 2 if its input is bad.
+//! It ends with 0 if all went well, with 1 if an expectation failed or a step differs, and with 2 if its input is bad or the running
+//! kernel cannot be asked.
 
 mod conform;
 mod explain;
 mod files;
 mod host;
+mod live;
 mod output;
+mod record;
 mod run;
 
 use std::path::PathBuf;
@@ -38,14 +41,16 @@ enum Command {
         #[arg(long)]
         trace: bool,
     },
-    /// Runs recorded scripts and compares every field with what the recorded kernel answered.
-    Conform {
-        /// A directory with scripts/, recorded/ and manifest.json.
+    /// Compares every field of every step with what a real kernel answers.
+    Conform(conform::Arguments),
+    /// Runs scripts on the running kernel (root) and writes down what it answers.
+    Record {
+        /// Scripts (.jsonl), scenario files (.scenario), and directories of them.
+        #[arg(required = true, value_name = "FILE|DIR")]
+        paths: Vec<PathBuf>,
+        /// The directory that gets a recording for each.
         #[arg(long, value_name = "DIR")]
-        recorded: PathBuf,
-        /// Leaves out the scripts that use one of these features of the manifest.
-        #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
-        without: Vec<String>,
+        into: PathBuf,
     },
     /// Reads scenario files without running them.
     Check {
@@ -93,7 +98,8 @@ fn main() -> ExitCode {
     let mut output = Output::new(arguments.json);
     let done = match arguments.command {
         Command::Run { paths, trace } => run::run(&paths, trace, &mut output),
-        Command::Conform { recorded, without } => conform::conform(&recorded, &without, &mut output),
+        Command::Conform(arguments) => conform::conform(&arguments, &mut output),
+        Command::Record { paths, into } => record::record(&paths, &into, &mut output),
         Command::Check { files } => files::check(&files, &mut output),
         Command::Fmt { files, write } => files::fmt(&files, write, &mut output),
         Command::Convert { file, recorded } => files::convert(&file, recorded.as_deref(), &mut output),

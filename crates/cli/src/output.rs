@@ -13,7 +13,7 @@ pub(crate) enum Status {
     Passed,
     /// An expectation failed or a step differs.
     Failed,
-    /// The input is bad.
+    /// The input is bad, or the running kernel cannot be asked.
     BadInput,
 }
 
@@ -56,6 +56,16 @@ impl Output {
     /// One result: a line of text, or an object.
     pub(crate) fn result(&mut self, text: &str, object: &Value) -> io::Result<()> {
         if self.json { self.object(object) } else { writeln!(self.stdout, "{text}") }
+    }
+
+    /// Why the running kernel cannot be asked: text on the error stream, or an object.
+    pub(crate) fn fault(&mut self, fault: &dyn std::fmt::Display) -> io::Result<Status> {
+        if self.json {
+            self.object(&json!({ "problem": fault.to_string() }))?;
+        } else {
+            writeln!(io::stderr(), "hugefolio: {fault}")?;
+        }
+        Ok(Status::BadInput)
     }
 
     /// What is wrong with the input: text on the error stream, or an object.

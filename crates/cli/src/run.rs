@@ -24,7 +24,7 @@ pub(crate) fn run(paths: &[PathBuf], trace: bool, output: &mut Output) -> io::Re
 }
 
 /// Reads and checks a file. Scenarios are read twice rather than all held in memory.
-fn read(file: &Path) -> Result<Scenario, Vec<Problem>> {
+pub(crate) fn read(file: &Path) -> Result<Scenario, Vec<Problem>> {
     let scenario = Scenario::read(file)?;
     scenario.check(file)?;
     Ok(scenario)
@@ -121,7 +121,7 @@ fn looks_like_scenario(path: &Path) -> bool {
 }
 
 /// The files named, and the scenarios of the directories named, below them too, in the order of their names.
-fn scenario_files(paths: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+pub(crate) fn scenario_files(paths: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {

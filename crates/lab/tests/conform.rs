@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use lab::conform::{Compared, Corpus, DefectId, DefectWatch, Observable, Verdict, Watched, conform};
+use lab::conform::{Compared, Corpus, DefectId, DefectWatch, Observable, Report, Verdict, Versus, Watched, conform};
+use lab::generate::Profile;
+use lab::instance::Instance;
 use lab::op::Op;
 use lab::target::{Answer, BeginError, Counters, Header, Recorded, Target};
 
@@ -125,4 +127,108 @@ fn a_defect_with_its_trigger_and_another_delta_is_a_difference() {
         assert_eq!(report.totals().different == 0, stopped);
         assert_eq!(report.passed(), stopped);
     }
+}
+
+/// An instance in the kernel's place. It shows one reservation too many once a process has mapped and forked, and does not run `nop`.
+struct Strange {
+    machine: Instance,
+    mapped: bool,
+    forked: bool,
+    steps: usize,
+    /// After so many steps it is out of order.
+    most: usize,
+}
+
+impl Strange {
+    fn new(most: usize) -> Self {
+        Self { machine: Instance::new(), mapped: false, forked: false, steps: 0, most }
+    }
+}
+
+impl Target for Strange {
+    fn name(&self) -> &str {
+        "strange"
+    }
+    fn begin(&mut self, header: &Header) -> Result<(), BeginError> {
+        *self = Self::new(self.most);
+        self.machine.begin(header)
+    }
+    fn step(&mut self, op: &Op) -> Answer {
+        self.steps += 1;
+        if matches!(op, Op::Nop(_)) {
+            return Answer::not_modelled("no");
+        }
+        let answer = self.machine.step(op);
+        self.mapped |= answer.result.is_ok() && matches!(op, Op::Mmap(_));
+        self.forked |= self.mapped && answer.result.is_ok() && matches!(op, Op::Fork(_));
+        answer
+    }
+    fn counters(&mut self) -> Counters {
+        let mut counters = self.machine.counters();
+        counters.m2.resv += i64::from(self.forked);
+        counters
+    }
+    fn out_of_order(&self) -> Option<String> {
+        (self.steps > self.most).then(|| "broken".to_owned())
+    }
+    fn end(&mut self) -> Counters {
+        self.machine.end()
+    }
+}
+
+fn header() -> Header {
+    Header { script: "x".to_owned(), ..Header::default() }
+}
+
+fn ops(lines: &[&str]) -> Vec<Op> {
+    lines.iter().map(|line| line.parse().expect("the line is an operation")).collect()
+}
+
+#[test]
+fn a_difference_is_run_again_until_it_is_short() {
+    let lines = [
+        "set_nr 4",
+        "a0 spawn",
+        "a1 spawn",
+        "nop",
+        "a0 mmap A 2M private,anon",
+        "a1 mmap B 2M private,anon",
+        "a0 touch A p0",
+        "a0 fork a2",
+        "a0 touch A p0",
+    ];
+    let ops = ops(&lines);
+    let (mut target, mut kernel) = (Instance::new(), Strange::new(1000));
+    let mut versus = Versus { target: &mut target, kernel: &mut kernel, watches: &mut [] };
+    let (script, compared) = versus.fixed(&header(), &ops.iter().collect::<Vec<_>>()).unwrap();
+    assert_eq!((script.steps, script.held_back, compared.steps.len()), (9, 1, 7));
+    let report = Report { scripts: vec![script] };
+    let totals = report.totals();
+    assert_eq!((totals.equal, totals.not_judged, totals.different), (6, 1, 2));
+    assert!(report.to_string().contains("not judged: 1 steps that the kernel's side does not run\n"), "{report}");
+
+    let found = versus.shorten(&header(), &compared).unwrap();
+    assert!(matches!(found.verdict, Verdict::Different { .. }));
+    let lines: Vec<String> = found.scenario.lines.iter().map(ToString::to_string).collect();
+    assert_eq!(lines[1..], ["a0 spawn", "a0 mmap A 2M private,anon", "a0 fork a2"]);
+    assert!(lines[0].starts_with("echo 4 > "), "{}", lines[0]);
+}
+
+#[test]
+fn a_kernel_out_of_order_is_no_difference() {
+    let ops = ops(&["a0 spawn", "a0 mmap A 2M private,anon", "a0 fork a1"]);
+    let (mut target, mut kernel) = (Instance::new(), Strange::new(2));
+    let mut versus = Versus { target: &mut target, kernel: &mut kernel, watches: &mut [] };
+    let ended = versus.fixed(&header(), &ops.iter().collect::<Vec<_>>());
+    assert_eq!(ended.unwrap_err(), BeginError::Host("broken".to_owned()));
+}
+
+#[test]
+fn random_scripts_stop_where_they_differ() {
+    let (mut target, mut kernel) = (Instance::new(), Strange::new(1000));
+    let mut watches = lab::defects::all();
+    let mut versus = Versus { target: &mut target, kernel: &mut kernel, watches: &mut watches };
+    let (script, compared) = versus.random(1, Profile::Fork, 200).unwrap();
+    assert_eq!(script.steps, compared.steps.len() + compared.held_back);
+    assert!(script.steps < 200 && matches!(compared.verdict, Verdict::Different { .. }), "{script:?}");
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::DefectId;
+use super::{Comparison, DefectId};
 use crate::target::Difference;
 
 /// How a script went. Steps are counted from 0, as the recordings do.
@@ -40,15 +40,22 @@ pub struct ScriptReport {
     pub script: String,
     /// Its operations.
     pub steps: usize,
+    /// Those of them that ran on neither side, because the kernel's refused to run them.
+    pub held_back: usize,
     /// How it went.
     pub verdict: Verdict,
 }
 
 impl ScriptReport {
+    /// The report of a script that has so many operations.
+    pub fn of(script: String, steps: usize, compared: &Comparison) -> Self {
+        Self { script, steps, held_back: compared.held_back, verdict: compared.verdict.clone() }
+    }
+
     /// The steps before the one that ended the comparison.
     fn equal(&self) -> usize {
         match self.verdict {
-            Verdict::Equal => self.steps,
+            Verdict::Equal => self.steps - self.held_back,
             Verdict::Stopped { step, .. } | Verdict::Different { step, .. } => step,
         }
     }
@@ -56,6 +63,9 @@ impl ScriptReport {
     /// One flat object for programs.
     pub fn to_json(&self) -> serde_json::Value {
         let mut object = serde_json::json!({ "script": self.script, "steps": self.steps, "equal": self.equal() });
+        if self.held_back > 0 {
+            object["held_back"] = self.held_back.into();
+        }
         match &self.verdict {
             Verdict::Equal => object["verdict"] = "equal".into(),
             Verdict::Stopped { step, op, defect } => {
@@ -106,9 +116,11 @@ impl Report {
             totals.steps += script.steps;
             totals.equal += script.equal();
             match script.verdict {
-                Verdict::Equal => {}
-                Verdict::Stopped { .. } => totals.not_judged += rest,
-                Verdict::Different { .. } => totals.different += rest,
+                Verdict::Equal | Verdict::Stopped { .. } => totals.not_judged += rest,
+                Verdict::Different { .. } => {
+                    totals.not_judged += script.held_back;
+                    totals.different += rest - script.held_back;
+                }
             }
         }
         totals
@@ -121,7 +133,7 @@ impl Report {
             if let Verdict::Stopped { defect, .. } = script.verdict {
                 let (scripts, steps) = by_defect.entry(defect).or_insert((0, 0));
                 *scripts += 1;
-                *steps += script.steps - script.equal();
+                *steps += script.steps - script.equal() - script.held_back;
             }
         }
         by_defect
@@ -143,11 +155,15 @@ impl fmt::Display for Report {
                 differences.iter().try_for_each(|difference| writeln!(f, "  {difference}"))?;
             }
         }
-        let not_judged: Vec<String> = self
+        let mut not_judged: Vec<String> = self
             .not_judged()
             .iter()
             .map(|(defect, (scripts, steps))| format!("{defect} {steps} steps in {scripts} scripts"))
             .collect();
+        let held_back: usize = self.scripts.iter().map(|script| script.held_back).sum();
+        if held_back > 0 {
+            not_judged.push(format!("{held_back} steps that the kernel's side does not run"));
+        }
         let not_judged = if not_judged.is_empty() { "none".to_owned() } else { not_judged.join(", ") };
         let Totals { scripts, steps, equal, not_judged: u, different } = self.totals();
         writeln!(f, "not judged: {not_judged}")?;

@@ -2,12 +2,14 @@
 
 mod answer;
 mod counters;
+mod record;
 mod recorded;
 
 pub use answer::{Answer, Extras, Refusal, StepResult};
 pub use counters::{
     CgroupCounters, CgroupSizes, Counters, Difference, FsCounters, NodeCounters, Ordered, PoolCounters, diff_fields,
 };
+pub use record::{RecordError, record};
 pub use recorded::{Recorded, RecordedLine};
 
 use crate::input::Problem;
@@ -87,6 +89,9 @@ pub enum BeginError {
     /// The recording cannot be used.
     #[error("{0}")]
     Recording(Problem),
+    /// The running system is not in the state in which scripts begin.
+    #[error("{0}")]
+    Host(String),
 }
 
 /// Something that runs operations.
@@ -109,6 +114,11 @@ pub trait Target {
     /// The text of a file of /proc, /sys or a control group, if the target has it.
     fn read_file(&mut self, path: &str) -> Option<String> {
         let _ = path;
+        None
+    }
+
+    /// Why no step after this one means anything, if something outside the operations put an end to them.
+    fn out_of_order(&self) -> Option<String> {
         None
     }
 

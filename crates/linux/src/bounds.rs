@@ -1,0 +1,137 @@
+//! What is not asked of the running kernel: more than the host can spare, what brings it down, and what lies outside of a script's world.
+
+use lab::generate::ends_beyond_files;
+use lab::op::{self, Op, SizeName, Written};
+
+/// The most persistent pages of 2 MiB.
+pub const PAGES_2M: u64 = 64;
+/// The most surplus pages of 2 MiB.
+pub const SURPLUS_2M: u64 = 16;
+/// The most pages of 1 GiB.
+pub const PAGES_1G: u64 = 2;
+/// The most bytes of base pages that one call may ask for.
+pub const BASE_BYTES: u64 = 64 << 20;
+
+/// Files that `write` may write, besides the pools' own.
+const KNOBS: [&str; 4] = [
+    "/proc/sys/vm/nr_hugepages",
+    "/proc/sys/vm/nr_hugepages_mempolicy",
+    "/proc/sys/vm/nr_overcommit_hugepages",
+    "/proc/sys/vm/compact_memory",
+];
+
+/// Why `op` is not done, if it is not.
+pub fn refusal(op: &Op) -> Option<String> {
+    if ends_beyond_files(op) {
+        return Some("an fallocate with this end brings Linux 6.18 down".to_owned());
+    }
+    match op {
+        Op::SetNr(op::SetNr { value, size, .. }) => too_many(value, most(*size), "huge pages"),
+        Op::SysctlNr(op::SysctlNr { value }) => too_many(value, PAGES_2M, "huge pages"),
+        Op::SetOvercommit(op::SetOvercommit { value, .. }) => too_many(value, SURPLUS_2M, "surplus pages"),
+        Op::Write(op::Write { path, value }) => written(&path.0, value),
+        Op::Open(op::Open { path, .. }) | Op::Unlink(op::Unlink { path }) | Op::Truncate(op::Truncate { path, .. }) => {
+            outside(path.mount.as_str()).or_else(|| outside(&format!("/{}", path.name())))
+        }
+        Op::Mount(op::Mount { mount, .. }) | Op::Umount(op::Umount { mount, .. }) => outside(mount.as_str()),
+        Op::CgCreate(op::CgCreate { cg, .. })
+        | Op::CgMax(op::CgMax { cg, .. })
+        | Op::CgRsvdMax(op::CgRsvdMax { cg, .. })
+        | Op::CgAttach(op::CgAttach { cg, .. })
+        | Op::CgRmdir(op::CgRmdir { cg })
+        | Op::Spawn(op::Spawn { cg: Some(cg), .. }) => outside(cg.as_str()),
+        Op::Pread(op::Pread { range, .. }) | Op::Pwrite(op::Pwrite { range, .. }) if range.len.signed() < 0 => None,
+        Op::Pread(op::Pread { range, .. })
+        | Op::Pwrite(op::Pwrite { range, .. })
+        | Op::UffdCopy(op::UffdCopy { range, .. }) => {
+            let len = range.len.unsigned();
+            (len > BASE_BYTES).then(|| format!("a buffer of {len} bytes; at most {BASE_BYTES}"))
+        }
+        _ => None,
+    }
+}
+
+const fn most(size: SizeName) -> u64 {
+    match size {
+        SizeName::G1 => PAGES_1G,
+        _ => PAGES_2M,
+    }
+}
+
+fn written(path: &str, value: &Written) -> Option<String> {
+    let pool =
+        path.starts_with("/sys/kernel/mm/hugepages/") || path.starts_with("/sys/devices/system/node/node0/hugepages/");
+    if !(KNOBS.contains(&path) || pool) || path.contains("..") {
+        return Some(format!("{path} is not a file that a script may write on this host"));
+    }
+    let surplus = path.ends_with("nr_overcommit_hugepages");
+    let most = match (surplus, path.contains("1048576kB")) {
+        (true, _) => SURPLUS_2M,
+        (false, true) => PAGES_1G,
+        (false, false) => PAGES_2M,
+    };
+    too_many(value, most, if surplus { "surplus pages" } else { "huge pages" })
+}
+
+fn too_many(value: &Written, most: u64, what: &str) -> Option<String> {
+    let wanted = amount(&value.bytes()).filter(|wanted| *wanted > most)?;
+    Some(format!("{wanted} {what} are more than the host spares; at most {most}"))
+}
+
+/// The largest number for which any file of the kernel could take this text. Numbers beyond 64 bits are refused by all of them.
+fn amount(text: &str) -> Option<u64> {
+    let text = text.trim_start().trim_start_matches('+');
+    let digits = |text: &str, radix: u32| {
+        let end = text.find(|c: char| !c.is_digit(radix)).unwrap_or(text.len());
+        u64::from_str_radix(&text[..end], radix).ok()
+    };
+    let hexadecimal = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).and_then(|text| digits(text, 16));
+    [digits(text, 10), hexadecimal].into_iter().flatten().max()
+}
+
+/// A name that leads up, or is the folder of all names itself.
+fn outside(path: &str) -> Option<String> {
+    let leaves = path == "." || path.split('/').any(|part| part == "..");
+    leaves.then(|| format!("{path} leads out of the script's own files"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> bool {
+        refusal(&text.parse().expect("the line is an operation")).is_some()
+    }
+
+    #[test]
+    fn pools_stay_small_however_the_number_is_written() {
+        for text in
+            ["set_nr 65", "set_nr 3 1G", "sysctl_nr \" +65\"", "sysctl_nr 0x41", "set_nr \"65 \"", "set_overcommit 17"]
+        {
+            assert!(refused(text), "{text}");
+        }
+        for text in ["set_nr 64", "set_nr 2 1G", "set_nr abc", "set_nr -1", "sysctl_nr 99999999999999999999999"] {
+            assert!(!refused(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_outside_is_written_or_opened() {
+        for text in [
+            "write /proc/sys/kernel/panic = 1",
+            "write /sys/kernel/mm/hugepages/../ksm/run = 1",
+            "a0 open f M/../x creat,trunc",
+            "unlink ../etc/passwd",
+            "mount ..",
+            "cg_rmdir a/../..",
+            "mount .",
+            "cg_rmdir .",
+            "a0 fallocate f 9223372036854775806+1",
+        ] {
+            assert!(refused(text), "{text}");
+        }
+        for text in ["a0 open f M/x creat", "cg_create a/b", "mount M0", "a0 open f M/. tmpfile"] {
+            assert!(!refused(text), "{text}");
+        }
+    }
+}

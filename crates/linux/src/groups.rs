@@ -1,0 +1,107 @@
+//! Control groups of a script, below our own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use lab::op::{CgroupName, SizeName, Switch, Written};
+use lab::target::{Answer, CgroupCounters, CgroupSizes, Extras, Ordered};
+use rustix::io::Errno;
+
+use crate::errno::{self, done, failed};
+use crate::host::{self, number};
+use crate::snapshot::remove_groups;
+
+/// The groups of a script in the order in which their names were first made.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    /// The root of all control groups.
+    root: PathBuf,
+    /// The group in which ours are.
+    ours: PathBuf,
+    known: Vec<(String, bool)>,
+}
+
+fn io<T>(result: std::io::Result<T>) -> Result<T, Errno> {
+    result.map_err(|error| errno::of(&error))
+}
+
+impl Groups {
+    pub(crate) fn new(root: PathBuf, ours: PathBuf) -> Self {
+        Self { root, ours, known: Vec::new() }
+    }
+
+    fn path(&self, cg: &str) -> PathBuf {
+        self.ours.join(cg.trim_start_matches('/'))
+    }
+
+    pub(crate) fn create(&mut self, cg: &CgroupName, sub: Option<Switch>) -> Answer {
+        let path = self.path(cg.as_str());
+        if let Err(refused) = io(fs::create_dir(&path)) {
+            return failed(refused);
+        }
+        if sub.is_some_and(Switch::is_on) {
+            // A group that cannot hand the controller on shows that by having no files below.
+            let _ = host::write(path.join("cgroup.subtree_control"), "+hugetlb");
+        }
+        match self.known.iter_mut().find(|(name, _)| name == cg.as_str()) {
+            Some((_, live)) => *live = true,
+            None => self.known.push((cg.as_str().to_owned(), true)),
+        }
+        Answer::ok()
+    }
+
+    pub(crate) fn remove(&mut self, cg: &CgroupName) -> Answer {
+        let removed = io(fs::remove_dir(self.path(cg.as_str())));
+        if removed.is_ok() {
+            self.known.iter_mut().filter(|(name, _)| name == cg.as_str()).for_each(|(_, live)| *live = false);
+        }
+        done(removed)
+    }
+
+    /// Sets a limit and answers how it reads back.
+    pub(crate) fn limit(&self, cg: &CgroupName, size: SizeName, file: &str, value: &Written) -> Answer {
+        let size = if size == SizeName::G1 { "1GB" } else { "2MB" };
+        let path = self.path(cg.as_str()).join(format!("hugetlb.{size}.{file}"));
+        if let Err(refused) = io(host::write(&path, &value.bytes())) {
+            return failed(refused);
+        }
+        let lim = fs::read_to_string(&path).ok().map(|text| text.trim_end_matches('\n').to_owned());
+        Answer { extras: Extras { lim, ..Extras::default() }, ..Answer::ok() }
+    }
+
+    /// Moves a process; `/` is the root.
+    pub(crate) fn attach(&self, cg: &CgroupName, pid: i32) -> Result<(), Errno> {
+        let group = if cg.as_str() == "/" { self.root.clone() } else { self.path(cg.as_str()) };
+        io(host::write(group.join("cgroup.procs"), &pid.to_string()))
+    }
+
+    pub(crate) fn counters(&self) -> Ordered<CgroupSizes> {
+        let mut all = Ordered::default();
+        for (name, _) in self.known.iter().filter(|(_, live)| *live) {
+            let path = self.path(name);
+            all.push(name.clone(), CgroupSizes { m2: counters(&path, "2MB"), g1: counters(&path, "1GB") });
+        }
+        all
+    }
+
+    /// Removes what there is, the last made first.
+    pub(crate) fn clear(&mut self) {
+        for (name, _) in std::mem::take(&mut self.known).into_iter().rev() {
+            remove_groups(&self.path(&name));
+        }
+    }
+}
+
+fn counters(group: &Path, size: &str) -> CgroupCounters {
+    let read = |file: &str| number(group.join(format!("hugetlb.{size}.{file}"))).unwrap_or(-1);
+    let events = |file: &str| {
+        let text = fs::read_to_string(group.join(format!("hugetlb.{size}.{file}"))).unwrap_or_default();
+        text.lines().find_map(|line| line.strip_prefix("max ")?.parse().ok()).unwrap_or(-1)
+    };
+    CgroupCounters {
+        current: read("current"),
+        rsvd: read("rsvd.current"),
+        events_max: events("events"),
+        events_local_max: events("events.local"),
+    }
+}

@@ -1,0 +1,463 @@
+//! The running kernel as a target.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use lab::op::{self, Op, Record, Scalar, SizeName};
+use lab::target::{Answer, ArchName, BeginError, Counters, Header, Ordered, StepResult, Target};
+
+use crate::actor::{Actor, NoReply};
+use crate::errno::{done, failed};
+use crate::groups::Groups;
+use crate::host::{self, Host, number};
+use crate::message::Request;
+use crate::mounts::Mounts;
+use crate::snapshot::{self, Snapshot};
+use crate::sys::memory::SLOTS;
+use crate::sys::process::Interrupts;
+use crate::sys::segment;
+use crate::{Damage, StartError, bounds, pools};
+
+/// The distance of two mappings' places.
+const SLOT: u64 = 8 << 30;
+/// The most names of mappings in a script.
+const MOST_SLOTS: usize = 4096;
+/// The least memory of a machine in a scenario that this host can stand for: pools of scripts fit into it.
+const LEAST_MEMORY: u64 = 4 << 30;
+
+/// The running kernel.
+#[derive(Debug)]
+pub struct Running {
+    host: Host,
+    lock: OwnedFd,
+    snapshot: Snapshot,
+    interrupts: Interrupts,
+    actors: BTreeMap<u16, Actor>,
+    mounts: Mounts,
+    groups: Option<Groups>,
+    /// Segments in the order in which their names were first made.
+    segments: Vec<(String, Option<i32>)>,
+    /// Names of mappings in order of first mention: the place is the slot.
+    slots: Vec<String>,
+    script: String,
+    repairs: Vec<String>,
+    /// Operations of a repair, which no interrupt ends.
+    is_repairing: bool,
+    is_open: bool,
+}
+
+impl Running {
+    /// Takes the host's huge pages: waits for the lock, puts back what a killed run left, looks that nobody uses a pool, writes down
+    /// what there is, and goes into namespaces of its own, in which the process stays. Interrupts wait from now on; see
+    /// [`is_interrupted`](Self::is_interrupted).
+    ///
+    /// # Errors
+    /// The host lacks something, or its huge pages are in use. Nothing is changed then.
+    pub fn start() -> Result<Self, StartError> {
+        let host = Host::look()?;
+        let lock = OwnedFd::from(host::lock()?);
+        let refused = |what: &'static str| move |error| StartError::Refused(format!("{what}: {error}"));
+        let interrupts = Interrupts::hold().map_err(refused("signals"))?;
+        Snapshot::recover()?;
+        if let Some(pools) = pools::in_use() {
+            return Err(StartError::InUse(pools));
+        }
+        let snapshot = Snapshot::take(&host)?;
+        let prepared = Self::prepare(&host, &snapshot);
+        let (mounts, groups) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                snapshot.restore()?;
+                return Err(error);
+            }
+        };
+        Ok(Self {
+            host,
+            lock,
+            snapshot,
+            interrupts,
+            actors: BTreeMap::new(),
+            mounts,
+            groups,
+            segments: Vec::new(),
+            slots: Vec::new(),
+            script: String::new(),
+            repairs: Vec::new(),
+            is_repairing: false,
+            is_open: true,
+        })
+    }
+
+    fn prepare(host: &Host, snapshot: &Snapshot) -> Result<(Mounts, Option<Groups>), StartError> {
+        let refused = |what: &'static str| move |error| StartError::Refused(format!("{what}: {error}"));
+        let mounts = Mounts::separate(snapshot::mounts()).map_err(refused("namespaces"))?;
+        snapshot.make_group().map_err(|error| StartError::Refused(format!("control groups: {error}")))?;
+        let groups = host.cgroups.clone().zip(host.group()).map(|(root, ours)| Groups::new(root, ours));
+        Ok((mounts, groups))
+    }
+
+    /// The kernel's release.
+    pub fn release(&self) -> &str {
+        &self.host.release
+    }
+
+    /// Whether a signal waits that wants an end. It has its effect after [`close`](Self::close).
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupts.pending()
+    }
+
+    /// What was repaired after scripts that met a defect of the kernel.
+    pub fn repairs(&self) -> &[String] {
+        &self.repairs
+    }
+
+    /// What a script needs and this host has not, or a run may not have.
+    pub fn lacks(&self, header: &Header, ops: &[&Op]) -> Option<String> {
+        let gigantic = |op: &&Op| op.to_record().entries().any(|(_, value)| *value == Scalar::Text("1G".to_owned()));
+        let grouped = |op: &&Op| op.to_record().get("cg").is_some();
+        if !self.host.gigantic && ops.iter().any(gigantic) {
+            return Some("the host has no pages of 1 GiB".to_owned());
+        }
+        if self.groups.is_none() && ops.iter().any(grouped) {
+            return Some("the host has no control groups of version 2 with the hugetlb controller".to_owned());
+        }
+        if !self.host.execute_only && ops.iter().any(|op| is_execute_only(op)) {
+            return Some(
+                "the processors of the host have no protection keys, so what may be executed may be read".to_owned(),
+            );
+        }
+        if let Err(reason) = boot(header) {
+            return Some(reason);
+        }
+        ops.iter().find_map(|op| bounds::refusal(op))
+    }
+
+    /// Ends what runs and puts the host back as it was.
+    ///
+    /// # Errors
+    /// Something could not be put back.
+    pub fn close(mut self) -> Result<(), Damage> {
+        self.restore()
+    }
+
+    fn restore(&mut self) -> Result<(), Damage> {
+        if !std::mem::take(&mut self.is_open) {
+            return Ok(());
+        }
+        let cleared = self.clear();
+        self.mounts.close();
+        let restored = self.snapshot.restore();
+        match (cleared, restored) {
+            (Ok(()), restored) => restored,
+            (Err(reason), Ok(())) => Err(Damage(vec![reason])),
+            (Err(reason), Err(Damage(more))) => Err(Damage([vec![reason], more].concat())),
+        }
+    }
+
+    /// Ends what the script before left, and empties the pools.
+    fn clear(&mut self) -> Result<(), String> {
+        self.tear_down();
+        self.mounts.clear();
+        if let Some(groups) = &mut self.groups {
+            groups.clear();
+        }
+        self.slots.clear();
+        pools::empty();
+        if pools::are_empty() {
+            return Ok(());
+        }
+        self.is_repairing = true;
+        let repaired = self.repair();
+        self.is_repairing = false;
+        let repaired = repaired.map_err(|pools| format!("after {}: {pools}", self.script))?;
+        self.mounts.clear();
+        self.slots.clear();
+        self.repairs.extend(repaired.map(|what| format!("{}: {what}", self.script)));
+        Ok(())
+    }
+
+    /// Ends a script: processes by ascending number, then segments, then mounts.
+    pub(crate) fn tear_down(&mut self) {
+        let exit = Op::from(op::Exit { actor: op::Actor::new(0), code: None });
+        while let Some((_, actor)) = self.actors.pop_first() {
+            actor.exit(&self.request(&exit));
+        }
+        for (_, id) in std::mem::take(&mut self.segments) {
+            // It may have gone with its last mapping.
+            let _ = id.map(segment::remove);
+        }
+        self.mounts.unmount_all();
+    }
+
+    /// The message for an operation. Names of mappings get their slots in order of first mention.
+    fn request(&mut self, op: &Op) -> Request {
+        let op = op.to_record();
+        let text = |key: &str| match op.get(key) {
+            Some(Scalar::Text(name)) => Some(name.clone()),
+            _ => None,
+        };
+        let names: Vec<String> = ["m", "at", "to"].iter().filter_map(|key| text(key)).collect();
+        let slots = names.into_iter().map(|name| {
+            let slot = self.slots.iter().position(|known| *known == name).unwrap_or_else(|| {
+                self.slots.push(name.clone());
+                self.slots.len() - 1
+            });
+            (name, SLOTS + slot as u64 * SLOT)
+        });
+        let slots = slots.collect();
+        let segment = text("s").and_then(|name| self.segments.iter().find(|(known, _)| *known == name)?.1);
+        Request { op, slots, segment }
+    }
+
+    pub(crate) fn run(&mut self, op: &Op) -> Answer {
+        match op {
+            Op::Nop(_) => Answer::ok(),
+            Op::SetNr(op::SetNr { value, size, node }) => done(pools::set_nr(*size, node.map(op::Node::get), value)),
+            Op::SysctlNr(op::SysctlNr { value }) => write("/proc/sys/vm/nr_hugepages", &value.bytes()),
+            Op::SetOvercommit(op::SetOvercommit { value, size }) => done(pools::set_overcommit(*size, &value.bytes())),
+            Op::Demote(op::Demote { value, size }) => done(pools::set(*size, "demote", &value.bytes())),
+            Op::DemoteSize(op::DemoteSize { value, size }) => done(pools::set(*size, "demote_size", &value.bytes())),
+            Op::SetHvo(op::SetHvo { value }) => write("/proc/sys/vm/hugetlb_optimize_vmemmap", &value.bytes()),
+            Op::Write(op::Write { path, value }) => write(&path.0, &value.bytes()),
+            Op::CgCreate(_) | Op::CgMax(_) | Op::CgRsvdMax(_) | Op::CgAttach(_) | Op::CgRmdir(_) => self.group_op(op),
+            Op::Mount(op) => self.mounts.mount(op),
+            Op::Umount(op::Umount { mount, lazy }) => self.mounts.umount(mount, *lazy),
+            Op::Unlink(op::Unlink { path }) if self.mounts.is_mounted(&path.mount) => self.mounts.unlink(path),
+            Op::Truncate(op::Truncate { path, len }) if self.mounts.is_mounted(&path.mount) => {
+                self.mounts.truncate(path, *len)
+            }
+            Op::Open(op::Open { path, .. }) if !self.mounts.is_mounted(&path.mount) => StepResult::NoMount.into(),
+            Op::Unlink(_) | Op::Truncate(_) => StepResult::NoMount.into(),
+            Op::Spawn(op::Spawn { actor, cg }) => self.spawn(actor.number(), cg.as_ref()),
+            Op::Exit(op::Exit { actor, .. }) => self.exit(actor.number(), op),
+            Op::Kill(op::Kill { actor }) => match self.actors.remove(&actor.number()) {
+                Some(actor) => {
+                    actor.kill();
+                    Answer::ok()
+                }
+                None => StepResult::BadActor.into(),
+            },
+            _ => self.actor_op(op),
+        }
+    }
+
+    fn group_op(&mut self, op: &Op) -> Answer {
+        let Some(groups) = &mut self.groups else {
+            return Answer::not_modelled("the host has no control groups of version 2 with the hugetlb controller");
+        };
+        match op {
+            Op::CgCreate(op::CgCreate { cg, sub }) => groups.create(cg, *sub),
+            Op::CgMax(op::CgMax { cg, value, size }) => groups.limit(cg, *size, "max", value),
+            Op::CgRsvdMax(op::CgRsvdMax { cg, value, size }) => groups.limit(cg, *size, "rsvd.max", value),
+            Op::CgRmdir(op::CgRmdir { cg }) => groups.remove(cg),
+            Op::CgAttach(op::CgAttach { actor, cg }) => match self.actors.get(&actor.number()) {
+                Some(process) => done(groups.attach(cg, process.pid())),
+                None => StepResult::BadActor.into(),
+            },
+            _ => StepResult::BadOp.into(),
+        }
+    }
+
+    fn spawn(&mut self, number: u16, cg: Option<&op::CgroupName>) -> Answer {
+        if number >= op::Actor::LIMIT || self.actors.contains_key(&number) {
+            return StepResult::BadActor.into();
+        }
+        let actor = match Actor::spawn(&self.lock, &self.mounts.folder()) {
+            Ok(actor) => actor,
+            Err(refused) => return failed(refused),
+        };
+        if let Some(cg) = cg {
+            let attached = match &self.groups {
+                Some(groups) => groups.attach(cg, actor.pid()),
+                None => return Answer::not_modelled("the host has no control groups"),
+            };
+            if let Err(refused) = attached {
+                actor.kill();
+                return failed(refused);
+            }
+        }
+        self.actors.insert(number, actor);
+        Answer::ok()
+    }
+
+    fn exit(&mut self, number: u16, op: &Op) -> Answer {
+        let request = self.request(op);
+        match self.actors.remove(&number) {
+            Some(actor) => {
+                actor.exit(&request);
+                Answer::ok()
+            }
+            None => StepResult::BadActor.into(),
+        }
+    }
+
+    /// What a process does itself.
+    fn actor_op(&mut self, op: &Op) -> Answer {
+        let Some(number) = op.actor().map(op::Actor::number) else { return StepResult::BadOp.into() };
+        let request = self.request(op);
+        if self.slots.len() > MOST_SLOTS {
+            return Answer::not_modelled(format!("more than {MOST_SLOTS} names of mappings"));
+        }
+        let Some(actor) = self.actors.get(&number) else { return StepResult::BadActor.into() };
+        let child = match op {
+            Op::Fork(op::Fork { child, .. }) => Some(child.number()),
+            _ => None,
+        };
+        if child.is_some_and(|child| child >= op::Actor::LIMIT || self.actors.contains_key(&child)) {
+            return StepResult::BadActor.into();
+        }
+        match actor.ask(&request, Some(&self.interrupts).filter(|_| !self.is_repairing)) {
+            Ok((reply, born)) => {
+                if let (Some(child), Some(actor)) = (child, born) {
+                    self.actors.insert(child, actor);
+                }
+                self.learn_segment(&request.op, reply.segment);
+                reply.answer()
+            }
+            Err(reason) => {
+                if let Some(actor) = self.actors.remove(&number) {
+                    actor.kill();
+                }
+                match reason {
+                    NoReply::Died => StepResult::Died.into(),
+                    NoReply::TimedOut => StepResult::TimedOut.into(),
+                    NoReply::Interrupted => interrupted(),
+                }
+            }
+        }
+    }
+
+    fn learn_segment(&mut self, op: &Record, made: Option<i32>) {
+        let (Some(Scalar::Text(name)), Some(id)) = (op.get("s"), made) else { return };
+        match self.segments.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => *known = Some(id),
+            None => self.segments.push((name.clone(), Some(id))),
+        }
+    }
+}
+
+fn is_execute_only(op: &Op) -> bool {
+    let prot = match op {
+        Op::Mmap(op::Mmap { prot: Some(prot), .. }) | Op::Mprotect(op::Mprotect { prot, .. }) => prot,
+        _ => return false,
+    };
+    prot.exec && !prot.read && !prot.write
+}
+
+fn interrupted() -> Answer {
+    Answer::not_modelled("interrupted")
+}
+
+fn write(path: &str, text: &str) -> Answer {
+    done(host::write(path, text).map_err(|error| crate::errno::of(&error)))
+}
+
+/// The pools that the machine of a header begins with: pages by size. Says why this host cannot be that machine.
+fn boot(header: &Header) -> Result<Vec<(SizeName, i64)>, String> {
+    let Some(machine) = &header.machine else { return Ok(Vec::new()) };
+    if machine.arch != ArchName::X86_64 {
+        return Err(format!("the host is no {}", machine.arch.word()));
+    }
+    if machine.nodes.len() > 1 {
+        return Err(format!("the host has one memory node, not {}", machine.nodes.len()));
+    }
+    if let Some(memory) = machine.nodes.first().filter(|memory| memory.unsigned() < LEAST_MEMORY) {
+        return Err(format!("the host has more memory than {memory}"));
+    }
+    let mut pools: Vec<(SizeName, i64)> = Vec::new();
+    let mut size = None;
+    for word in &machine.boot {
+        match word.split_once('=') {
+            Some(("hugepagesz", "2M")) => size = Some(SizeName::M2),
+            Some(("hugepagesz", "1G")) => size = Some(SizeName::G1),
+            Some(("hugepages", count)) => {
+                let of = size.unwrap_or(SizeName::M2);
+                let most = if of == SizeName::G1 { bounds::PAGES_1G } else { bounds::PAGES_2M };
+                let count = count.parse::<u64>().ok().filter(|count| *count <= most);
+                let count = count.ok_or_else(|| format!("the host does not boot with {word}"))?;
+                if pools.iter().any(|(known, _)| *known == of) {
+                    return Err(format!("{word} is a second word for the same pool, which only a boot can take"));
+                }
+                pools.push((of, i64::try_from(count).unwrap_or(0)));
+            }
+            _ => return Err(format!("the host was not booted with {word}")),
+        }
+    }
+    Ok(pools)
+}
+
+impl Target for Running {
+    fn name(&self) -> &str {
+        "running kernel"
+    }
+
+    fn begin(&mut self, header: &Header) -> Result<(), BeginError> {
+        self.clear().map_err(|reason| BeginError::Host(format!("the host is damaged: {reason}")))?;
+        self.script.clone_from(&header.script);
+        for (size, count) in boot(header).map_err(BeginError::Machine)? {
+            let set = pools::set_nr(size, None, &op::Written::Number(count));
+            let there = number(pools::file(size, "nr_hugepages"));
+            if set.is_err() || there != Some(count) {
+                let reason = format!("the host has no memory for {count} pages of {}", op::Value::to_text(&size));
+                return Err(BeginError::Machine(reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, op: &Op) -> Answer {
+        if self.is_interrupted() {
+            return interrupted();
+        }
+        bounds::refusal(op).map_or_else(|| self.run(op), Answer::not_modelled)
+    }
+
+    fn counters(&mut self) -> Counters {
+        let mut hp_kb = Ordered::default();
+        for (number, actor) in &self.actors {
+            if let Some(kilobytes) = hugetlb_pages(actor.pid()) {
+                hp_kb.push(number.to_string(), kilobytes);
+            }
+        }
+        let cg = self.groups.as_ref().map(Groups::counters).unwrap_or_default();
+        Counters { cg, fs: self.mounts.counters(), hp_kb, ..pools::counters() }
+    }
+
+    fn read_file(&mut self, path: &str) -> Option<String> {
+        let ours = self.host.group();
+        let group = path.strip_prefix("/sys/fs/cgroup/").zip(ours).map(|(rest, ours)| ours.join(rest));
+        let path = group.unwrap_or_else(|| Path::new(path).to_owned());
+        let known = path.starts_with("/proc") || path.starts_with("/sys");
+        if known && !path.components().any(|part| part.as_os_str() == "..") {
+            std::fs::read_to_string(path).ok()
+        } else {
+            None
+        }
+    }
+
+    fn out_of_order(&self) -> Option<String> {
+        self.is_interrupted().then(|| "interrupted".to_owned())
+    }
+
+    fn end(&mut self) -> Counters {
+        self.tear_down();
+        self.counters()
+    }
+}
+
+/// `HugetlbPages` of a process in kilobytes.
+fn hugetlb_pages(pid: i32) -> Option<i64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix("HugetlbPages:"));
+    Some(value.and_then(|value| value.trim().strip_suffix("kB")?.trim().parse().ok()).unwrap_or(-1))
+}
+
+impl Drop for Running {
+    /// For those who do not come to [`close`](Self::close), because they failed.
+    fn drop(&mut self) {
+        if let Err(damage) = self.restore() {
+            eprintln!("hugefolio: {damage}");
+        }
+    }
+}

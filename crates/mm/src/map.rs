@@ -199,48 +199,67 @@ pub fn mmap<P: Env>(p: &mut P, mm: MmId, origin: &Origin, request: &MapRequest) 
         let len = checked_len(p, request, &backing)?;
         let range = choose(p, mm, request, len, backing.size)?;
         check_access(p, request, &backing, len)?;
-        if let Place::Fixed(_) = request.place {
-            unmap_range(p, mm, range).map_err(|split| MmapError::SplitsPage(split.at))?;
-        }
-        // Only now, as on Linux: what lay at an exact address is gone even so.
-        if !request.offset.is_multiple_of(backing.size.bytes()) {
-            return Err(MmapError::MisalignedOffset { offset: request.offset, page: backing.size.bytes() });
-        }
-        let inode = match request.source {
-            Source::File { inode, .. } => {
-                hugetlbfs::hold(p, inode, Hold::Area);
-                inode
-            }
-            Source::Anonymous(hstate) => {
-                let inode = hugetlbfs::create_inode(p, InodeKind::Anonymous, hstate, None, Seals::SEAL, Hold::Area);
-                p.with_inode(inode, |file| file.size = len);
-                inode
-            }
+        let Place::Fixed(_) = request.place else {
+            return fill(p, mm, origin, request, &backing, range);
         };
-        let first = backing.size.index_floor(backing.offset);
-        let pages = HugeRange::new(first, backing.size.index_floor(backing.offset + len));
-        let reserved = p.scope(Scope::Inode(inode, Access::Write), |p| {
-            let owner = promise(p, origin, request, inode, backing.hstate, pages)?;
-            if request.prot.contains(Prot::WRITE) {
-                p.with_inode(inode, |file| file.size = file.size.max(backing.offset + len));
-            }
-            Ok(owner)
-        });
-        let owner = match reserved {
-            Ok(owner) => owner,
-            Err(refusal) => {
-                hugetlbfs::release(p, inode, Hold::Area);
-                return Err(MmapError::Refused(refusal));
-            }
-        };
-        add_area(p, mm, request, &backing, Area { range, inode, first, owner });
-        let populates = request.flags & (MapFlags::POPULATE | MapFlags::NONBLOCK) == MapFlags::POPULATE;
-        if populates || request.flags.contains(MapFlags::LOCKED) {
-            // As the call documents: a page that cannot be had now is left for later.
-            let _ = populate(p, mm, origin, range);
-        }
-        Ok(range.start)
+        // A file that loses its last area here lasts until the call ends: what it has does not serve the new mapping.
+        let covered = p.with_vmas(mm, |vmas| vmas.copy_over(range)).unwrap_or_default();
+        covered.iter().for_each(|area| hugetlbfs::hold(p, area.inode, Hold::Area));
+        let unmapped = unmap_range(p, mm, range).map_err(|split| MmapError::SplitsPage(split.at));
+        let filled = unmapped.and_then(|()| fill(p, mm, origin, request, &backing, range));
+        covered.iter().for_each(|area| hugetlbfs::release(p, area.inode, Hold::Area));
+        filled
     })
+}
+
+/// Maps into a range where nothing is.
+fn fill<P: Env>(
+    p: &mut P,
+    mm: MmId,
+    origin: &Origin,
+    request: &MapRequest,
+    backing: &Backing,
+    range: VaddrRange,
+) -> Result<Vaddr, MmapError> {
+    // Only now, as on Linux: what lay at an exact address is gone even so.
+    if !request.offset.is_multiple_of(backing.size.bytes()) {
+        return Err(MmapError::MisalignedOffset { offset: request.offset, page: backing.size.bytes() });
+    }
+    let len = range.len();
+    let inode = match request.source {
+        Source::File { inode, .. } => {
+            hugetlbfs::hold(p, inode, Hold::Area);
+            inode
+        }
+        Source::Anonymous(hstate) => {
+            let inode = hugetlbfs::create_inode(p, InodeKind::Anonymous, hstate, None, Seals::SEAL, Hold::Area);
+            p.with_inode(inode, |file| file.size = len);
+            inode
+        }
+    };
+    let first = backing.size.index_floor(backing.offset);
+    let pages = HugeRange::new(first, backing.size.index_floor(backing.offset + len));
+    let reserved = p.scope(Scope::Inode(inode, Access::Write), |p| {
+        let owner = promise(p, origin, request, inode, backing.hstate, pages)?;
+        if request.prot.contains(Prot::WRITE) {
+            p.with_inode(inode, |file| file.size = file.size.max(backing.offset + len));
+        }
+        Ok(owner)
+    });
+    let owner = match reserved {
+        Ok(owner) => owner,
+        Err(refusal) => {
+            hugetlbfs::release(p, inode, Hold::Area);
+            return Err(MmapError::Refused(refusal));
+        }
+    };
+    add_area(p, mm, request, backing, Area { range, inode, first, owner });
+    let populates = request.flags & (MapFlags::POPULATE | MapFlags::NONBLOCK) == MapFlags::POPULATE;
+    if populates || request.flags.contains(MapFlags::LOCKED) {
+        // As the call documents: a page that cannot be had now is left for later.
+        let _ = populate(p, mm, origin, range);
+    }
+    Ok(range.start)
 }
 
 fn look_up<P: Env>(p: &mut P, request: &MapRequest) -> Result<Backing, MmapError> {

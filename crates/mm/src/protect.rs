@@ -2,7 +2,7 @@
 
 use units::{Access, Bytes, MmId, Scope, Vaddr, VaddrRange};
 
-use crate::unmap::{InsidePage, can_split, split_at};
+use crate::unmap::{InsidePage, split_off};
 use crate::{Env, Prot, VmaFlags};
 
 /// Why a protection cannot be set; areas before the place keep what they were given.
@@ -78,9 +78,6 @@ fn protect_piece<P: Env>(p: &mut P, mm: MmId, piece: VaddrRange, prot: Prot) -> 
 
 /// Makes `piece`, which lies inside one area, an area of its own.
 pub(crate) fn isolate<P: Env>(p: &mut P, mm: MmId, piece: VaddrRange) -> Result<crate::Vma, InsidePage> {
-    can_split(p, mm, piece.start)?;
-    can_split(p, mm, piece.end)?;
-    split_at(p, mm, piece.start);
-    split_at(p, mm, piece.end);
+    split_off(p, mm, piece)?;
     Ok(p.with_vmas(mm, |vmas| vmas.find(piece.start).copied()).flatten().expect("the piece lies inside an area"))
 }

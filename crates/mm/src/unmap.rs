@@ -39,7 +39,7 @@ pub(crate) struct InsidePage {
 /// Unmaps a range; areas are split at its edges. A range where nothing is mapped is fine.
 ///
 /// # Errors
-/// A bad range, or an edge inside a huge page; nothing is changed.
+/// A bad range, or an edge inside a huge page; nothing is unmapped.
 #[doc(alias = "do_vmi_munmap")]
 pub fn munmap<P: Env>(p: &mut P, mm: MmId, start: Vaddr, len: Bytes) -> Result<(), MunmapError> {
     let range = p.checked_range(start, len).filter(|r| !r.is_empty()).ok_or(MunmapError::BadRange(start))?;
@@ -53,10 +53,7 @@ pub(crate) fn unmap_range<P: Env>(p: &mut P, mm: MmId, range: VaddrRange) -> Res
     if range.is_empty() {
         return Ok(());
     }
-    can_split(p, mm, range.start)?;
-    can_split(p, mm, range.end)?;
-    split_at(p, mm, range.start);
-    split_at(p, mm, range.end);
+    split_off(p, mm, range)?;
     let areas = p.with_vmas(mm, |vmas| vmas.copy_over(range)).unwrap_or_default();
     let mut freed = Vec::new();
     for vma in &areas {
@@ -159,6 +156,15 @@ pub(crate) fn can_split<P: Env>(p: &mut P, mm: MmId, at: Vaddr) -> Result<(), In
         }
         _ => Ok(()),
     }
+}
+
+/// Makes areas end at both edges of `range`. As on Linux, what the lower edge cut stays cut if the upper one is refused.
+pub(crate) fn split_off<P: Env>(p: &mut P, mm: MmId, range: VaddrRange) -> Result<(), InsidePage> {
+    for edge in [range.start, range.end] {
+        can_split(p, mm, edge)?;
+        split_at(p, mm, edge);
+    }
+    Ok(())
 }
 
 /// Makes an area end at `at`, which is the start of a huge page; the rest is an area of its own, with the same map.

@@ -1,6 +1,5 @@
 //! madvise.
 
-use super::range::may_cut;
 use super::world::{Hints, Order, PAGE, SMALL, Vma, aligned, ceil_small, floor};
 use super::{Fail, NaiveMachine, Outcome};
 use crate::op::{Access, Advice, Madvise};
@@ -53,9 +52,7 @@ impl NaiveMachine {
         if hinted == hints {
             return Ok(());
         }
-        if !may_cut(vma, start) || !may_cut(vma, end) {
-            return Err(Fail::Errno("EINVAL"));
-        }
+        self.cut_out(p, vma, start, end)?;
         self.process_mut(p).change(start, end, |vma| vma.hints = hinted);
         Ok(())
     }

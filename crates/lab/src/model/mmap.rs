@@ -33,7 +33,14 @@ impl NaiveMachine {
         FIRST_SLOT.wrapping_add(slot.wrapping_mul(SLOT))
     }
 
+    /// A file that nothing refers to any more lasts until the call ends.
     pub(super) fn mmap(&mut self, p: u16, op: &Mmap) -> Outcome {
+        let outcome = self.map_over(p, op);
+        self.evict_unused();
+        outcome
+    }
+
+    fn map_over(&mut self, p: u16, op: &Mmap) -> Outcome {
         self.slot(&op.map);
         if op.flags.has(MmapFlag::Small) {
             return Err(Fail::NotModelled("mappings of base pages"));
@@ -56,7 +63,7 @@ impl NaiveMachine {
         let prot = op.prot.unwrap_or(Protection::READ_WRITE);
         let (opened, may_write) = check_access(&source, shared, prot)?;
         if place.replaces {
-            self.unmap(p, place.addr, place.addr + len);
+            self.unmap_areas(p, place.addr, place.addr + len);
         }
         if !aligned(off) {
             return errno("EINVAL");
@@ -77,11 +84,7 @@ impl NaiveMachine {
             place: self.last_place(),
         };
         if !op.flags.has(MmapFlag::Noreserve) {
-            let reserved = self.reserve(vma);
-            if reserved.is_none() {
-                self.evict_unused();
-            }
-            let vma = reserved.ok_or(Fail::Errno("ENOMEM"))?;
+            let vma = self.reserve(vma).ok_or(Fail::Errno("ENOMEM"))?;
             self.process_mut(p).insert(vma);
         } else {
             self.process_mut(p).insert(vma);

@@ -35,14 +35,23 @@ impl NaiveMachine {
                 return Err(Fail::Errno("EACCES"));
             }
             if vma.prot != op.prot {
-                if !may_cut(&vma, at) || !may_cut(&vma, stop) {
-                    return Err(Fail::Errno("EINVAL"));
-                }
+                self.cut_out(p, &vma, at, stop)?;
                 self.process_mut(p).change(at, stop, |vma| vma.prot = op.prot);
             }
             at = stop;
         }
         Ok(Answer::ok())
+    }
+
+    /// Cuts a part out of a VMA. The lower cut stays where the upper one is refused.
+    pub(super) fn cut_out(&mut self, p: u16, vma: &Vma, start: u64, end: u64) -> Result<(), Fail> {
+        for edge in [start, end] {
+            if !may_cut(vma, edge) {
+                return Err(Fail::Errno("EINVAL"));
+            }
+            self.process_mut(p).split(edge);
+        }
+        Ok(())
     }
 
     /// The base pages that a lock meets; a hole among them is refused before anything is done.
@@ -106,6 +115,6 @@ impl NaiveMachine {
 }
 
 /// Whether a VMA may end or begin at `addr`: its own edges, else at a huge page.
-pub(super) fn may_cut(vma: &Vma, addr: u64) -> bool {
+fn may_cut(vma: &Vma, addr: u64) -> bool {
     addr == vma.start || addr == vma.end || aligned(addr)
 }

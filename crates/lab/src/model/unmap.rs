@@ -76,8 +76,14 @@ impl NaiveMachine {
         self.owners.get_mut(&owner).expect("the reservation of a VMA lives as long as the VMA")
     }
 
-    /// Unmaps a range whose edges cut no VMA inside a huge page: everything is unmapped, then freed, then closed.
+    /// Unmaps a range, and lets go the files that nothing refers to any more.
     pub(super) fn unmap(&mut self, p: u16, start: u64, end: u64) {
+        self.unmap_areas(p, start, end);
+        self.evict_unused();
+    }
+
+    /// Unmaps a range whose edges cut no VMA inside a huge page: everything is unmapped, then freed, then closed.
+    pub(super) fn unmap_areas(&mut self, p: u16, start: u64, end: u64) {
         if start >= end {
             return;
         }
@@ -94,7 +100,6 @@ impl NaiveMachine {
             self.close_vma(p, vma);
         }
         self.drop_tables(p);
-        self.evict_unused();
     }
 
     /// Closes one VMA: an owner gives back what it did not use; the last one of an mmap takes its reservation along.
@@ -214,7 +219,12 @@ impl NaiveMachine {
             return Err(Fail::Errno("EINVAL"));
         }
         let cuts = |at: u64| !aligned(at) && self.process(p).vma_at(at).is_some_and(|vma| vma.start < at);
-        if cuts(start) || cuts(end) {
+        if cuts(start) {
+            return Err(Fail::Errno("EINVAL"));
+        }
+        if cuts(end) {
+            // What the lower edge cut stays cut.
+            self.process_mut(p).split(start);
             return Err(Fail::Errno("EINVAL"));
         }
         self.unmap(p, start, end);

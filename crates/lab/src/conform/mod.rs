@@ -15,7 +15,7 @@ pub use report::{Report, ScriptReport, Totals, Verdict};
 pub use watch::{Compared, DefectId, DefectWatch, Observable, Seen, Watched};
 
 use crate::input::{BadInput, Problem};
-use crate::op::Op;
+use crate::op::{Nop, Op};
 use crate::target::{Answer, BeginError, Difference, Header, Recorded, StepResult, Target, diff_fields};
 
 /// Runs every script of `corpus` on `target` beside its recording.
@@ -136,6 +136,10 @@ pub fn compare<T: Observable>(
     let at_end = |counters| Seen { answer: Answer::ok(), counters };
     let (ours, theirs) = (at_end(target.end()), at_end(kernel.end()));
     in_order(kernel)?;
+    // To watchers the end is one more operation, which asks for nothing itself.
+    let after = target.observe();
+    let step = Watched { op: &Nop {}.into(), answer: &ours.answer, before: &before, after: &after };
+    watches.iter_mut().for_each(|watch| watch.see(&step));
     let differences = differences(&ours, &theirs);
     if !differences.is_empty() {
         let compared = Compared { op: None, ours: &ours, recorded: &theirs, differences: &differences };

@@ -8,7 +8,8 @@
 //! * when the owner writes to a page of the rest that a child maps, and no page is free: it can no longer take the child's,
 //!   and the touch fails;
 //! * when a touched page of the rest is let go while the area stays: its reservation does not return, `resv` is lower by one;
-//! * when the rest is closed: its unused reservations do not return, `resv` is higher by so many.
+//! * when the rest is closed: its unused reservations do not return, `resv` is higher by so many, and surplus pages that would leave
+//!   with them stay.
 //!
 //! A control group goes on paying for the rest after it is closed: its `rsvd.current`, and that of all groups above it, is higher by
 //! the rest's pages. A place of the rest that is touched is charged once more, as one without reservation, to the group
@@ -32,6 +33,8 @@ pub struct PartialMoveForgetsTheRest {
     lost: BTreeSet<(ResvMapId, HugeIndex)>,
     /// What Linux has more of than we, because of the last step.
     more: i64,
+    /// Surplus pages that left ours and not Linux's pool in the last step.
+    stayed: i64,
     /// What it goes on charging or charges besides, by the name of the group, because of the last step.
     charged: BTreeMap<String, i64>,
     /// The groups that show what the last operation's process is charged, the lowest first.
@@ -44,20 +47,35 @@ pub struct PartialMoveForgetsTheRest {
     before: Option<Counters>,
 }
 
+/// An area that is being closed.
+struct Closing {
+    lost: bool,
+    /// Reservations that return with it.
+    unused: i64,
+    /// Surplus pages that left with them.
+    left: i64,
+}
+
 impl DefectWatch<Observation> for PartialMoveForgetsTheRest {
     fn begin(&mut self) {
         *self = Self::default();
     }
 
     fn see(&mut self, step: &Watched<'_, Observation>) {
-        (self.more, self.first_was_lost) = (0, false);
+        (self.more, self.stayed, self.first_was_lost) = (0, 0, false);
         self.charged.clear();
         self.toucher = step.before.charged_to(step.op);
         self.full = self.pool.is_some_and(|pool| step.before.is_full(step.op, pool));
+        let mut closing = None;
         self.before = Some(step.before.counters.clone());
         let mut restored = 0;
         let mut allocations = 0;
         for event in &step.after.events {
+            if let (Event::PoolShrank { .. }, Some(Closing { left, .. })) = (event, &mut closing) {
+                *left += 1;
+                continue;
+            }
+            self.settle(closing.take());
             match *event {
                 Event::OwnerMovedPart { hstate, map, part, whole } => {
                     self.pool = step.after.pool(hstate);
@@ -80,10 +98,12 @@ impl DefectWatch<Observation> for PartialMoveForgetsTheRest {
                 Event::OwnerWithoutReservation(_) | Event::OwnerRefused(_) => allocations += 1,
                 Event::OwnerRestored(page) if self.lost.contains(&(page.map, page.index)) => restored += 1,
                 Event::OwnerClosed { map, pages, unused, payer, .. } => {
+                    let unused = i64::try_from(unused.get()).unwrap_or(i64::MAX);
                     let lost = self.lost.iter().filter(|&&(of, index)| of == map && pages.contains(index)).count();
+                    closing = Some(Closing { lost: lost > 0, unused, left: 0 });
                     if lost > 0 {
                         // What was restored in this very step is not unused on Linux, and not restored either.
-                        self.more += i64::try_from(unused.get()).unwrap_or(i64::MAX) - restored;
+                        self.more += unused - restored;
                         restored = 0;
                         self.charge(step.before.shows_under(payer), i64::try_from(lost).unwrap_or(i64::MAX));
                         self.lost.retain(|&(of, index)| of != map || !pages.contains(index));
@@ -92,13 +112,19 @@ impl DefectWatch<Observation> for PartialMoveForgetsTheRest {
                 _ => (),
             }
         }
+        self.settle(closing);
         self.more -= restored;
     }
 
     fn judge(&mut self, step: &Compared<'_>) -> Option<DefectId> {
         let pool = self.pool?;
         let mut predicted = step.ours.counters.clone();
-        adjust(&mut predicted, pool, |c| c.resv += self.more);
+        adjust(&mut predicted, pool, |c| {
+            c.resv += self.more;
+            c.nr += self.stayed;
+            c.free += self.stayed;
+            c.surplus += self.stayed;
+        });
         for (name, &pages) in &self.charged {
             adjust_groups(&mut predicted, pool, std::slice::from_ref(name), |_, c| c.rsvd += pool.bytes(pages));
         }
@@ -112,6 +138,15 @@ impl PartialMoveForgetsTheRest {
     fn charge(&mut self, names: &[String], pages: i64) {
         for name in names {
             *self.charged.entry(name.clone()).or_default() += pages;
+        }
+    }
+
+    /// Linux closes a lost place without letting go of a page. A later place then takes surplus pages along that ours had no more of.
+    fn settle(&mut self, closing: Option<Closing>) {
+        match closing {
+            Some(Closing { lost: true, left, .. }) => self.stayed += left,
+            Some(Closing { lost: false, unused, left }) => self.stayed -= (unused - left).min(self.stayed),
+            None => (),
         }
     }
 

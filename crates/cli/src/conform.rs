@@ -10,8 +10,8 @@ use lab::generate::Profile;
 use lab::instance::Instance;
 use serde_json::json;
 
-use crate::live;
 use crate::output::{Output, Status};
+use crate::{live, zoneinfo};
 
 /// With what the library is compared.
 #[derive(Args)]
@@ -25,7 +25,8 @@ pub(crate) struct Arguments {
     /// With the running kernel (root): random scripts, or the files named. The host is put back as it was.
     #[arg(long)]
     live: bool,
-    /// Scenario files (.scenario), scripts (.jsonl), and directories of them, in place of random scripts.
+    /// Scenario files (.scenario), scripts (.jsonl), and directories of them, in place of random scripts. `zoneinfo` compares the marks,
+    /// protections and list sizes of /proc/zoneinfo with what follows from sizes and knobs, and needs no root.
     #[arg(value_name = "FILE|DIR", requires = "live")]
     paths: Vec<PathBuf>,
     /// The seed of the first random script; the others have those after it.
@@ -53,6 +54,7 @@ pub(crate) fn conform(arguments: &Arguments, output: &mut Output) -> io::Result<
     let Arguments { recorded, without, paths, seed, scripts, ops, profile, .. } = arguments;
     match recorded {
         Some(folder) => with_recordings(folder, without, output),
+        None if *paths == [Path::new("zoneinfo")] => zoneinfo::live(output),
         None if paths.is_empty() => {
             live::random(&live::Random { seed: *seed, scripts: *scripts, ops: *ops, profile: *profile }, output)
         }

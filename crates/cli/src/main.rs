@@ -12,6 +12,7 @@ mod live;
 mod output;
 mod record;
 mod run;
+mod zoneinfo;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -79,7 +79,7 @@ fn statfs(dir: &str) -> Result<Option<Vec<u8>>, String> {
     let Some(found) = there(rustix::fs::statfs(dir).map_err(io::Error::from))? else { return Ok(None) };
     let signed = u64::cast_signed;
     let numbers = [
-        ("bsize", i64::from(found.f_bsize)),
+        ("bsize", found.f_bsize),
         ("blocks", signed(found.f_blocks)),
         ("bfree", signed(found.f_bfree)),
         ("bavail", signed(found.f_bavail)),

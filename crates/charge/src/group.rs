@@ -268,6 +268,16 @@ impl Charges {
         self.groups.iter().filter(|(_, group)| group.is_alive()).map(|(id, _)| id)
     }
 
+    /// The path of a group from the root on, such as `g0/c0`.
+    #[must_use]
+    pub fn path(&self, cgroup: CgroupId) -> Option<String> {
+        let group = self.alive(cgroup)?;
+        Some(match group.parent {
+            Some(parent) => alloc::format!("{}/{}", self.path(parent)?, group.name),
+            None => group.name.clone(),
+        })
+    }
+
     pub(crate) fn alive(&self, cgroup: CgroupId) -> Option<&Group> {
         self.groups.get(cgroup).filter(|group| group.is_alive())
     }

@@ -1,18 +1,19 @@
 //! What `explain` predicts from a machine's text is what then happens on the machine.
 //!
-//! Machines are drawn at random: pools, surplus, reservations and pages of others, mounts with limits, nodes that a task may
+//! Machines are drawn at random: pools, surplus, reservations and pages of others, mounts and control groups with limits, nodes that a task may
 //! not use. The machine's text is all that the prediction sees. Then a copy of the machine makes the mapping and touches every
 //! page: result, refusal with its numbers, and the count of touches must be those predicted. What is said to mend it is then
 //! done on another copy, after which everything must succeed; with one page less it must not.
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
 use hugefolio::explain::{
-    FaultVerdict, Host, HostError, HostProblem, MapRefusal, MapVerdict, Mend, Promise, Question, Report, SavedHost,
-    TouchRefusal, Wish, mends, would_fault, would_map,
+    FaultVerdict, GroupCounter, Host, HostError, HostProblem, MapRefusal, MapVerdict, Mend, OverGroupLimit, Promise,
+    Question, Report, SavedHost, TouchRefusal, Wish, mends, would_fault, would_map,
 };
 use hugefolio::{
-    AllocRefusal, Blame, Bytes, CallError, Calls, FaultError, HugeCount, HugeSize, Machine, MapCall, MapCallError,
-    MapFlags, Mempolicy, MmapError, MountId, NodeId, Nodemask, OpenCall, Origin, Pid, Share, Vaddr,
+    AllocRefusal, Blame, Bytes, CallError, Calls, CgroupId, Counter, FaultError, HugeCount, HugeSize, Machine, MapCall,
+    MapCallError, MapFlags, Mempolicy, MmapError, MountId, NodeId, Nodemask, OpenCall, Origin, OverLimit, Pid,
+    ReserveRefusal, Share, Vaddr,
 };
 
 const DIR: &str = "/mnt/huge";
@@ -40,7 +41,43 @@ struct Scene {
     /// Nodes that count for the task: its cpuset's, narrowed by a binding policy.
     nodes: Nodemask,
     mount: Option<MountId>,
+    /// The task's control group.
+    group: Option<&'static str>,
     wish: Wish,
+}
+
+/// Groups that can hold tasks. The last has no counters: whoever is there is charged to the group above.
+const GROUPS: [&str; 3] = ["g/a", "g/b", "n/x"];
+
+/// Groups with limits; the limit of a group may be above or below that of its parent.
+fn groups(machine: &mut Machine, draw: &mut Draw, size: HugeSize) {
+    machine.create_cgroup("g").unwrap();
+    machine.create_cgroup("n").unwrap();
+    machine.write_file("/sys/fs/cgroup/g/cgroup.subtree_control", "+hugetlb").unwrap();
+    for group in GROUPS {
+        machine.create_cgroup(group).unwrap();
+    }
+    for group in ["g", "g/a", "g/b", "n"] {
+        for file in ["max", "rsvd.max"] {
+            if draw.chance(3) {
+                let limit = size.total(HugeCount::new(draw.below(14))).get() + draw.below(4096);
+                machine.write_file(&limit_file(group, size, file), &limit.to_string()).unwrap();
+            }
+        }
+    }
+}
+
+fn limit_file(group: &str, size: HugeSize, file: &str) -> String {
+    format!("/sys/fs/cgroup/{group}/hugetlb.{size}B.{file}")
+}
+
+/// A group to be in; the root for many.
+fn some_group(draw: &mut Draw) -> Option<&'static str> {
+    GROUPS.get(usize::try_from(draw.below(5)).unwrap()).copied()
+}
+
+fn cgroup(machine: &mut Machine, group: Option<&str>) -> Option<CgroupId> {
+    group.and_then(|group| machine.cgroup(group).unwrap())
 }
 
 fn scene(draw: &mut Draw) -> Scene {
@@ -61,19 +98,22 @@ fn scene(draw: &mut Draw) -> Scene {
     if !gigantic && draw.chance(2) {
         machine.set_nr_overcommit(size, HugeCount::new(draw.below(10))).unwrap();
     }
+    groups(&mut machine, draw, size);
     let mount = draw.chance(2).then(|| mount(&mut machine, draw, size)).flatten();
     others(&mut machine, draw, size);
     if draw.chance(4) {
         // Lowered behind the back of surplus pages, or raised.
         let _ = machine.set_nr_overcommit(size, HugeCount::new(draw.below(6)));
     }
-    let (origin, nodes) = origin(draw, machine.topology().nodes());
+    let group = some_group(draw);
+    let cgroup = cgroup(&mut machine, group);
+    let (origin, nodes) = origin(draw, machine.topology().nodes(), cgroup);
     let task = machine.spawn_as(origin).unwrap();
     let share = if draw.chance(2) { Share::Private } else { Share::Shared };
     let promise = if draw.chance(2) { Promise::Never } else { Promise::AtMap };
     let len = Bytes::new((1 + draw.below(most)) * size.bytes().get() - draw.below(4096));
     let wish = Wish { size: Some(size), len, share, promise };
-    Scene { machine, task, nodes, mount, wish }
+    Scene { machine, task, nodes, mount, group, wish }
 }
 
 /// A mount with limits, of which somebody else may hold a part. Where a minimum is in use its unspent part does not show, so
@@ -102,7 +142,9 @@ fn mount(machine: &mut Machine, draw: &mut Draw, size: HugeSize) -> Option<Mount
 /// What others reserve and use.
 fn others(machine: &mut Machine, draw: &mut Draw, size: HugeSize) {
     for _ in 0..draw.below(4) {
-        let other = machine.spawn();
+        let group = some_group(draw);
+        let cgroup = cgroup(machine, group);
+        let other = machine.spawn_in(cgroup).unwrap();
         let pages = 1 + draw.below(5);
         let flags = if draw.chance(3) { MapFlags::NORESERVE } else { MapFlags::empty() };
         let share = if draw.chance(2) { Share::Private } else { Share::Shared };
@@ -120,7 +162,7 @@ fn others(machine: &mut Machine, draw: &mut Draw, size: HugeSize) {
     }
 }
 
-fn origin(draw: &mut Draw, all: Nodemask) -> (Origin, Nodemask) {
+fn origin(draw: &mut Draw, all: Nodemask, cgroup: Option<CgroupId>) -> (Origin, Nodemask) {
     let mut some = || {
         let mask: Nodemask = all.iter().filter(|_| draw.chance(2)).collect();
         if mask.is_empty() { all } else { mask }
@@ -134,7 +176,7 @@ fn origin(draw: &mut Draw, all: Nodemask) -> (Origin, Nodemask) {
         _ => Mempolicy::Default,
     };
     let nodes = policy.reservation_nodes(allowed);
-    (Origin { local, allowed, policy, cgroup: None }, nodes)
+    (Origin { local, allowed, policy, cgroup }, nodes)
 }
 
 /// The machine's text, with the nodes that count for the task.
@@ -147,25 +189,37 @@ fn text(scene: &mut Scene) -> SavedHost {
 
 fn host(scene: &mut Scene) -> Host {
     let mount = scene.mount.map(|_| DIR.to_owned());
-    Host::read(&mut text(scene), &Question { mount, cgroup: None }).unwrap()
+    Host::read(&mut text(scene), &Question { mount, cgroup: Some(format!("/{}", scene.group.unwrap_or_default())) })
+        .unwrap()
 }
 
 /// What happened.
 #[derive(Debug, PartialEq)]
 enum Done {
-    NotMapped(MmapError),
-    Stopped(u64, AllocRefusal),
+    NotMapped(MapRefusal),
+    Stopped(u64, TouchRefusal),
     All,
 }
 
 fn predicted(host: &Host, wish: &Wish) -> Done {
     match (would_map(host, wish), would_fault(host, wish)) {
-        (MapVerdict::Refused(MapRefusal::Mmap(error)), FaultVerdict::NotMapped) => Done::NotMapped(error),
-        (MapVerdict::Maps, FaultVerdict::Stops { after, refusal: TouchRefusal::Alloc(refusal) }) => {
-            Done::Stopped(after.get(), refusal)
-        }
+        (MapVerdict::Refused(refusal), FaultVerdict::NotMapped) => Done::NotMapped(refusal),
+        (MapVerdict::Maps, FaultVerdict::Stops { after, refusal }) => Done::Stopped(after.get(), refusal),
         (MapVerdict::Maps, FaultVerdict::All) => Done::All,
         other => panic!("{other:?}"),
+    }
+}
+
+/// The refusal of a group, by the folder of its files.
+fn by_name(machine: &mut Machine, over: &OverLimit) -> OverGroupLimit {
+    let groups = ["g", "g/a", "g/b", "n"];
+    let group = groups.into_iter().find(|group| machine.cgroup(group) == Ok(Some(over.cgroup))).unwrap();
+    OverGroupLimit {
+        folder: format!("/sys/fs/cgroup/{group}"),
+        counter: if matches!(over.counter, Counter::Usage(_)) { GroupCounter::Usage } else { GroupCounter::Rsvd },
+        charged: over.usage,
+        limit: over.limit,
+        asked: over.asked,
     }
 }
 
@@ -183,14 +237,22 @@ fn done(machine: &mut Machine, task: Pid, mount: Option<MountId>, wish: &Wish) -
     };
     let at: Vaddr = match machine.mmap(task, &call.with_flags(flags)) {
         Ok(at) => at,
-        Err(CallError::Failed(MapCallError::Mmap(error))) => return Done::NotMapped(error),
+        Err(CallError::Failed(MapCallError::Mmap(MmapError::Refused(ReserveRefusal::Charge(over))))) => {
+            return Done::NotMapped(MapRefusal::Group(by_name(machine, &over)));
+        }
+        Err(CallError::Failed(MapCallError::Mmap(error))) => return Done::NotMapped(MapRefusal::Mmap(error)),
         Err(other) => panic!("{other}"),
     };
     let pages = size.count_floor(wish.len.round_up(size.bytes()).unwrap());
     for page in 0..pages.get() {
         match machine.write_byte(task, at + size.total(HugeCount::new(page)), 1) {
             Ok(()) => {}
-            Err(CallError::Failed(FaultError::Refused(refusal))) => return Done::Stopped(page, refusal),
+            Err(CallError::Failed(FaultError::Refused(AllocRefusal::Charge(over)))) => {
+                return Done::Stopped(page, TouchRefusal::Group(by_name(machine, &over)));
+            }
+            Err(CallError::Failed(FaultError::Refused(refusal))) => {
+                return Done::Stopped(page, TouchRefusal::Alloc(refusal));
+            }
             Err(other) => panic!("{other}"),
         }
     }
@@ -200,15 +262,19 @@ fn done(machine: &mut Machine, task: Pid, mount: Option<MountId>, wish: &Wish) -
 /// Does what is said to help, but for `less` pages; nothing where it is nothing that a machine can be told.
 fn mended(scene: &Scene, all: &[Mend], less: u64) -> Option<Done> {
     let mut machine = scene.machine.clone();
-    let mut mount = scene.mount;
+    let (mut mount, page) = (scene.mount, scene.wish.size.unwrap().bytes());
     for mend in all {
         match mend {
             Mend::Knob { path, count } => {
                 machine.write_file(&path.to_string(), &(count.get() - less).to_string()).unwrap();
             }
             Mend::Mount { size, max, .. } => {
-                let options = format!("pagesize={size},size={}", size.total(*max).get() - less * size.bytes().get());
+                let options = format!("pagesize={size},size={}", size.total(*max).get() - less * page.get());
                 mount = Some(machine.mount_with(&options).unwrap());
+            }
+            Mend::Limit { file, limit } => {
+                // A limit below what is charged is refused, and the old one stays: then it is that one that must not suffice.
+                let _ = machine.write_file(file, &(limit.get() - less * page.get()).to_string());
             }
             _ => return None,
         }
@@ -253,6 +319,9 @@ fn predictions_are_what_happens() {
         "mmap Some(Subpool), mended by one change",
         "mmap Some(Node), mended by one change",
         "mmap Some(Watermark)",
+        "mmap Some(CgroupRsvd), mended by one change",
+        "touch Some(CgroupRsvd), mended by one change",
+        "touch Some(CgroupUsage), mended by one change",
         "touch Some(Pool), mended by one change",
         "touch Some(SurplusCap), mended by one change",
         "touch Some(Subpool), mended by one change",

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use units::{HugeSize, MountId, NodeId, ZoneKind};
+use units::{HugeSize, MountId, NodeId};
 
 use super::files::SavedHost;
 use super::mounts::StatFsText;
-use crate::text::{Buddyinfo, FreeBlocks, KnobPath, NodeKnob, PoolKnob, SysctlKnob};
+use crate::text::{CgroupCoreFile, CgroupFile, CgroupFileName, CgroupPath, KnobPath, NodeKnob, PoolKnob, SysctlKnob};
 use crate::{Calls, Machine};
 
 impl SavedHost {
@@ -25,7 +25,6 @@ impl SavedHost {
                 saved.take(machine, &KnobPath::Pool { size, knob }.to_string());
             }
         }
-        let mut buddyinfo = Buddyinfo::default();
         for &node in &nodes {
             saved.take(machine, &format!("/sys/devices/system/node/node{}/meminfo", node.get()));
             for &size in &sizes {
@@ -33,12 +32,9 @@ impl SavedHost {
                     saved.take(machine, &KnobPath::Node { node, size, knob }.to_string());
                 }
             }
-            if let Some(zone) = machine.zone(node) {
-                let blocks = zone.free_blocks().collect();
-                buddyinfo.0.push(FreeBlocks { node, zone: ZoneKind::Normal, blocks });
-            }
         }
-        saved.insert("/proc/buddyinfo", buddyinfo.to_string());
+        saved.take(machine, "/proc/buddyinfo");
+        saved.take_groups(machine, &sizes);
         let list: Vec<String> = nodes.iter().map(|node| node.get().to_string()).collect();
         saved.insert("/proc/self/status", format!("Mems_allowed_list:\t{}\n", list.join(",")));
         saved.add_mounts(machine, mounts);
@@ -49,6 +45,19 @@ impl SavedHost {
     fn take(&mut self, machine: &mut Machine, path: &str) {
         if let Ok(text) = machine.read_file(path) {
             self.insert(path, text);
+        }
+    }
+
+    fn take_groups(&mut self, machine: &mut Machine, sizes: &[HugeSize]) {
+        let below: Vec<String> = machine.charges.iter().filter_map(|cgroup| machine.charges.path(cgroup)).collect();
+        for group in std::iter::once(String::new()).chain(below) {
+            let pools = sizes
+                .iter()
+                .flat_map(|&size| CgroupFile::ALL.iter().map(move |&file| CgroupFileName::Pool { size, file }));
+            let core = CgroupCoreFile::ALL.iter().map(|&file| CgroupFileName::Core(file));
+            for file in pools.chain(core) {
+                self.take(machine, &CgroupPath { group: group.clone(), file }.to_string());
+            }
         }
     }
 

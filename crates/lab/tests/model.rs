@@ -18,7 +18,7 @@ use lab::target::{Answer, Target, diff_fields};
 const RUN: u64 = 200;
 
 /// Tests in this file that share the steps.
-const SHARES: u64 = 8;
+const SHARES: u64 = 10;
 
 fn from_environment(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual)
@@ -143,6 +143,16 @@ fn files_part_1() {
 #[test]
 fn files_part_2() {
     share(Profile::File, 1);
+}
+
+#[test]
+fn limits_part_1() {
+    share(Profile::Subpool, 0);
+}
+
+#[test]
+fn limits_part_2() {
+    share(Profile::Subpool, 1);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use super::edges::{bytes, crooked};
 use super::view::PAGE;
 use super::{Action, Generator};
 use crate::op::{
-    Actor, Close, Fallocate, FallocateMode, FileName, Flags, Fstat, Ftruncate, Memfd, MemfdFlag, Mount, MountName,
-    MountPath, Op, Open, OpenFlag, Pread, Size, Span, Switch, Truncate, Umount, Unlink,
+    Actor, Close, Fallocate, FallocateMode, FileName, Flags, Fstat, Ftruncate, Memfd, MemfdFlag, MountName, MountPath,
+    Op, Open, OpenFlag, Pread, Size, Span, Switch, Truncate, Umount, Unlink,
 };
 
 /// How many names there are for mounts, for the files of one, and for the descriptors of a process.
@@ -18,7 +18,7 @@ impl Generator {
         let names = (0..MOUNTS).filter_map(|index| MountName::new(&format!("M{index}")).ok());
         let unused: Vec<MountName> = names.filter(|name| !self.view.mounts.contains(name)).collect();
         let mount = self.random.any(unused)?;
-        Some(Mount { mount, opts: None, pagesize: None, size: None, min_size: None, nr_inodes: None }.into())
+        Some(self.mount_of(mount))
     }
 
     fn mounted(&mut self) -> Option<MountName> {
@@ -104,7 +104,12 @@ impl Generator {
         let actor = self.process()?;
         let file = self.new_descriptor(actor)?;
         self.grow_soon(actor, &file);
-        Some(Memfd { actor, file, flags: Flags::of(&[MemfdFlag::Hugetlb]), pagesize: None }.into())
+        let flags: &[MemfdFlag] = match self.random.below(12) {
+            0..4 => &[MemfdFlag::Hugetlb, MemfdFlag::Seal],
+            4 => &[MemfdFlag::Hugetlb, MemfdFlag::NoexecSeal],
+            _ => &[MemfdFlag::Hugetlb],
+        };
+        Some(Memfd { actor, file, flags: Flags::of(flags), pagesize: None }.into())
     }
 
     /// Most files are of use only with a size.

@@ -23,7 +23,7 @@ impl Generator {
     }
 
     /// A name that the process does not use, as a rule. A process that has many mappings seldom gets another.
-    fn new_map(&mut self, actor: Actor) -> Option<MapName> {
+    pub(super) fn new_map(&mut self, actor: Actor) -> Option<MapName> {
         let held = self.view.processes.get(&actor.number())?.maps.len();
         if held >= MANY && self.random.percent(80) {
             return None;
@@ -205,7 +205,7 @@ impl Generator {
         Some(Mremap { actor, map, old, new, flags: Flags::of(&flags), off, to, addr_off }.into())
     }
 
-    fn map_name_in_use(&mut self, actor: Actor) -> Option<MapName> {
+    pub(super) fn map_name_in_use(&mut self, actor: Actor) -> Option<MapName> {
         let process = self.view.processes.get(&actor.number())?;
         let names: Vec<MapName> = process.maps.keys().cloned().collect();
         self.random.any(names)

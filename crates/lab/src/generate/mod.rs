@@ -19,6 +19,7 @@
 
 mod edges;
 mod files;
+mod limits;
 mod memory;
 mod random;
 mod view;
@@ -41,6 +42,8 @@ pub enum Profile {
     Fork,
     /// Files of mounts and memfds, mapped by several processes.
     File,
+    /// Mounts with limits, seals and segments.
+    Subpool,
     /// All of them.
     Mix,
 }
@@ -79,49 +82,59 @@ enum Action {
     Allocate,
     Punch,
     Stat,
+    Seal,
+    Shmget,
+    Shmat,
+    Shmdt,
+    Shmrm,
 }
 
 use Action as A;
 
 /// How often each kind of operation is drawn, for each profile.
 const WEIGHTS: &[(Action, [u32; Profile::ALL.len()])] = &[
-    // basic, fork, file, mix
-    (A::Nr, [6, 4, 4, 5]),
-    (A::Overcommit, [4, 3, 3, 3]),
-    (A::Spawn, [3, 1, 3, 2]),
-    (A::Fork, [1, 9, 3, 5]),
-    (A::Exit, [2, 7, 2, 4]),
-    (A::Mount, [0, 0, 2, 2]),
-    (A::Umount, [0, 0, 1, 1]),
-    (A::Unlink, [0, 0, 2, 1]),
-    (A::TruncatePath, [0, 0, 1, 1]),
-    (A::Anonymous, [16, 10, 2, 9]),
-    (A::MapFile, [0, 4, 16, 10]),
-    (A::Overlay, [6, 2, 2, 4]),
-    (A::Load, [9, 13, 9, 10]),
-    (A::Store, [24, 32, 17, 24]),
-    (A::Uaccess, [3, 3, 2, 3]),
-    (A::Munmap, [10, 7, 7, 8]),
-    (A::Mremap, [9, 4, 3, 6]),
-    (A::Mprotect, [6, 4, 2, 4]),
-    (A::Dontneed, [6, 7, 4, 6]),
-    (A::Remove, [2, 0, 4, 3]),
-    (A::Populate, [3, 2, 2, 3]),
-    (A::Hint, [3, 2, 0, 2]),
-    (A::Lock, [2, 0, 0, 1]),
-    (A::Ask, [4, 4, 4, 4]),
-    (A::Open, [0, 0, 7, 4]),
-    (A::Memfd, [0, 1, 2, 2]),
-    (A::Close, [0, 0, 3, 2]),
-    (A::Ftruncate, [0, 1, 6, 4]),
-    (A::Allocate, [0, 0, 8, 5]),
-    (A::Punch, [0, 1, 9, 6]),
-    (A::Stat, [0, 0, 4, 2]),
+    // basic, fork, file, subpool, mix
+    (A::Nr, [6, 4, 4, 4, 5]),
+    (A::Overcommit, [4, 3, 3, 4, 3]),
+    (A::Spawn, [3, 1, 3, 3, 2]),
+    (A::Fork, [1, 9, 3, 3, 5]),
+    (A::Exit, [2, 7, 2, 2, 4]),
+    (A::Mount, [0, 0, 2, 7, 2]),
+    (A::Umount, [0, 0, 1, 4, 1]),
+    (A::Unlink, [0, 0, 2, 2, 1]),
+    (A::TruncatePath, [0, 0, 1, 1, 1]),
+    (A::Anonymous, [16, 10, 2, 2, 9]),
+    (A::MapFile, [0, 4, 16, 16, 10]),
+    (A::Overlay, [6, 2, 2, 2, 4]),
+    (A::Load, [9, 13, 9, 9, 10]),
+    (A::Store, [24, 32, 17, 17, 24]),
+    (A::Uaccess, [3, 3, 2, 2, 3]),
+    (A::Munmap, [10, 7, 7, 7, 8]),
+    (A::Mremap, [9, 4, 3, 3, 6]),
+    (A::Mprotect, [6, 4, 2, 2, 4]),
+    (A::Dontneed, [6, 7, 4, 4, 6]),
+    (A::Remove, [2, 0, 4, 4, 3]),
+    (A::Populate, [3, 2, 2, 2, 3]),
+    (A::Hint, [3, 2, 0, 0, 2]),
+    (A::Lock, [2, 0, 0, 0, 1]),
+    (A::Ask, [4, 4, 4, 4, 4]),
+    (A::Open, [0, 0, 7, 8, 4]),
+    (A::Memfd, [0, 1, 2, 2, 2]),
+    (A::Close, [0, 0, 3, 3, 2]),
+    (A::Ftruncate, [0, 1, 6, 6, 4]),
+    (A::Allocate, [0, 0, 8, 8, 5]),
+    (A::Punch, [0, 1, 9, 9, 6]),
+    (A::Stat, [0, 0, 4, 4, 2]),
+    (A::Seal, [0, 0, 1, 2, 2]),
+    (A::Shmget, [1, 1, 0, 2, 2]),
+    (A::Shmat, [1, 2, 0, 3, 3]),
+    (A::Shmdt, [1, 1, 0, 2, 1]),
+    (A::Shmrm, [0, 1, 0, 1, 1]),
 ];
 
 impl Profile {
     /// All profiles.
-    pub const ALL: [Profile; 4] = [Profile::Basic, Profile::Fork, Profile::File, Profile::Mix];
+    pub const ALL: [Profile; 5] = [Profile::Basic, Profile::Fork, Profile::File, Profile::Subpool, Profile::Mix];
 
     /// Its name, as scripts carry it.
     pub const fn name(self) -> &'static str {
@@ -129,6 +142,7 @@ impl Profile {
             Profile::Basic => "basic",
             Profile::Fork => "fork",
             Profile::File => "file",
+            Profile::Subpool => "subpool",
             Profile::Mix => "mix",
         }
     }
@@ -186,7 +200,7 @@ impl Generator {
             let limit = i64::from(self.random.between(1, 6));
             self.opening.push_back(set_overcommit(limit));
         }
-        if matches!(self.profile, Profile::File | Profile::Mix) {
+        if matches!(self.profile, Profile::File | Profile::Subpool | Profile::Mix) {
             let mount = self.mount();
             self.opening.extend(mount);
         }
@@ -257,6 +271,8 @@ impl Generator {
             A::Ftruncate => self.ftruncate(),
             A::Allocate | A::Punch => self.fallocate(action),
             A::Stat => self.stat(),
+            A::Seal => self.seal(),
+            A::Shmget | A::Shmat | A::Shmdt | A::Shmrm => self.segment(action),
         }
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::op::{
     FallocateMode, FileName, MapName, Mmap, MmapFlag, MountName, Mremap, MremapFlag, Op, Open, OpenFlag, Protection,
-    Size, Span,
+    SegmentName, Shmat, Size, Span,
 };
 use crate::target::Answer;
 
@@ -48,6 +48,8 @@ pub(super) struct View {
     pub(super) mounts: BTreeSet<MountName>,
     /// Files that have a name.
     pub(super) paths: BTreeMap<(MountName, String), usize>,
+    /// The sizes of segments in huge pages.
+    pub(super) segments: BTreeMap<SegmentName, u32>,
     /// The sizes of all known files in huge pages.
     pub(super) sizes: Vec<u32>,
 }
@@ -130,6 +132,11 @@ impl View {
                 self.resize(op, &call.file, |known| if punches { known } else { known.max(end) });
             }
             Op::Mmap(call) => self.mapped(op, call),
+            Op::Shmget(call) => {
+                self.segments.insert(call.segment.clone(), pages(call.len));
+            }
+            Op::Shmat(call) => self.attached(op, call),
+            Op::Shmdt(call) => self.unmapped(op, &call.map, 0..u32::MAX),
             Op::Munmap(call) => {
                 let range = page_range(call.range);
                 self.unmapped(op, &call.map, range);
@@ -199,6 +206,20 @@ impl View {
                 None => !call.flags.has(MmapFlag::Noaddr),
             };
             let map = MapView { pages: count, live, apart, private, forked: false };
+            process.maps.insert(call.map.clone(), map);
+        }
+    }
+
+    fn attached(&mut self, op: &Op, call: &Shmat) {
+        let pages = self.segments.get(&call.segment).copied().unwrap_or(1);
+        let prot = if call.flags.is_some() {
+            Protection { write: false, ..Protection::READ_WRITE }
+        } else {
+            Protection::READ_WRITE
+        };
+        if let Some(process) = self.process(op) {
+            let live = (0..pages).map(|page| (page, prot)).collect();
+            let map = MapView { pages, live, apart: true, private: false, forked: false };
             process.maps.insert(call.map.clone(), map);
         }
     }

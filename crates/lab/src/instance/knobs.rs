@@ -84,6 +84,8 @@ impl Instance {
     }
 
     fn mount(&mut self, name: &str, options: &str) -> Answer {
+        // The name's directory is there from now on.
+        self.tried.insert(name.to_owned());
         match self.machine.mount_with(options) {
             Ok(id) => {
                 match self.mounts.iter_mut().find(|(known, _)| known == name) {
@@ -101,7 +103,7 @@ impl Instance {
 
     fn umount(&mut self, name: &str, mode: UmountMode) -> Answer {
         let Some((_, mounted)) = self.mounts.iter_mut().find(|(known, _)| known == name) else {
-            return answers::errno(Errno::ENOENT);
+            return answers::errno(if self.tried.contains(name) { Errno::EINVAL } else { Errno::ENOENT });
         };
         let Some(id) = *mounted else { return answers::errno(Errno::EINVAL) };
         let result = self.machine.umount(id, mode);

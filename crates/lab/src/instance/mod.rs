@@ -13,7 +13,7 @@ mod memory;
 mod segments;
 mod uffd;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hugefolio::boot::Arch;
 use hugefolio::explain::SavedHost;
@@ -44,6 +44,8 @@ pub struct Instance {
     groups: Vec<NamedGroup>,
     /// Every control group ever made.
     made: Vec<CgroupId>,
+    /// Names that a mount was tried on.
+    tried: BTreeSet<String>,
     segments: Segments,
     /// Names of mappings in order of first mention: the place is the slot.
     slots: Vec<String>,
@@ -76,6 +78,7 @@ impl Instance {
             mounts: Vec::new(),
             groups: Vec::new(),
             made: Vec::new(),
+            tried: BTreeSet::new(),
             segments: Segments::default(),
             slots: Vec::new(),
             events: Vec::new(),

@@ -1,5 +1,6 @@
 //! madvise.
 
+use super::seal::{FUTURE_WRITE, WRITE};
 use super::world::{Hints, Order, PAGE, SMALL, Vma, aligned, ceil_small, floor};
 use super::{Fail, NaiveMachine, Outcome};
 use crate::op::{Access, Advice, Madvise};
@@ -72,6 +73,9 @@ impl NaiveMachine {
     fn remove(&mut self, vma: &Vma, start: u64, end: u64) -> Result<(), Fail> {
         if !vma.shared || !vma.may_write {
             return Err(Fail::Errno("EACCES"));
+        }
+        if self.file(vma.file).seals & (WRITE | FUTURE_WRITE) != 0 {
+            return Err(Fail::Errno("EPERM"));
         }
         let at = vma.first * PAGE + (start - vma.start);
         self.punch(vma.file, at, at + (end - start));

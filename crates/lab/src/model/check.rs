@@ -50,7 +50,8 @@ impl NaiveMachine {
             Some(pages_in(vma.end - vma.start) - count(owner.consumed.range(range).count()))
         };
         let vmas = self.processes.values().flat_map(|process| &process.vmas);
-        files + vmas.filter_map(unused).sum::<i64>()
+        let lendable: i64 = self.mounts.iter().filter_map(|mount| mount.limits).map(|limits| limits.lendable).sum();
+        files + vmas.filter_map(unused).sum::<i64>() + lendable
     }
 
     /// VMAs are sorted, apart and of whole huge pages; every entry lies in one and fits it.

@@ -2,7 +2,7 @@
 
 use super::NaiveMachine;
 use super::pool::Claim;
-use super::world::{FileId, PAGE, Page, PageId, Vma, floor};
+use super::world::{FileId, MountId, PAGE, Page, PageId, Vma, floor};
 use crate::op::Access;
 
 /// How a fault fails.
@@ -65,7 +65,8 @@ impl NaiveMachine {
         if !self.claim(vma, index) {
             return Err(Fault::Bus);
         }
-        let page = self.new_page(Page { anon: !vma.shared, cached: vma.shared, ..Page::default() });
+        let mount = self.file(vma.file).mount;
+        let page = self.new_page(Page { anon: !vma.shared, cached: vma.shared, mount, ..Page::default() });
         if vma.shared {
             self.file_mut(vma.file).cache.insert(index, page);
         } else {
@@ -87,7 +88,7 @@ impl NaiveMachine {
         let vma = self.process(p).vma_at(addr).ok_or(UNMAPPED)?;
         let index = vma.index(addr);
         let owns_page = vma.owner.is_some() && self.page(old).anon;
-        let taken = if owns_page { self.pool.take(Claim::Unreserved) } else { self.claim(&vma, index) };
+        let taken = if owns_page { self.take_of_mount(self.file(vma.file).mount) } else { self.claim(&vma, index) };
         if !taken {
             if owns_page {
                 self.steal(&vma, index, old);
@@ -98,7 +99,8 @@ impl NaiveMachine {
             return Err(Fault::Bus);
         }
         self.prepare(p, addr);
-        let copy = self.new_page(Page { anon: true, bytes: self.page(old).bytes.clone(), ..Page::default() });
+        let mount = self.file(vma.file).mount;
+        let copy = self.new_page(Page { anon: true, mount, bytes: self.page(old).bytes.clone(), ..Page::default() });
         self.enter(p, addr, copy);
         self.consume(&vma, index, copy);
         let page = self.page_mut(old);
@@ -133,7 +135,19 @@ impl NaiveMachine {
         }
         let owner = vma.owner.and_then(|owner| self.owners.get(&owner));
         let unused = owner.is_some_and(|owner| !owner.consumed.contains_key(&index));
-        self.pool.take(if unused { Claim::Reserved } else { Claim::Unreserved })
+        if unused { self.pool.take(Claim::Reserved) } else { self.take_of_mount(self.file(vma.file).mount) }
+    }
+
+    /// Counts a page that nobody reserved against a mount and takes it: one that the minimum lends if it does.
+    fn take_of_mount(&mut self, mount: Option<MountId>) -> bool {
+        let Some(missing) = self.count_in(mount, 1) else {
+            return false;
+        };
+        let taken = self.pool.take(if missing == 0 { Claim::Reserved } else { Claim::Unreserved });
+        if !taken {
+            self.give_back(mount, 1, 1 - missing);
+        }
+        taken
     }
 
     /// Writes down that an owner has used its reservation for a page.
@@ -145,8 +159,8 @@ impl NaiveMachine {
 
     /// Takes a page from the pool for a page of a file, which is then reserved if it was not.
     pub(super) fn claim_for_file(&mut self, file: FileId, index: u64) -> bool {
-        let taken =
-            self.pool.take(if self.file(file).reserved.contains(&index) { Claim::Reserved } else { Claim::Unreserved });
+        let reserved = self.file(file).reserved.contains(&index);
+        let taken = if reserved { self.pool.take(Claim::Reserved) } else { self.take_of_mount(self.file(file).mount) };
         if taken {
             self.file_mut(file).reserved.insert(index);
         }

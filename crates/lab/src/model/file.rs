@@ -1,5 +1,6 @@
 //! Calls on a descriptor: ftruncate, fallocate, fstat, pread, pwrite, fsync.
 
+use super::seal::{FUTURE_WRITE, GROW, WRITE};
 use super::world::{Descriptor, FileId, Opened, PAGE, Page, count};
 use super::{Fail, NaiveMachine, Outcome};
 use crate::op::{Fallocate, FallocateMode, FileName, Fstat, Fsync, Ftruncate, Pread, Pwrite, Span};
@@ -51,7 +52,11 @@ impl NaiveMachine {
         let end = end.filter(|_| fits).ok_or(Fail::Errno("EFBIG"))?;
         let (off, end) = (off.cast_unsigned(), end.cast_unsigned());
         match task {
+            Task::Punch if self.file(id).seals & (WRITE | FUTURE_WRITE) != 0 => return Err(Fail::Errno("EPERM")),
             Task::Punch => self.punch(id, off, end),
+            Task::Allocate if self.file(id).seals & GROW != 0 && end > self.file(id).size => {
+                return Err(Fail::Errno("EPERM"));
+            }
             Task::Allocate => {
                 let keeps_size = op.mode.has(FallocateMode::KeepSize);
                 self.allocate(id, off, end)?;
@@ -72,7 +77,8 @@ impl NaiveMachine {
             if !self.claim_for_file(id, index) {
                 return Err(Fail::Errno("ENOSPC"));
             }
-            let page = self.new_page(Page { cached: true, ..Page::default() });
+            let mount = self.file(id).mount;
+            let page = self.new_page(Page { cached: true, mount, ..Page::default() });
             self.file_mut(id).cache.insert(index, page);
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Mounts and names: mount, umount, unlink, open, memfd, close.
 
+use super::seal::{GROW, NO_EXEC, SEALED, SHRINK};
 use super::unmap::TO_END;
 use super::world::{Descriptor, File, FileId, Mount, MountId, Opened, PAGE, aligned};
 use super::{Fail, NaiveMachine, Outcome, no_1g};
@@ -28,17 +29,18 @@ impl NaiveMachine {
         if self.attached(&op.mount).is_some() {
             return Err(Fail::Target(StepResult::Dup));
         }
-        let limited = op.size.is_some() || op.min_size.is_some() || op.nr_inodes.is_some();
         no_1g(op.pagesize)?;
-        if limited || op.opts.is_some() || !matches!(op.pagesize, None | Some(SizeName::M2)) {
-            return Err(Fail::NotModelled("mounts with options"));
+        if op.opts.is_some() || !matches!(op.pagesize, None | Some(SizeName::M2)) {
+            return Err(Fail::NotModelled("mount options other than plain ones"));
         }
+        if !self.directories.contains(&op.mount) {
+            self.directories.push(op.mount.clone());
+        }
+        let limits = self.new_limits(op)?;
         let id = MountId(self.fresh_id());
-        self.mounts.push(Mount { id, name: op.mount.clone(), attached: true });
-        for names in [&mut self.mounted, &mut self.directories] {
-            if !names.contains(&op.mount) {
-                names.push(op.mount.clone());
-            }
+        self.mounts.push(Mount { id, name: op.mount.clone(), attached: true, limits });
+        if !self.mounted.contains(&op.mount) {
+            self.mounted.push(op.mount.clone());
         }
         Ok(Answer::ok())
     }
@@ -63,13 +65,6 @@ impl NaiveMachine {
             mount.attached = false;
         }
         self.evict_unused();
-        let used: Vec<MountId> = self
-            .mounts
-            .iter()
-            .filter(|mount| mount.attached || self.mount_is_used(mount.id))
-            .map(|mount| mount.id)
-            .collect();
-        self.mounts.retain(|mount| used.contains(&mount.id));
     }
 
     /// Looks a path up: the empty name and `.` are the root directory, and there are no other directories.
@@ -116,9 +111,18 @@ impl NaiveMachine {
         self.set_size(id, op.len.unsigned())
     }
 
+    /// Every inode counts, the root among them.
+    fn room_for_inode(&self, mount: MountId) -> Result<(), Fail> {
+        let limits = self.mounts.iter().find(|other| other.id == mount).and_then(|mount| mount.limits);
+        match limits.and_then(|limits| limits.inodes) {
+            Some(inodes) if self.files_of(mount) + 1 >= inodes => Err(Fail::Errno("ENOSPC")),
+            _ => Ok(()),
+        }
+    }
+
     fn new_file(&mut self, mount: Option<MountId>, name: Option<String>) -> FileId {
         let id = FileId(self.fresh_id());
-        let file = File { mount, name, ..File::default() };
+        let file = File { mount, name, seals: SEALED, ..File::default() };
         self.files.insert(id, file);
         id
     }
@@ -139,6 +143,7 @@ impl NaiveMachine {
             if read_only || has(OpenFlag::Creat) {
                 return Err(Fail::Errno("EINVAL"));
             }
+            self.room_for_inode(mount)?;
             Opened::File(self.new_file(Some(mount), None))
         } else {
             self.open_path(mount, op.path.name(), &op.flags)?
@@ -163,7 +168,10 @@ impl NaiveMachine {
             }
             Found::Nothing if !creates => Err(Fail::Errno("ENOENT")),
             Found::Nothing if path.ends_with('/') => Err(Fail::Errno("EISDIR")),
-            Found::Nothing => Ok(Opened::File(self.new_file(Some(mount), Some(path.to_owned())))),
+            Found::Nothing => {
+                self.room_for_inode(mount)?;
+                Ok(Opened::File(self.new_file(Some(mount), Some(path.to_owned()))))
+            }
         }
     }
 
@@ -179,7 +187,14 @@ impl NaiveMachine {
         if !ours {
             return Err(Fail::Errno("ENODEV"));
         }
-        let descriptor = Descriptor { on: Opened::File(self.new_file(None, None)), read: true, write: true };
+        let file = self.new_file(None, None);
+        let noexec = op.flags.has(MemfdFlag::NoexecSeal);
+        self.file_mut(file).seals = match (op.flags.has(MemfdFlag::Seal), noexec) {
+            (_, true) => NO_EXEC,
+            (true, false) => 0,
+            (false, false) => SEALED,
+        };
+        let descriptor = Descriptor { on: Opened::File(file), read: true, write: true };
         self.add_descriptor(p, &op.file, descriptor)
     }
 
@@ -198,6 +213,11 @@ impl NaiveMachine {
     pub(super) fn set_size(&mut self, id: FileId, size: u64) -> Outcome {
         if !aligned(size) {
             return Err(Fail::Errno("EINVAL"));
+        }
+        let file = self.file(id);
+        let forbidden = (size > file.size && file.seals & GROW != 0) || (size < file.size && file.seals & SHRINK != 0);
+        if forbidden {
+            return Err(Fail::Errno("EPERM"));
         }
         let from = size / PAGE;
         self.file_mut(id).size = size;

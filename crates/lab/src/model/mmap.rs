@@ -1,5 +1,6 @@
 //! mmap, with the order in which Linux finds what is wrong.
 
+use super::seal::{FUTURE_WRITE, WRITE};
 use super::world::{
     CHOSEN_END, Descriptor, FIRST_SLOT, File, FileId, Hints, Named, Opened, Owner, OwnerId, PAGE, PROGRAM, SLOT, SMALL,
     TASK_END, Vma, aligned, ceil, count, pages_in,
@@ -59,9 +60,14 @@ impl NaiveMachine {
         if off.checked_add(len).is_none_or(|end| end > i64::MAX.cast_unsigned()) {
             return errno("EOVERFLOW");
         }
-        let shared = shared(op)?;
         let prot = op.prot.unwrap_or(Protection::READ_WRITE);
+        let sealed = self.sealed(&source);
+        if sealed && prot.write && (op.flags.has(MmapFlag::Shared) || op.flags.has(MmapFlag::SharedValidate)) {
+            return errno("EPERM");
+        }
+        let shared = shared(op)?;
         let (opened, may_write) = check_access(&source, shared, prot)?;
+        let may_write = may_write && !(shared && sealed);
         if place.replaces {
             self.unmap_areas(p, place.addr, place.addr + len);
         }
@@ -123,6 +129,14 @@ impl NaiveMachine {
         file.and_then(|name| self.process(p).descriptor(name)).map(Source::Descriptor).ok_or(Fail::Errno("EBADF"))
     }
 
+    /// Whether a file is sealed against writing.
+    fn sealed(&self, source: &Source) -> bool {
+        let Source::Descriptor(Descriptor { on: Opened::File(file), .. }) = source else {
+            return false;
+        };
+        self.file(*file).seals & (WRITE | FUTURE_WRITE) != 0
+    }
+
     /// The address: the name's own place, where nothing may be, or over another mapping, or wherever there is room.
     fn place(&mut self, p: u16, op: &Mmap, len: u64) -> Result<Place, Fail> {
         let (addr, replaces) = if let Some(at) = &op.at {
@@ -163,11 +177,24 @@ impl NaiveMachine {
         end.checked_sub(len)
     }
 
-    fn hidden_file(&mut self, size: u64) -> FileId {
+    pub(super) fn hidden_file(&mut self, size: u64) -> FileId {
         let id = FileId(self.fresh_id());
         let file = File { size, ..File::default() };
         self.files.insert(id, file);
         id
+    }
+
+    /// Counts pages against the mount of a file and reserves what its minimum does not lend.
+    fn reserve_of_mount(&mut self, file: FileId, pages: i64) -> bool {
+        let mount = self.file(file).mount;
+        let Some(missing) = self.count_in(mount, pages) else {
+            return false;
+        };
+        let reserved = self.pool.reserve(missing);
+        if !reserved {
+            self.give_back(mount, pages, pages - missing);
+        }
+        reserved
     }
 
     /// Reserves for a new VMA: a private one gets all its pages and becomes the owner, a shared one what its file lacks.
@@ -176,13 +203,13 @@ impl NaiveMachine {
         let range = vma.first..vma.index(vma.end);
         if vma.shared {
             let there = self.file(vma.file).reserved.range(range.clone()).count();
-            if !self.pool.reserve(pages - count(there)) {
+            if !self.reserve_of_mount(vma.file, pages - count(there)) {
                 return None;
             }
             self.file_mut(vma.file).reserved.extend(range);
             return Some(vma);
         }
-        if !self.pool.reserve(pages) {
+        if !self.reserve_of_mount(vma.file, pages) {
             return None;
         }
         let owner = OwnerId(self.fresh_id());

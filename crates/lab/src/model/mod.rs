@@ -1,7 +1,7 @@
 //! A deliberately simple model of HugeTLB as Linux 6.18 answers: flat lists, sets of single pages, no sharing of code with
 //! the library. What it says is compared with the recorded kernel, and what the library says is compared with it.
 //!
-//! It knows one node and 2 MiB pages; mounts without limits; no control groups, demotion, segments, seals or userfaultfd. What
+//! It knows one node and 2 MiB pages; no control groups, demotion or userfaultfd. What
 //! it does not know it answers with [`NotModelled`](crate::target::StepResult::NotModelled).
 //!
 //! By itself it is sound: `reserved <= free` always. [`Quirks`] make it copy the accounting defects of the kernel.
@@ -12,21 +12,24 @@ mod fault;
 mod file;
 mod fs;
 mod knob;
+mod limits;
 mod mmap;
 mod pool;
 mod process;
 mod query;
 mod range;
 mod remap;
+mod seal;
+mod segment;
 mod unmap;
 mod world;
 
 use std::collections::BTreeMap;
 
-use crate::op::{Actor, MapName, MountName, Op, SizeName};
-use crate::target::{Answer, BeginError, Counters, FsCounters, Header, NodeCounters, PoolCounters, StepResult, Target};
+use crate::op::{Actor, MapName, MountName, Op, SegmentName, SizeName};
+use crate::target::{Answer, BeginError, Counters, Header, NodeCounters, PoolCounters, StepResult, Target};
 use pool::Pool;
-use world::{File, FileId, Mount, Named, Owner, OwnerId, PAGE, Page, PageId, Process, count};
+use world::{File, FileId, Mount, Named, Owner, OwnerId, PAGE, Page, PageId, Process, Segment, count};
 
 pub use check::Unsound;
 
@@ -101,6 +104,9 @@ pub struct NaiveMachine {
     mounted: Vec<MountName>,
     /// The names that have a directory: all that a mount was tried on.
     directories: Vec<MountName>,
+    /// Every segment ever made, and which of them the names stand for.
+    segments: Vec<Segment>,
+    segment_names: BTreeMap<SegmentName, usize>,
     /// The names of mappings in the order in which they were first spoken of: the order of their places.
     slots: Vec<MapName>,
     /// The order of all VMAs: a file's are visited in it.
@@ -127,6 +133,8 @@ impl NaiveMachine {
             mounts: Vec::new(),
             mounted: Vec::new(),
             directories: Vec::new(),
+            segments: Vec::new(),
+            segment_names: BTreeMap::new(),
             slots: Vec::new(),
             places: Vec::new(),
             next_id: 0,
@@ -261,6 +269,12 @@ impl NaiveMachine {
             Op::Pread(op) => self.pread(p, op),
             Op::Pwrite(op) => self.pwrite(p, op),
             Op::Fsync(op) => self.fsync(p, op),
+            Op::AddSeals(op) => self.add_seals(p, op),
+            Op::GetSeals(op) => self.get_seals(p, op),
+            Op::Shmget(op) => self.shmget(op),
+            Op::Shmat(op) => self.shmat(p, op),
+            Op::Shmdt(op) => self.shmdt(p, op),
+            Op::Shmrm(op) => self.shmrm(op),
             Op::Pagemap(op) => self.pagemap(p, op),
             Op::Smaps(op) => self.smaps(p, op),
             _ => Err(Fail::NotModelled("this operation")),
@@ -298,9 +312,8 @@ impl Target for NaiveMachine {
             ..Counters::default()
         };
         for name in &self.mounted {
-            if self.attached(name).is_some() {
-                let fs = FsCounters { bsize: PAGE.cast_signed(), ..FsCounters::default() };
-                counters.fs.push(name.as_str(), fs);
+            if let Some(mount) = self.attached(name) {
+                counters.fs.push(name.as_str(), self.statfs(mount));
             }
         }
         for (actor, process) in &self.processes {
@@ -314,6 +327,7 @@ impl Target for NaiveMachine {
         while let Some(actor) = self.processes.keys().next().copied() {
             self.end_process(actor);
         }
+        self.remove_segments();
         for name in std::mem::take(&mut self.mounted) {
             self.detach(&name);
         }

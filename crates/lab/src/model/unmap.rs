@@ -2,7 +2,7 @@
 
 use super::pool::FreeRule;
 use super::world::{
-    FileId, MountId, Opened, Owner, OwnerId, PageId, SMALL, TASK_END, Vma, aligned, ceil_small, count, pages_in,
+    FileId, Mount, MountId, Opened, Owner, OwnerId, PageId, SMALL, TASK_END, Vma, aligned, ceil_small, count, pages_in,
 };
 use super::{Fail, NaiveMachine, Outcome};
 use crate::op::Munmap;
@@ -49,7 +49,9 @@ impl NaiveMachine {
         };
         for id in loose {
             let page = self.pages.remove(&id).expect("a loose page exists");
-            let restores = page.restore || self.keep_promise(id, page.promise);
+            let restores = page.restore
+                || self.keep_promise(id, page.promise)
+                || (page.mount.is_some() && self.count_out(page.mount, 1, 1) == 0);
             self.pool.put(restores, rule);
         }
     }
@@ -111,7 +113,7 @@ impl NaiveMachine {
         let used = self.owner_mut(owner).consumed.range(vma.first..vma.index(vma.end)).count();
         let unused = pages_in(vma.end - vma.start) - count(used);
         if unused > 0 {
-            self.pool.unreserve(unused);
+            self.give_back(self.file(vma.file).mount, unused, unused);
         }
         let lives = self.processes.values().any(|process| process.vmas.iter().any(|vma| vma.owner == Some(owner)));
         if !lives {
@@ -151,13 +153,24 @@ impl NaiveMachine {
                 let attached = |mount: MountId| self.mounts.iter().any(|other| other.id == mount && other.attached);
                 let named =
                     file.name.is_some() && file.mount.is_some_and(|mount| attached(mount) || self.mount_is_used(mount));
-                !named && !self.referred(|on| on == Opened::File(**id))
+                !named && (!file.segment || file.removed) && !self.referred(|on| on == Opened::File(**id))
             })
             .map(|(id, _)| *id)
             .collect();
         for id in dead {
             self.cut(id, 0, TO_END);
             self.files.remove(&id);
+        }
+        self.end_unused_mounts();
+    }
+
+    /// A mount that is not in the tree any more ends with its last file, and its minimum with it.
+    fn end_unused_mounts(&mut self) {
+        let used = |mount: &Mount| mount.attached || self.mount_is_used(mount.id);
+        let (kept, ended): (Vec<Mount>, Vec<Mount>) = self.mounts.iter().cloned().partition(used);
+        self.mounts = kept;
+        for limits in ended.iter().filter_map(|mount| mount.limits) {
+            self.pool.unreserve(limits.lendable);
         }
     }
 
@@ -170,7 +183,7 @@ impl NaiveMachine {
         reserved.retain(|index| !(from..to).contains(index));
         let given_back = before - count(reserved.len());
         if given_back > 0 {
-            self.pool.unreserve(given_back);
+            self.give_back(self.file(id).mount, given_back, given_back);
         }
     }
 

@@ -44,6 +44,8 @@ pub(super) struct Page {
     pub(super) cached: bool,
     /// How many entries map it.
     pub(super) maps: u32,
+    /// The mount that it counts against.
+    pub(super) mount: Option<MountId>,
     /// Freeing it gives a reservation back.
     pub(super) restore: bool,
     /// The owner that dropped it while others mapped it, and the file page: freeing it may give that reservation back.
@@ -59,6 +61,12 @@ pub(super) struct File {
     pub(super) mount: Option<MountId>,
     /// Its name in the mount, while it has one.
     pub(super) name: Option<String>,
+    /// It is a System V segment.
+    pub(super) segment: bool,
+    /// Such a one was removed.
+    pub(super) removed: bool,
+    /// What may not be done to it, as bits.
+    pub(super) seals: u32,
     /// Its size in bytes.
     pub(super) size: u64,
     /// The pages that it holds.
@@ -244,13 +252,39 @@ impl Process {
     }
 }
 
-/// A mount of hugetlbfs without limits.
+/// The limits of a mount.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Whether there are any but for the inodes.
+    pub(super) given: bool,
+    /// The most pages that its files may hold or have reserved.
+    pub(super) max: Option<i64>,
+    /// The pages reserved for it.
+    pub(super) min: i64,
+    /// The pages that count against the maximum; without one nobody counts.
+    pub(super) used: i64,
+    /// What is left of the minimum.
+    pub(super) lendable: i64,
+    /// The most inodes, the root among them.
+    pub(super) inodes: Option<i64>,
+}
+
+/// A System V segment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Segment {
+    pub(super) file: FileId,
+    /// The length that was asked for.
+    pub(super) len: u64,
+}
+
+/// A mount of hugetlbfs.
 #[derive(Debug, Clone)]
 pub(super) struct Mount {
     pub(super) id: MountId,
     pub(super) name: MountName,
     /// It is still in the tree; a lazily unmounted one is not and lives on until nobody uses it.
     pub(super) attached: bool,
+    pub(super) limits: Option<Limits>,
 }
 
 /// The number of things as a signed count of huge pages.

@@ -74,8 +74,10 @@ fn start(folder: &Folder) -> Child {
 }
 
 /// Until the run has begun to change the host.
-fn wait_for_state() {
+fn wait_for_state(child: &mut Child) {
     while !Path::new(FOLDER).join("state.json").exists() {
+        let ended = child.try_wait().expect("the program can be asked");
+        assert!(ended.is_none(), "the run ended before it began: {ended:?}");
         std::thread::yield_now();
     }
 }
@@ -102,7 +104,7 @@ fn the_running_kernel_agrees_and_the_host_is_as_before() {
     assert_eq!(host(), before, "after a script that was skipped");
 
     let mut child = start(&folder);
-    wait_for_state();
+    wait_for_state(&mut child);
     signal(&child, "-INT");
     let ended = child.wait().expect("the program ends");
     let mut told = String::new();
@@ -111,7 +113,7 @@ fn the_running_kernel_agrees_and_the_host_is_as_before() {
     assert_eq!(host(), before, "after an interrupt");
 
     let mut child = start(&folder);
-    wait_for_state();
+    wait_for_state(&mut child);
     child.kill().expect("the program can be killed");
     child.wait().expect("the program ends");
     assert_ne!(host(), before, "a killed run cannot clean up");
@@ -121,6 +123,34 @@ fn the_running_kernel_agrees_and_the_host_is_as_before() {
 
     a_recording_plays_back(&folder);
     assert_eq!(host(), before, "after a recording");
+
+    each_defect_is_named(&folder);
+    assert_eq!(host(), before, "after the defects");
+}
+
+/// The scenarios that `docs/kernel-defects.md` leads to do part from the running kernel, and by the defect that they are named for.
+fn each_defect_is_named(folder: &Folder) {
+    let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios");
+    for (defect, name) in [
+        ("K1", "known-difference-k1-owner-unmaps-before-its-child"),
+        ("K2", "known-difference-k2-moving-a-part-keeps-the-rest"),
+        ("K3", "known-difference-k3-refused-reservation-keeps-the-minimum"),
+        ("K4", "known-difference-k4-refused-page-gives-its-place-back"),
+        ("K5", "known-difference-k5-reserved-pages-are-not-demoted"),
+        ("K6", "known-difference-k6-page-kept-for-a-reservation"),
+    ] {
+        let file = scenarios.join(format!("{name}.scenario")).display().to_string();
+        let done = folder.run(&["conform", "--live", "--json", &file]);
+        let first = done.stdout.lines().next().unwrap_or_default();
+        let came: serde_json::Value = serde_json::from_str(first).expect("a line of JSON");
+        if let Some(reason) = came["skipped"].as_str() {
+            let _ = writeln!(std::io::stderr(), "skipped {defect} on the running kernel: {reason}");
+            continue;
+        }
+        assert_eq!((came["verdict"].as_str(), came["defect"].as_str()), (Some("not judged"), Some(defect)), "{first}");
+        let steps = came["steps"].as_u64();
+        assert!(steps.is_some_and(|steps| steps <= 10), "{name} has {steps:?} operations");
+    }
 }
 
 fn a_recording_plays_back(folder: &Folder) {

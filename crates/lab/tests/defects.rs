@@ -190,7 +190,7 @@ fn k1_is_one_charge_less_when_the_owner_touches_the_place_again() {
 /// The rest is closed at the end, and the part that moved after it.
 const K2_END: &str = "\
 echo 1 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
-echo 4 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages
+echo 8 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages
 a0 spawn
 a0 mmap m 8M private,anon
 a0 mremap m 2M 2M maymove,fixed to=b
@@ -213,6 +213,15 @@ fn k2_shows_at_the_end_too_and_surplus_pages_stay_with_what_leaks() {
             }
         }
     };
+    let touch = format!("{K2_END}a0 touch m p1..3\n");
+    let made = |c: &mut Counters| {
+        leak(2)(c);
+        c.m2.resv -= 1;
+    };
+    assert!(stopped_at(&verdict("k2_surplus", &touch, 5, made), 5, "K2"), "two touches make two surplus pages");
+    let wrong = verdict("k2_surplus_wrong", &touch, 5, leak(2));
+    assert!(matches!(wrong, Verdict::Different { step: 5, .. }), "{wrong:?}");
+
     let right = verdict("k2_end", K2_END, usize::MAX, leak(2));
     assert!(stopped_at(&right, 4, "K2"), "{right:?}");
     let wrong = verdict("k2_end_wrong", K2_END, usize::MAX, leak(3));

@@ -13,7 +13,7 @@ use crate::host::{self, number};
 use crate::sys::process::pause;
 
 /// How often a grow that comes short is tried again: a block of memory may be busy for a moment.
-const MOST_TRIES: usize = 10;
+const MOST_TRIES: usize = 4;
 /// How long to wait before.
 const PAUSE: Duration = Duration::from_millis(10);
 

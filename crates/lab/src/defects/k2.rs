@@ -4,7 +4,7 @@
 //! ever but can no longer be drawn on. It shows
 //!
 //! * when a place of the rest is touched: the page is an unreserved one, so `resv` is higher by one, or there is none and
-//!   the touch fails;
+//!   a surplus page is made or the touch fails;
 //! * when the owner writes to a page of the rest that a child maps, and no page is free: it can no longer take the child's,
 //!   and the touch fails;
 //! * when a touched page of the rest is let go while the area stays: its reservation does not return, `resv` is lower by one;
@@ -33,6 +33,8 @@ pub struct PartialMoveForgetsTheRest {
     lost: BTreeSet<(ResvMapId, HugeIndex)>,
     /// What Linux has more of than we, because of the last step.
     more: i64,
+    /// Lost places that were touched in the last step.
+    spent: i64,
     /// Surplus pages that left ours and not Linux's pool in the last step.
     stayed: i64,
     /// What it goes on charging or charges besides, by the name of the group, because of the last step.
@@ -62,7 +64,7 @@ impl DefectWatch<Observation> for PartialMoveForgetsTheRest {
     }
 
     fn see(&mut self, step: &Watched<'_, Observation>) {
-        (self.more, self.stayed, self.first_was_lost) = (0, 0, false);
+        (self.more, self.spent, self.stayed, self.first_was_lost) = (0, 0, 0, false);
         self.charged.clear();
         self.toucher = step.before.charged_to(step.op);
         self.full = self.pool.is_some_and(|pool| step.before.is_full(step.op, pool));
@@ -84,7 +86,7 @@ impl DefectWatch<Observation> for PartialMoveForgetsTheRest {
                 }
                 Event::OwnerSpent(page) => {
                     if self.lost.contains(&(page.map, page.index)) {
-                        self.more += 1;
+                        (self.more, self.spent) = (self.more + 1, self.spent + 1);
                         let toucher = self.toucher.clone();
                         self.charge(&toucher, 1);
                         self.first_was_lost |= allocations == 0;
@@ -121,9 +123,10 @@ impl DefectWatch<Observation> for PartialMoveForgetsTheRest {
         let mut predicted = step.ours.counters.clone();
         adjust(&mut predicted, pool, |c| {
             c.resv += self.more;
-            c.nr += self.stayed;
-            c.free += self.stayed;
-            c.surplus += self.stayed;
+            let surplus = self.stayed + self.grown(pool);
+            c.nr += surplus;
+            c.free += surplus;
+            c.surplus += surplus;
         });
         for (name, &pages) in &self.charged {
             adjust_groups(&mut predicted, pool, std::slice::from_ref(name), |_, c| c.rsvd += pool.bytes(pages));
@@ -150,6 +153,13 @@ impl PartialMoveForgetsTheRest {
         }
     }
 
+    /// Lost places that got a new surplus page, because no free page was unreserved.
+    fn grown(&self, pool: PoolName) -> i64 {
+        let Some(before) = &self.before else { return 0 };
+        let counters = if pool == PoolName::M2 { &before.m2 } else { &before.g1 };
+        (self.spent - (counters.free - counters.resv).max(0)).max(0)
+    }
+
     /// The first allocation of the step found no unreserved page, or could not be charged as one, so nothing of it happened.
     fn no_page(&self, step: &Compared<'_>) -> bool {
         let Some(before) = &self.before else { return false };
@@ -163,7 +173,7 @@ impl PartialMoveForgetsTheRest {
                 c.events_local_max += 1
             });
         }
-        touched_pages(step.op).is_some_and(|(_, pages)| pages == 1)
+        touched_pages(step.op).is_some()
             && (self.full || counters.free <= counters.resv)
             && step.recorded.counters == predicted
             && matches!(theirs.result, StepResult::Sigbus | StepResult::Errno(_))

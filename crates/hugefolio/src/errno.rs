@@ -216,7 +216,7 @@ impl ToErrno for MunmapError {
 impl ToErrno for MremapError {
     fn errno(&self) -> Errno {
         match self {
-            Self::NoArea(_) | Self::PastArea(_) => Errno::EFAULT,
+            Self::NoArea(_) | Self::PastArea(_) | Self::WatchedAmongSeveral(_) => Errno::EFAULT,
             _ => Errno::EINVAL,
         }
     }

@@ -18,7 +18,7 @@ use lab::target::{Answer, Target, diff_fields};
 const RUN: u64 = 200;
 
 /// Tests in this file that share the steps.
-const SHARES: u64 = 10;
+const SHARES: u64 = 12;
 
 fn from_environment(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual)
@@ -163,6 +163,16 @@ fn everything_part_1() {
 #[test]
 fn everything_part_2() {
     share(Profile::Mix, 1);
+}
+
+#[test]
+fn watched_memory_part_1() {
+    share(Profile::Uffd, 0);
+}
+
+#[test]
+fn watched_memory_part_2() {
+    share(Profile::Uffd, 1);
 }
 
 /// Instances, not globals: two machines run operation by operation in turn, and each must be what it is when run alone.

@@ -60,13 +60,17 @@ pub enum MremapError {
     /// The range runs past its area in a way that cannot be moved.
     #[error("the range runs past the area at {0}")]
     PastArea(Vaddr),
+    /// A userfaultfd watches an area that is not the whole of the range. Areas before it have moved.
+    #[error("the area at {0} is watched by a userfaultfd and can only move alone")]
+    WatchedAmongSeveral(Vaddr),
 }
 
 /// Moves or shrinks a mapping; returns where it is then. A range of several areas moves area by area, each keeping its place
-/// in the range, holes included; what shrinks and moves at once must keep to one area.
+/// in the range; what lies under a hole of the range stays. What shrinks and moves at once must keep to one area, and so must
+/// what a userfaultfd watches.
 ///
 /// # Errors
-/// What cannot be; nothing is changed.
+/// What cannot be; nothing is changed unless the error says so.
 #[doc(alias("move_vma", "move_hugetlb_page_tables"))]
 pub fn mremap<P: Env>(p: &mut P, mm: MmId, request: &RemapRequest) -> Result<Vaddr, MremapError> {
     let RemapRequest { from, flags, to, .. } = *request;
@@ -126,24 +130,38 @@ fn check_arguments<P: Env>(p: &mut P, request: &RemapRequest) -> Result<(), Mrem
     Ok(())
 }
 
-/// The target is cleared first, then the tail of a range that shrinks, then every area moves.
+/// Area by area: its part of the target is cleared first, then the tail of a range that shrinks, then it moves.
 fn move_to<P: Env>(p: &mut P, mm: MmId, old: VaddrRange, new: VaddrRange) -> Result<Vaddr, MremapError> {
     for edge in [old.start, old.end, new.start, new.end] {
         can_split(p, mm, edge).map_err(misaligned)?;
     }
-    unmap_range(p, mm, new).map_err(misaligned)?;
     let moved = VaddrRange::new(old.start, old.start + new.len());
-    unmap_range(p, mm, VaddrRange::new(moved.end, old.end)).map_err(misaligned)?;
     for vma in p.with_vmas(mm, |vmas| vmas.copy_over(moved)).unwrap_or_default() {
-        if !vma.pages_in(moved).eq(&vma.pages()) {
-            leave_rest_behind(p, mm, &vma, moved);
+        let alone = vma.range.start <= moved.start && moved.end <= vma.range.end;
+        if vma.uffd.is_some() && !alone {
+            return Err(MremapError::WatchedAmongSeveral(vma.range.start));
         }
-    }
-    for vma in p.with_vmas(mm, |vmas| vmas.copy_over(moved)).unwrap_or_default() {
-        move_area(p, mm, &vma, new.start + vma.range.start.since(old.start));
+        let piece = vma.range.intersect(moved);
+        let to = new.start + piece.start.since(old.start);
+        unmap_range(p, mm, VaddrRange::new(to, to + piece.len())).map_err(misaligned)?;
+        if alone {
+            unmap_range(p, mm, VaddrRange::new(moved.end, old.end)).map_err(misaligned)?;
+        }
+        move_piece(p, mm, piece, to);
     }
     drop_empty_tables(p, mm, old);
     Ok(new.start)
+}
+
+/// Moves a part of an area, or all of it. The tail of a range that shrinks may have been cut off since somebody looked.
+fn move_piece<P: Env>(p: &mut P, mm: MmId, piece: VaddrRange, to: Vaddr) {
+    let area = |p: &mut P| p.with_vmas(mm, |vmas| vmas.find(piece.start).copied()).flatten();
+    if let Some(vma) = area(p).filter(|vma| vma.range != piece) {
+        leave_rest_behind(p, mm, &vma, piece);
+    }
+    if let Some(vma) = area(p) {
+        move_area(p, mm, &vma, to);
+    }
 }
 
 /// Cuts the part of `vma` that moves out of it. The rest keeps its reservations, and forgets that pages were taken from it.

@@ -22,6 +22,7 @@ mod files;
 mod limits;
 mod memory;
 mod random;
+mod uffd;
 mod view;
 
 use std::collections::VecDeque;
@@ -46,6 +47,8 @@ pub enum Profile {
     Subpool,
     /// All of them.
     Mix,
+    /// Mappings of all kinds that userfaultfds watch and fill.
+    Uffd,
 }
 
 /// A kind of operation.
@@ -87,54 +90,67 @@ enum Action {
     Shmat,
     Shmdt,
     Shmrm,
+    UffdOpen,
+    UffdRegister,
+    UffdUnregister,
+    UffdFill,
+    UffdProtect,
+    UffdClose,
 }
 
 use Action as A;
 
 /// How often each kind of operation is drawn, for each profile.
 const WEIGHTS: &[(Action, [u32; Profile::ALL.len()])] = &[
-    // basic, fork, file, subpool, mix
-    (A::Nr, [6, 4, 4, 4, 5]),
-    (A::Overcommit, [4, 3, 3, 4, 3]),
-    (A::Spawn, [3, 1, 3, 3, 2]),
-    (A::Fork, [1, 9, 3, 3, 5]),
-    (A::Exit, [2, 7, 2, 2, 4]),
-    (A::Mount, [0, 0, 2, 7, 2]),
-    (A::Umount, [0, 0, 1, 4, 1]),
-    (A::Unlink, [0, 0, 2, 2, 1]),
-    (A::TruncatePath, [0, 0, 1, 1, 1]),
-    (A::Anonymous, [16, 10, 2, 2, 9]),
-    (A::MapFile, [0, 4, 16, 16, 10]),
-    (A::Overlay, [6, 2, 2, 2, 4]),
-    (A::Load, [9, 13, 9, 9, 10]),
-    (A::Store, [24, 32, 17, 17, 24]),
-    (A::Uaccess, [3, 3, 2, 2, 3]),
-    (A::Munmap, [10, 7, 7, 7, 8]),
-    (A::Mremap, [9, 4, 3, 3, 6]),
-    (A::Mprotect, [6, 4, 2, 2, 4]),
-    (A::Dontneed, [6, 7, 4, 4, 6]),
-    (A::Remove, [2, 0, 4, 4, 3]),
-    (A::Populate, [3, 2, 2, 2, 3]),
-    (A::Hint, [3, 2, 0, 0, 2]),
-    (A::Lock, [2, 0, 0, 0, 1]),
-    (A::Ask, [4, 4, 4, 4, 4]),
-    (A::Open, [0, 0, 7, 8, 4]),
-    (A::Memfd, [0, 1, 2, 2, 2]),
-    (A::Close, [0, 0, 3, 3, 2]),
-    (A::Ftruncate, [0, 1, 6, 6, 4]),
-    (A::Allocate, [0, 0, 8, 8, 5]),
-    (A::Punch, [0, 1, 9, 9, 6]),
-    (A::Stat, [0, 0, 4, 4, 2]),
-    (A::Seal, [0, 0, 1, 2, 2]),
-    (A::Shmget, [1, 1, 0, 2, 2]),
-    (A::Shmat, [1, 2, 0, 3, 3]),
-    (A::Shmdt, [1, 1, 0, 2, 1]),
-    (A::Shmrm, [0, 1, 0, 1, 1]),
+    // basic, fork, file, subpool, mix, uffd
+    (A::Nr, [6, 4, 4, 4, 5, 3]),
+    (A::Overcommit, [4, 3, 3, 4, 3, 2]),
+    (A::Spawn, [3, 1, 3, 3, 2, 1]),
+    (A::Fork, [1, 9, 3, 3, 5, 4]),
+    (A::Exit, [2, 7, 2, 2, 4, 3]),
+    (A::Mount, [0, 0, 2, 7, 2, 1]),
+    (A::Umount, [0, 0, 1, 4, 1, 0]),
+    (A::Unlink, [0, 0, 2, 2, 1, 0]),
+    (A::TruncatePath, [0, 0, 1, 1, 1, 0]),
+    (A::Anonymous, [16, 10, 2, 2, 9, 7]),
+    (A::MapFile, [0, 4, 16, 16, 10, 7]),
+    (A::Overlay, [6, 2, 2, 2, 4, 2]),
+    (A::Load, [9, 13, 9, 9, 10, 10]),
+    (A::Store, [24, 32, 17, 17, 24, 18]),
+    (A::Uaccess, [3, 3, 2, 2, 3, 2]),
+    (A::Munmap, [10, 7, 7, 7, 8, 4]),
+    (A::Mremap, [9, 4, 3, 3, 6, 4]),
+    (A::Mprotect, [6, 4, 2, 2, 4, 4]),
+    (A::Dontneed, [6, 7, 4, 4, 6, 5]),
+    (A::Remove, [2, 0, 4, 4, 3, 3]),
+    (A::Populate, [3, 2, 2, 2, 3, 2]),
+    (A::Hint, [3, 2, 0, 0, 2, 1]),
+    (A::Lock, [2, 0, 0, 0, 1, 1]),
+    (A::Ask, [4, 4, 4, 4, 4, 8]),
+    (A::Open, [0, 0, 7, 8, 4, 2]),
+    (A::Memfd, [0, 1, 2, 2, 2, 2]),
+    (A::Close, [0, 0, 3, 3, 2, 1]),
+    (A::Ftruncate, [0, 1, 6, 6, 4, 3]),
+    (A::Allocate, [0, 0, 8, 8, 5, 4]),
+    (A::Punch, [0, 1, 9, 9, 6, 4]),
+    (A::Stat, [0, 0, 4, 4, 2, 1]),
+    (A::Seal, [0, 0, 1, 2, 2, 0]),
+    (A::Shmget, [1, 1, 0, 2, 2, 1]),
+    (A::Shmat, [1, 2, 0, 3, 3, 1]),
+    (A::Shmdt, [1, 1, 0, 2, 1, 1]),
+    (A::Shmrm, [0, 1, 0, 1, 1, 0]),
+    (A::UffdOpen, [0, 0, 0, 0, 1, 4]),
+    (A::UffdRegister, [0, 0, 0, 0, 1, 12]),
+    (A::UffdUnregister, [0, 0, 0, 0, 0, 4]),
+    (A::UffdFill, [0, 0, 0, 0, 1, 16]),
+    (A::UffdProtect, [0, 0, 0, 0, 0, 12]),
+    (A::UffdClose, [0, 0, 0, 0, 0, 2]),
 ];
 
 impl Profile {
     /// All profiles.
-    pub const ALL: [Profile; 5] = [Profile::Basic, Profile::Fork, Profile::File, Profile::Subpool, Profile::Mix];
+    pub const ALL: [Profile; 6] =
+        [Profile::Basic, Profile::Fork, Profile::File, Profile::Subpool, Profile::Mix, Profile::Uffd];
 
     /// Its name, as scripts carry it.
     pub const fn name(self) -> &'static str {
@@ -144,6 +160,7 @@ impl Profile {
             Profile::File => "file",
             Profile::Subpool => "subpool",
             Profile::Mix => "mix",
+            Profile::Uffd => "uffd",
         }
     }
 
@@ -158,6 +175,14 @@ const MOST_PROCESSES: u16 = 4;
 /// How often a kind of operation is drawn that nothing exists for, before a process is started instead.
 const MOST_TRIES: usize = 50;
 
+/// Do registrations watch for writes?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WatchesWrites {
+    Always,
+    Sometimes,
+    Never,
+}
+
 /// A source of random operations.
 #[derive(Debug, Clone)]
 pub struct Generator {
@@ -166,6 +191,8 @@ pub struct Generator {
     weights: Vec<(Action, u32)>,
     /// A running kernel will answer.
     on_kernel: bool,
+    /// Does a registration watch for writes, if it watches for anything?
+    watches_writes: WatchesWrites,
     view: View,
     opening: VecDeque<Op>,
 }
@@ -178,6 +205,7 @@ impl Generator {
             profile,
             weights: profile.weights(),
             on_kernel: false,
+            watches_writes: WatchesWrites::Sometimes,
             view: View::default(),
             opening: VecDeque::new(),
         };
@@ -187,9 +215,11 @@ impl Generator {
 
     /// Operations for a running kernel. No private mapping moves that went through fork: 6.18 looks for the sharers of a
     /// page at the address that it had, and may never end. No mapping leaves its place to the kernel, which puts it among
-    /// others that no model knows.
+    /// others that no model knows. Either all registrations with userfaultfds watch for writes or none does: a write to what
+    /// was protected under an earlier registration never returns.
     pub fn for_kernel(seed: u64, profile: Profile) -> Self {
-        Self { on_kernel: true, ..Self::new(seed, profile) }
+        let watches_writes = if seed.is_multiple_of(3) { WatchesWrites::Never } else { WatchesWrites::Always };
+        Self { on_kernel: true, watches_writes, ..Self::new(seed, profile) }
     }
 
     /// A pool, sometimes surplus, a mount if files are wanted, and a process or two.
@@ -200,7 +230,7 @@ impl Generator {
             let limit = i64::from(self.random.between(1, 6));
             self.opening.push_back(set_overcommit(limit));
         }
-        if matches!(self.profile, Profile::File | Profile::Subpool | Profile::Mix) {
+        if matches!(self.profile, Profile::File | Profile::Subpool | Profile::Mix | Profile::Uffd) {
             let mount = self.mount();
             self.opening.extend(mount);
         }
@@ -273,6 +303,12 @@ impl Generator {
             A::Stat => self.stat(),
             A::Seal => self.seal(),
             A::Shmget | A::Shmat | A::Shmdt | A::Shmrm => self.segment(action),
+            A::UffdOpen => self.uffd_open(),
+            A::UffdRegister => self.uffd_register(),
+            A::UffdUnregister => self.uffd_unregister(),
+            A::UffdFill => self.uffd_fill(),
+            A::UffdProtect => self.uffd_protect(),
+            A::UffdClose => self.uffd_close(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::op::{
     FallocateMode, FileName, MapName, Mmap, MmapFlag, MountName, Mremap, MremapFlag, Op, Open, OpenFlag, Protection,
-    SegmentName, Shmat, Size, Span,
+    SegmentName, Shmat, Size, Span, UffdName,
 };
 use crate::target::Answer;
 
@@ -39,6 +39,7 @@ pub(super) struct DescriptorView {
 pub(super) struct ProcessView {
     pub(super) maps: BTreeMap<MapName, MapView>,
     pub(super) files: BTreeMap<FileName, DescriptorView>,
+    pub(super) uffds: BTreeSet<UffdName>,
 }
 
 /// Everything.
@@ -125,6 +126,7 @@ impl View {
                     process.files.remove(&close.file);
                 }
             }
+            Op::UffdOpen(_) | Op::UffdClose(_) => self.watcher(op),
             Op::Ftruncate(call) => self.resize(op, &call.file, |_| pages(call.len)),
             Op::Fallocate(call) if call.mode.iter().all(|mode| mode != FallocateMode::KeepSize) => {
                 let punches = call.mode.has(FallocateMode::Punch);
@@ -149,6 +151,15 @@ impl View {
                     *prot = call.prot;
                 }
             }
+            _ => {}
+        }
+    }
+
+    /// A userfaultfd is opened or closed.
+    fn watcher(&mut self, op: &Op) {
+        match (op, self.process(op)) {
+            (Op::UffdOpen(open), Some(process)) => _ = process.uffds.insert(open.uffd.clone()),
+            (Op::UffdClose(close), Some(process)) => _ = process.uffds.remove(&close.uffd),
             _ => {}
         }
     }

@@ -43,7 +43,13 @@ impl NaiveMachine {
             Some(page) => page,
             None => self.fault_absent(p, vma, addr)?,
         };
-        if access == Access::Write && !vma.shared { self.write_private(p, addr, page) } else { Ok(page) }
+        if access == Access::Read {
+            return Ok(page);
+        }
+        self.check_protection(p, vma, addr)?;
+        let written = if vma.shared { page } else { self.write_private(p, addr, page)? };
+        self.process_mut(p).protected.remove(&addr);
+        Ok(written)
     }
 
     /// No entry: the file's page if it has one, wherever the file ends; else a new page, of the file if the mapping is shared.
@@ -53,10 +59,16 @@ impl NaiveMachine {
         }
         let index = vma.index(addr);
         if let Some(page) = self.file(vma.file).cache.get(&index).copied() {
+            if vma.watch.is_some_and(|watch| watch.minor) {
+                return Err(Fault::Bus);
+            }
             self.enter(p, addr, page);
             return Ok(page);
         }
         if !self.file(vma.file).holds(index) {
+            return Err(Fault::Bus);
+        }
+        if vma.watch.is_some_and(|watch| watch.missing) {
             return Err(Fault::Bus);
         }
         if !vma.shared {
@@ -129,7 +141,7 @@ impl NaiveMachine {
     }
 
     /// Takes a page from the pool for a file page of a VMA: with a reservation if there is one that was not used.
-    fn claim(&mut self, vma: &Vma, index: u64) -> bool {
+    pub(super) fn claim(&mut self, vma: &Vma, index: u64) -> bool {
         if vma.shared {
             return self.claim_for_file(vma.file, index);
         }
@@ -150,8 +162,14 @@ impl NaiveMachine {
         taken
     }
 
+    /// Whether [`claim`](Self::claim) would get a page.
+    pub(super) fn could_claim(&self, vma: &Vma, index: u64) -> bool {
+        let mut other = self.clone();
+        other.claim(vma, index)
+    }
+
     /// Writes down that an owner has used its reservation for a page.
-    fn consume(&mut self, vma: &Vma, index: u64, page: PageId) {
+    pub(super) fn consume(&mut self, vma: &Vma, index: u64, page: PageId) {
         if let Some(owner) = vma.owner.and_then(|owner| self.owners.get_mut(&owner)) {
             owner.consumed.insert(index, page);
         }
@@ -174,13 +192,13 @@ impl NaiveMachine {
         id
     }
 
-    fn enter(&mut self, p: u16, addr: u64, page: PageId) {
+    pub(super) fn enter(&mut self, p: u16, addr: u64, page: PageId) {
         self.process_mut(p).entries.insert(addr, page);
         self.page_mut(page).maps += 1;
     }
 
     /// The VMA gets ready for anonymous pages; this stays, even if no page is had.
-    fn prepare(&mut self, p: u16, addr: u64) {
+    pub(super) fn prepare(&mut self, p: u16, addr: u64) {
         let vmas = &mut self.process_mut(p).vmas;
         for vma in vmas.iter_mut().filter(|vma| (vma.start..vma.end).contains(&addr)) {
             vma.had_anon = true;

@@ -87,6 +87,7 @@ impl NaiveMachine {
             stolen: false,
             had_anon: false,
             hints: Hints::default(),
+            watch: None,
             place: self.last_place(),
         };
         if !op.flags.has(MmapFlag::Noreserve) {

@@ -1,7 +1,7 @@
 //! A deliberately simple model of HugeTLB as Linux 6.18 answers: flat lists, sets of single pages, no sharing of code with
 //! the library. What it says is compared with the recorded kernel, and what the library says is compared with it.
 //!
-//! It knows one node and 2 MiB pages; no control groups, demotion or userfaultfd. What
+//! It knows one node and 2 MiB pages; no control groups and no demotion. What
 //! it does not know it answers with [`NotModelled`](crate::target::StepResult::NotModelled).
 //!
 //! By itself it is sound: `reserved <= free` always. [`Quirks`] make it copy the accounting defects of the kernel.
@@ -21,6 +21,7 @@ mod range;
 mod remap;
 mod seal;
 mod segment;
+mod uffd;
 mod unmap;
 mod world;
 
@@ -29,7 +30,7 @@ use std::collections::BTreeMap;
 use crate::op::{Actor, MapName, MountName, Op, SegmentName, SizeName};
 use crate::target::{Answer, BeginError, Counters, Header, NodeCounters, PoolCounters, StepResult, Target};
 use pool::Pool;
-use world::{File, FileId, Mount, Named, Owner, OwnerId, PAGE, Page, PageId, Process, Segment, count};
+use world::{File, FileId, Mount, Named, Owner, OwnerId, PAGE, Page, PageId, Process, Segment, WatcherId, count};
 
 pub use check::Unsound;
 
@@ -111,6 +112,8 @@ pub struct NaiveMachine {
     slots: Vec<MapName>,
     /// The order of all VMAs: a file's are visited in it.
     places: Vec<u64>,
+    /// The userfaultfds that are open, and the address space of each.
+    watchers: BTreeMap<WatcherId, u64>,
     next_id: u64,
 }
 
@@ -137,6 +140,7 @@ impl NaiveMachine {
             segment_names: BTreeMap::new(),
             slots: Vec::new(),
             places: Vec::new(),
+            watchers: BTreeMap::new(),
             next_id: 0,
         }
     }
@@ -258,6 +262,14 @@ impl NaiveMachine {
             Op::Munlock(op) => self.munlock(p, op),
             Op::Msync(op) => self.msync(p, op),
             Op::Mincore(op) => self.mincore(p, op),
+            Op::UffdOpen(op) => self.uffd_open(p, op),
+            Op::UffdRegister(op) => self.uffd_register(p, op),
+            Op::UffdUnregister(op) => self.uffd_unregister(p, op),
+            Op::UffdCopy(op) => self.uffd_copy(p, op),
+            Op::UffdContinue(op) => self.uffd_continue(p, op),
+            Op::UffdZero(op) => self.uffd_zero(p, op),
+            Op::UffdWp(op) => self.uffd_wp(p, op),
+            Op::UffdClose(op) => self.uffd_close(p, op),
             Op::Touch(op) => self.touch(p, op),
             Op::Uaccess(op) => self.uaccess(p, op),
             Op::Open(op) => self.open(p, op),

@@ -20,12 +20,13 @@ impl NaiveMachine {
         if op.cg.is_some() {
             return Err(Fail::NotModelled("control groups"));
         }
-        self.processes.insert(number, Process::default());
+        let space = self.fresh_id();
+        self.processes.insert(number, Process { space, ..Process::default() });
         Ok(Answer::ok())
     }
 
     /// The child knows all names and descriptors and has every VMA that fork is not told to leave out, but no reservation
-    /// and no mark of a stolen page. Entries are copied for private VMAs that were prepared for anonymous pages; the others
+    /// no mark of a stolen page, and nobody who watches it. Entries are copied for private VMAs that were prepared for anonymous pages; the others
     /// start empty.
     pub(super) fn fork(&mut self, p: u16, op: &Fork) -> Outcome {
         let number = self.check_new(op.child)?;
@@ -34,12 +35,15 @@ impl NaiveMachine {
             names: parent.names.clone(),
             descriptors: parent.descriptors.clone(),
             files: parent.files.clone(),
+            space: self.fresh_id(),
+            watchers: parent.watchers.clone(),
+            watcher_names: parent.watcher_names.clone(),
             ..Process::default()
         };
         for vma in parent.vmas.iter().filter(|vma| !vma.hints.dontfork) {
             // A child's VMA stands right behind its parent's.
             let place = self.place_behind(vma.place);
-            child.vmas.push(Vma { owner: None, stolen: false, place, ..*vma });
+            child.vmas.push(Vma { owner: None, stolen: false, watch: None, place, ..*vma });
             if vma.shared || !vma.had_anon {
                 continue;
             }
@@ -65,6 +69,7 @@ impl NaiveMachine {
     pub(super) fn end_process(&mut self, p: u16) {
         self.unmap(p, 0, u64::MAX);
         self.processes.remove(&p);
+        self.drop_unheld_watchers();
         self.evict_unused();
     }
 }

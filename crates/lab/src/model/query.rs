@@ -73,7 +73,7 @@ impl NaiveMachine {
         Ok(Answer::ok())
     }
 
-    /// One letter a page: absent, anonymous mapped once or more often, of a file mapped once or more often.
+    /// One letter a page: absent, protected, anonymous mapped once or more often, of a file mapped once or more often.
     pub(super) fn pagemap(&mut self, p: u16, op: &Pagemap) -> Outcome {
         let named = self.named(p, &op.map)?;
         let first = op.page.map_or(0, |page| page.get());
@@ -84,6 +84,7 @@ impl NaiveMachine {
             let state = page.map(|page| self.page(*page));
             match state.map(|page| (page.anon, page.maps == 1)) {
                 None => '.',
+                Some(_) if self.process(p).protected.contains(&addr) => 'w',
                 Some((true, true)) => 'a',
                 Some((true, false)) => 'b',
                 Some((false, true)) => 'f',

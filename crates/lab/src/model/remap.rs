@@ -59,8 +59,8 @@ impl NaiveMachine {
         Ok(Answer { extras: Extras { moved: Some(u8::from(place != call.from)), ..Extras::default() }, ..Answer::ok() })
     }
 
-    /// Without MREMAP_FIXED the tail goes and the rest stays. With it the target is emptied first, then the tail goes, then
-    /// every VMA of the range moves by itself; a range that also shrinks must lie in one VMA.
+    /// Without MREMAP_FIXED the tail goes and the rest stays. With it every VMA of the range moves by itself: its part of the
+    /// target is emptied, then the tail goes. A range that also shrinks must lie in one VMA, and so must what is watched.
     fn shrink_or_move(&mut self, p: u16, call: Call, first: &Vma) -> Result<u64, Fail> {
         let kept = call.from + call.new;
         let end = call.from + call.old;
@@ -74,11 +74,18 @@ impl NaiveMachine {
         if call.new < call.old && kept > first.end {
             return Err(Fail::Errno("EFAULT"));
         }
-        self.unmap(p, call.to, call.to + call.new);
-        self.unmap(p, kept, end);
         for vma in self.process(p).vmas_in(call.from, kept) {
-            let (start, end) = (vma.start.max(call.from), vma.end.min(kept));
-            self.move_part(p, &vma, start, end, call.to + (start - call.from));
+            let (start, stop) = (vma.start.max(call.from), vma.end.min(kept));
+            let alone = (start, stop) == (call.from, kept);
+            if vma.watch.is_some() && !alone {
+                return Err(Fail::Errno("EFAULT"));
+            }
+            let to = call.to + (start - call.from);
+            self.unmap(p, to, to + (stop - start));
+            if alone {
+                self.unmap(p, kept, end);
+            }
+            self.move_part(p, &vma, start, stop, to);
         }
         Ok(call.to)
     }
@@ -100,7 +107,15 @@ impl NaiveMachine {
                 }
             }
         }
-        process.insert(Vma { start: to, end: to + (end - start), place, ..vma.part(start, end) });
+        process.insert(Vma { start: to, end: to + (end - start), place, watch: None, ..vma.part(start, end) });
+        let protected: Vec<u64> = process.protected.range(start..end).copied().collect();
+        for addr in protected {
+            process.protected.remove(&addr);
+            // Whoever watches is not told of the move; what nobody watches moves as it is.
+            if vma.watch.is_none() {
+                process.protected.insert(to + (addr - start));
+            }
+        }
         let moving: Vec<(u64, PageId)> = process.entries.range(start..end).map(|(addr, page)| (*addr, *page)).collect();
         for (addr, page) in moving {
             process.entries.remove(&addr);

@@ -64,6 +64,7 @@ impl NaiveMachine {
             stolen: false,
             had_anon: false,
             hints: Hints::default(),
+            watch: None,
             place: self.last_place(),
         };
         let process = self.process_mut(p);

@@ -40,6 +40,11 @@ impl NaiveMachine {
         }
     }
 
+    /// The places of a range themselves are gone, and their protection with them.
+    fn unprotect(&mut self, p: u16, start: u64, end: u64) {
+        self.process_mut(p).protected.retain(|addr| !(start..end).contains(addr));
+    }
+
     /// Frees pages that nothing holds.
     pub(super) fn free(&mut self, loose: Vec<PageId>) {
         let rule = if self.quirks.k6_surplus_free_ignores_reservations {
@@ -96,6 +101,7 @@ impl NaiveMachine {
         let mut loose = Vec::new();
         for vma in &vmas {
             self.zap(p, vma, vma.start, vma.end, &mut loose);
+            self.unprotect(p, vma.start, vma.end);
         }
         self.free(loose);
         for vma in &vmas {
@@ -218,6 +224,9 @@ impl NaiveMachine {
             let end = vma.address(to).unwrap_or(vma.end);
             let mut loose = Vec::new();
             self.zap(p, &vma, start, end, &mut loose);
+            if to == TO_END {
+                self.unprotect(p, start, end);
+            }
             self.free(loose);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::op::{FileName, MapName, MountName, Protection};
+use crate::op::{FileName, MapName, MountName, Protection, UffdName};
 
 /// The size of a huge page in bytes; the model knows 2 MiB pages alone.
 pub(super) const PAGE: u64 = 2 << 20;
@@ -34,6 +34,22 @@ pub(super) struct OwnerId(pub(super) u64);
 /// One mount of hugetlbfs; a later mount of the same name is another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct MountId(pub(super) u64);
+
+/// A userfaultfd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct WatcherId(pub(super) u64);
+
+/// Who watches a VMA, and for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Watch {
+    pub(super) by: WatcherId,
+    /// Pages that nobody made yet.
+    pub(super) missing: bool,
+    /// Pages that only the file has.
+    pub(super) minor: bool,
+    /// Writes to protected places.
+    pub(super) writes: bool,
+}
 
 /// A huge page in use: mapped, in a page cache, or both.
 #[derive(Debug, Clone, Default)]
@@ -133,6 +149,8 @@ pub(super) struct Vma {
     /// It was prepared for anonymous pages at some time; fork copies the entries of such VMAs only.
     pub(super) had_anon: bool,
     pub(super) hints: Hints,
+    /// Which userfaultfd watches it.
+    pub(super) watch: Option<Watch>,
     /// Its place in the order of all VMAs; none since it was cut, until the operation is over.
     pub(super) place: Option<u64>,
 }
@@ -186,8 +204,15 @@ pub(super) struct Process {
     pub(super) vmas: Vec<Vma>,
     /// The page of every mapped huge page address.
     pub(super) entries: BTreeMap<u64, PageId>,
+    /// The places that a userfaultfd protects from writes, with a page or without.
+    pub(super) protected: BTreeSet<u64>,
     /// The GiB of the address space that have a page table.
     pub(super) tables: BTreeSet<u64>,
+    /// Its address space, which no other process ever has.
+    pub(super) space: u64,
+    /// The userfaultfds that it holds, and which of them have names.
+    pub(super) watchers: Vec<WatcherId>,
+    pub(super) watcher_names: BTreeMap<UffdName, WatcherId>,
     /// The names mapped so far.
     pub(super) names: BTreeMap<MapName, Named>,
     /// All descriptors ever opened; `None` after close.

@@ -1,11 +1,10 @@
 //! Beginning and ending to watch.
 
-use alloc::vec::Vec;
+use units::{Access, Bytes, MmId, Scope, UffdId, Vaddr, VaddrRange};
 
-use units::{Access, Bytes, Scope, UffdId, Vaddr, VaddrRange};
-
-use super::{Registration, UffdModes, end_registration, whole_pages};
+use super::{Registration, UffdModes, WriteProtection, end_registration, set_protection, whole_pages};
 use crate::protect::isolate;
+use crate::unmap::split_at;
 use crate::{Env, Vma, VmaFlags};
 
 /// Why a range cannot be watched; nothing is changed.
@@ -40,7 +39,7 @@ pub enum RegisterError {
     Busy(Vaddr),
 }
 
-/// Why a range cannot be left alone; nothing is changed.
+/// Why a range cannot be left alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnregisterError {
@@ -53,7 +52,7 @@ pub enum UnregisterError {
     /// Nothing is mapped in the range.
     #[error("nothing is mapped in {0}")]
     Nothing(VaddrRange),
-    /// An edge inside a huge page.
+    /// An edge inside a huge page. If it is the end, what lies before it is done.
     #[error("{at} is inside one of the area's pages of {page}")]
     InsidePage {
         /// The edge.
@@ -131,21 +130,30 @@ pub fn uffd_unregister<P: Env>(p: &mut P, uffd: UffdId, start: Vaddr, len: Bytes
         if let Some(other) = areas.iter().find(|vma| vma.uffd.is_some_and(|other| other.uffd != uffd)) {
             return Err(UnregisterError::NotMine(other.range.start));
         }
-        let watched: Vec<_> = areas.into_iter().filter(|vma| vma.uffd.is_some()).collect();
-        if let Some(last) = watched.last()
-            && range.end < last.range.end
-            && !range.end.is_aligned(last.size.bytes())
-        {
-            return Err(UnregisterError::InsidePage { at: range.end, page: last.size.bytes() });
-        }
-        for vma in watched {
-            match isolate(p, mm, vma.range.intersect(range)) {
-                Ok(own) => end_registration(p, mm, &own),
-                Err(inside) => debug_assert!(false, "{} was looked at", inside.at),
-            }
+        for vma in areas.iter().filter(|vma| vma.uffd.is_some()) {
+            leave_alone(p, mm, vma, vma.range.intersect(range))?;
         }
         Ok(())
     })
+}
+
+/// Ends the watch of `piece`, a part of `vma`. That its end is inside a page shows late, as on Linux: the protection up to the end
+/// of that page is gone by then, and the area is split at the start.
+fn leave_alone<P: Env>(p: &mut P, mm: MmId, vma: &Vma, piece: VaddrRange) -> Result<(), UnregisterError> {
+    let page = vma.size.bytes();
+    let whole = VaddrRange::new(piece.start, (piece.end.align_down(page) + page).min(vma.range.end));
+    if piece.end < vma.range.end && !piece.end.is_aligned(page) {
+        if vma.is_watched(UffdModes::WRITE_PROTECT) {
+            set_protection(p, mm, vma, whole, WriteProtection::Clear);
+        }
+        split_at(p, mm, piece.start);
+        return Err(UnregisterError::InsidePage { at: piece.end, page });
+    }
+    match isolate(p, mm, piece) {
+        Ok(own) => end_registration(p, mm, &own),
+        Err(inside) => debug_assert!(false, "{} was looked at", inside.at),
+    }
+    Ok(())
 }
 
 /// The range must start at a page of its first area, even where it starts in the hole before it; nothing if there is no area.

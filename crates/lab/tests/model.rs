@@ -156,6 +156,16 @@ fn limits_part_2() {
 }
 
 #[test]
+fn control_groups_part_1() {
+    share(Profile::Cgroup, 0);
+}
+
+#[test]
+fn control_groups_part_2() {
+    share(Profile::Cgroup, 1);
+}
+
+#[test]
 fn everything_part_1() {
     share(Profile::Mix, 0);
 }

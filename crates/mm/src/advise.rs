@@ -4,7 +4,7 @@ use filemap::Markers;
 use hugetlbfs::{FallocateError, Origin};
 use units::{Access, Blame, Bytes, Ledger, MmId, Scope, Vaddr, VaddrRange};
 
-use crate::populate::populate_with;
+use crate::populate::{Progress, populate_with};
 use crate::protect::isolate;
 use crate::unmap::unmap_area_range;
 use crate::{Env, PopulateError, Prot, Touch, Vma, VmaFlags};
@@ -124,9 +124,11 @@ pub fn madvise<P: Env>(
             // What may only be written is readable to its process, but not to this call.
             Advice::PopulateRead => {
                 let touch = |vma: &Vma| vma.prot.contains(Prot::READ).then_some(Touch::Read);
-                return Ok(populate_with(p, mm, origin, range, touch)?);
+                return Ok(populate_with(p, mm, origin, range, Progress::InCall, touch)?);
             }
-            Advice::PopulateWrite => return Ok(populate_with(p, mm, origin, range, |_| Some(Touch::Write))?),
+            Advice::PopulateWrite => {
+                return Ok(populate_with(p, mm, origin, range, Progress::InCall, |_| Some(Touch::Write))?);
+            }
             _ => (),
         }
         let mut at = range.start;

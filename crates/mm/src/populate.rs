@@ -50,10 +50,19 @@ pub enum MlockError {
     Populate(#[from] PopulateError),
 }
 
-/// Touches every page of `range` that its areas permit. A failure after progress is tried once more before it counts, as the
-/// first attempt had only cut the progress short.
+/// How far back a touch counts as progress. A failure after progress is tried once more before it counts, as the first attempt had
+/// only cut the progress short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// From the start of the area on: areas are populated one by one.
+    InArea,
+    /// From the start of the call on.
+    InCall,
+}
+
+/// Touches every page of `range` that its areas permit.
 pub(crate) fn populate<P: Env>(p: &mut P, mm: MmId, origin: &Origin, range: VaddrRange) -> Result<(), PopulateError> {
-    populate_with(p, mm, origin, range, |vma| {
+    populate_with(p, mm, origin, range, Progress::InArea, |vma| {
         // A shared page needs no private copy, so reading it in will do.
         Some(if vma.prot.contains(Prot::WRITE) && !vma.is_shared() { Touch::Write } else { Touch::Read })
     })
@@ -65,20 +74,21 @@ pub(crate) fn populate_with<P: Env>(
     mm: MmId,
     origin: &Origin,
     range: VaddrRange,
+    counts: Progress,
     touch: impl Fn(&Vma) -> Option<Touch>,
 ) -> Result<(), PopulateError> {
     let mut at = range.start;
-    let mut progress = false;
+    let mut progress = None;
     while at < range.end {
         let found = p.with_vmas(mm, |vmas| vmas.find(at).copied()).flatten();
         let vma = found.ok_or(PopulateError::Hole(at))?;
         let touch = touch(&vma).ok_or(PopulateError::Protection(at))?;
         let mut done = fault_in_space(p, mm, origin, at, touch);
-        if progress && done.is_err() {
+        if done.is_err() && progress.is_some_and(|area| counts == Progress::InCall || area == vma.id) {
             done = fault_in_space(p, mm, origin, at, touch);
         }
         match done {
-            Ok(_) => progress = true,
+            Ok(_) => progress = Some(vma.id),
             Err(FaultError::Protection(at) | FaultError::ExecuteOnly(at)) => return Err(PopulateError::Protection(at)),
             Err(error) => return Err(PopulateError::Fault { at, error }),
         }

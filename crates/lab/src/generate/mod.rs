@@ -19,6 +19,7 @@
 
 mod edges;
 mod files;
+mod groups;
 mod limits;
 mod memory;
 mod random;
@@ -45,6 +46,8 @@ pub enum Profile {
     File,
     /// Mounts with limits, seals and segments.
     Subpool,
+    /// Control groups, what their limits refuse and what remains when they are removed.
+    Cgroup,
     /// All of them.
     Mix,
     /// Mappings of all kinds that userfaultfds watch and fill.
@@ -96,61 +99,69 @@ enum Action {
     UffdFill,
     UffdProtect,
     UffdClose,
+    MakeGroup,
+    Limit,
+    Attach,
+    RemoveGroup,
 }
 
 use Action as A;
 
 /// How often each kind of operation is drawn, for each profile.
 const WEIGHTS: &[(Action, [u32; Profile::ALL.len()])] = &[
-    // basic, fork, file, subpool, mix, uffd
-    (A::Nr, [6, 4, 4, 4, 5, 3]),
-    (A::Overcommit, [4, 3, 3, 4, 3, 2]),
-    (A::Spawn, [3, 1, 3, 3, 2, 1]),
-    (A::Fork, [1, 9, 3, 3, 5, 4]),
-    (A::Exit, [2, 7, 2, 2, 4, 3]),
-    (A::Mount, [0, 0, 2, 7, 2, 1]),
-    (A::Umount, [0, 0, 1, 4, 1, 0]),
-    (A::Unlink, [0, 0, 2, 2, 1, 0]),
-    (A::TruncatePath, [0, 0, 1, 1, 1, 0]),
-    (A::Anonymous, [16, 10, 2, 2, 9, 7]),
-    (A::MapFile, [0, 4, 16, 16, 10, 7]),
-    (A::Overlay, [6, 2, 2, 2, 4, 2]),
-    (A::Load, [9, 13, 9, 9, 10, 10]),
-    (A::Store, [24, 32, 17, 17, 24, 18]),
-    (A::Uaccess, [3, 3, 2, 2, 3, 2]),
-    (A::Munmap, [10, 7, 7, 7, 8, 4]),
-    (A::Mremap, [9, 4, 3, 3, 6, 4]),
-    (A::Mprotect, [6, 4, 2, 2, 4, 4]),
-    (A::Dontneed, [6, 7, 4, 4, 6, 5]),
-    (A::Remove, [2, 0, 4, 4, 3, 3]),
-    (A::Populate, [3, 2, 2, 2, 3, 2]),
-    (A::Hint, [3, 2, 0, 0, 2, 1]),
-    (A::Lock, [2, 0, 0, 0, 1, 1]),
-    (A::Ask, [4, 4, 4, 4, 4, 8]),
-    (A::Open, [0, 0, 7, 8, 4, 2]),
-    (A::Memfd, [0, 1, 2, 2, 2, 2]),
-    (A::Close, [0, 0, 3, 3, 2, 1]),
-    (A::Ftruncate, [0, 1, 6, 6, 4, 3]),
-    (A::Allocate, [0, 0, 8, 8, 5, 4]),
-    (A::Punch, [0, 1, 9, 9, 6, 4]),
-    (A::Stat, [0, 0, 4, 4, 2, 1]),
-    (A::Seal, [0, 0, 1, 2, 2, 0]),
-    (A::Shmget, [1, 1, 0, 2, 2, 1]),
-    (A::Shmat, [1, 2, 0, 3, 3, 1]),
-    (A::Shmdt, [1, 1, 0, 2, 1, 1]),
-    (A::Shmrm, [0, 1, 0, 1, 1, 0]),
-    (A::UffdOpen, [0, 0, 0, 0, 1, 4]),
-    (A::UffdRegister, [0, 0, 0, 0, 1, 12]),
-    (A::UffdUnregister, [0, 0, 0, 0, 0, 4]),
-    (A::UffdFill, [0, 0, 0, 0, 1, 16]),
-    (A::UffdProtect, [0, 0, 0, 0, 0, 12]),
-    (A::UffdClose, [0, 0, 0, 0, 0, 2]),
+    // basic, fork, file, subpool, cgroup, mix, uffd
+    (A::Nr, [6, 4, 4, 4, 1, 5, 3]),
+    (A::Overcommit, [4, 3, 3, 4, 3, 3, 2]),
+    (A::Spawn, [3, 1, 3, 3, 4, 2, 1]),
+    (A::Fork, [1, 9, 3, 3, 5, 5, 4]),
+    (A::Exit, [2, 7, 2, 2, 4, 4, 3]),
+    (A::Mount, [0, 0, 2, 7, 1, 2, 1]),
+    (A::Umount, [0, 0, 1, 4, 0, 1, 0]),
+    (A::Unlink, [0, 0, 2, 2, 1, 1, 0]),
+    (A::TruncatePath, [0, 0, 1, 1, 1, 1, 0]),
+    (A::Anonymous, [16, 10, 2, 2, 11, 9, 7]),
+    (A::MapFile, [0, 4, 16, 16, 8, 10, 7]),
+    (A::Overlay, [6, 2, 2, 2, 2, 4, 2]),
+    (A::Load, [9, 13, 9, 9, 7, 10, 10]),
+    (A::Store, [24, 32, 17, 17, 24, 24, 18]),
+    (A::Uaccess, [3, 3, 2, 2, 2, 3, 2]),
+    (A::Munmap, [10, 7, 7, 7, 7, 8, 4]),
+    (A::Mremap, [9, 4, 3, 3, 3, 6, 4]),
+    (A::Mprotect, [6, 4, 2, 2, 6, 4, 4]),
+    (A::Dontneed, [6, 7, 4, 4, 4, 6, 5]),
+    (A::Remove, [2, 0, 4, 4, 1, 3, 3]),
+    (A::Populate, [3, 2, 2, 2, 3, 3, 2]),
+    (A::Hint, [3, 2, 0, 0, 0, 2, 1]),
+    (A::Lock, [2, 0, 0, 0, 7, 1, 1]),
+    (A::Ask, [4, 4, 4, 4, 2, 4, 8]),
+    (A::Open, [0, 0, 7, 8, 4, 4, 2]),
+    (A::Memfd, [0, 1, 2, 2, 1, 2, 2]),
+    (A::Close, [0, 0, 3, 3, 2, 2, 1]),
+    (A::Ftruncate, [0, 1, 6, 6, 3, 4, 3]),
+    (A::Allocate, [0, 0, 8, 8, 5, 5, 4]),
+    (A::Punch, [0, 1, 9, 9, 5, 6, 4]),
+    (A::Stat, [0, 0, 4, 4, 1, 2, 1]),
+    (A::Seal, [0, 0, 1, 2, 0, 2, 0]),
+    (A::Shmget, [1, 1, 0, 2, 1, 2, 1]),
+    (A::Shmat, [1, 2, 0, 3, 1, 3, 1]),
+    (A::Shmdt, [1, 1, 0, 2, 1, 1, 1]),
+    (A::Shmrm, [0, 1, 0, 1, 0, 1, 0]),
+    (A::UffdOpen, [0, 0, 0, 0, 0, 1, 4]),
+    (A::UffdRegister, [0, 0, 0, 0, 0, 1, 12]),
+    (A::UffdUnregister, [0, 0, 0, 0, 0, 0, 4]),
+    (A::UffdFill, [0, 0, 0, 0, 0, 1, 16]),
+    (A::UffdProtect, [0, 0, 0, 0, 0, 0, 12]),
+    (A::UffdClose, [0, 0, 0, 0, 0, 0, 2]),
+    (A::MakeGroup, [0, 0, 0, 0, 4, 1, 0]),
+    (A::Limit, [0, 0, 0, 0, 10, 2, 0]),
+    (A::Attach, [0, 0, 0, 0, 4, 1, 0]),
+    (A::RemoveGroup, [0, 0, 0, 0, 3, 1, 0]),
 ];
 
 impl Profile {
     /// All profiles.
-    pub const ALL: [Profile; 6] =
-        [Profile::Basic, Profile::Fork, Profile::File, Profile::Subpool, Profile::Mix, Profile::Uffd];
+    pub const ALL: [Profile; 7] =
+        [Profile::Basic, Profile::Fork, Profile::File, Profile::Subpool, Profile::Cgroup, Profile::Mix, Profile::Uffd];
 
     /// Its name, as scripts carry it.
     pub const fn name(self) -> &'static str {
@@ -159,6 +170,7 @@ impl Profile {
             Profile::Fork => "fork",
             Profile::File => "file",
             Profile::Subpool => "subpool",
+            Profile::Cgroup => "cgroup",
             Profile::Mix => "mix",
             Profile::Uffd => "uffd",
         }
@@ -224,19 +236,27 @@ impl Generator {
 
     /// A pool, sometimes surplus, a mount if files are wanted, and a process or two.
     fn open(&mut self) {
-        let pages = *self.random.of(&[1, 2, 4, 6, 8, 8, 12, 16, 24, 64]);
+        // Where limits are to refuse, the pool seldom does.
+        let pages = match self.profile {
+            Profile::Cgroup => *self.random.of(&[4, 8, 16, 24, 24, 64]),
+            _ => *self.random.of(&[1, 2, 4, 6, 8, 8, 12, 16, 24, 64]),
+        };
         self.opening.push_back(set_nr(pages));
         if self.random.percent(50) {
             let limit = i64::from(self.random.between(1, 6));
             self.opening.push_back(set_overcommit(limit));
         }
-        if matches!(self.profile, Profile::File | Profile::Subpool | Profile::Mix | Profile::Uffd) {
+        if matches!(self.profile, Profile::File | Profile::Subpool | Profile::Cgroup | Profile::Mix | Profile::Uffd) {
             let mount = self.mount();
             self.opening.extend(mount);
         }
+        if self.profile == Profile::Cgroup {
+            self.open_groups();
+        }
         for number in 0..self.random.between(1, 2) {
             let actor = Actor::new(u16::try_from(number).unwrap_or(0));
-            self.opening.push_back(Spawn { actor, cg: None }.into());
+            let cg = self.group();
+            self.opening.push_back(Spawn { actor, cg }.into());
         }
     }
 
@@ -309,6 +329,10 @@ impl Generator {
             A::UffdFill => self.uffd_fill(),
             A::UffdProtect => self.uffd_protect(),
             A::UffdClose => self.uffd_close(),
+            A::MakeGroup => self.make_group(),
+            A::Limit => self.limit(),
+            A::Attach => self.attach(),
+            A::RemoveGroup => self.remove_group(),
         }
     }
 
@@ -340,7 +364,8 @@ impl Generator {
 
     fn spawn(&mut self) -> Option<Op> {
         let actor = self.unborn()?;
-        Some(Spawn { actor, cg: None }.into())
+        let cg = if self.random.percent(80) { self.group() } else { None };
+        Some(Spawn { actor, cg }.into())
     }
 
     fn fork(&mut self) -> Option<Op> {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::op::{
-    FallocateMode, FileName, MapName, Mmap, MmapFlag, MountName, Mremap, MremapFlag, Op, Open, OpenFlag, Protection,
-    SegmentName, Shmat, Size, Span, UffdName,
+    CgroupName, FallocateMode, FileName, MapName, Mmap, MmapFlag, MountName, Mremap, MremapFlag, Op, Open, OpenFlag,
+    Protection, SegmentName, Shmat, Size, Span, UffdName,
 };
 use crate::target::Answer;
 
@@ -47,6 +47,7 @@ pub(super) struct ProcessView {
 pub(super) struct View {
     pub(super) processes: BTreeMap<u16, ProcessView>,
     pub(super) mounts: BTreeSet<MountName>,
+    pub(super) groups: BTreeSet<CgroupName>,
     /// Files that have a name.
     pub(super) paths: BTreeMap<(MountName, String), usize>,
     /// The sizes of segments in huge pages.
@@ -95,6 +96,12 @@ impl View {
         match op {
             Op::Spawn(spawn) => {
                 self.processes.insert(spawn.actor.number(), ProcessView::default());
+            }
+            Op::CgCreate(create) => {
+                self.groups.insert(create.cg.clone());
+            }
+            Op::CgRmdir(rmdir) => {
+                self.groups.remove(&rmdir.cg);
             }
             Op::Fork(fork) => self.forked(fork.actor.number(), fork.child.number()),
             Op::Exit(_) | Op::Kill(_) => {

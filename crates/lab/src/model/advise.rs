@@ -82,7 +82,8 @@ impl NaiveMachine {
         Ok(())
     }
 
-    /// POPULATE_READ and POPULATE_WRITE bring in every huge page that the range meets, until the first that cannot be.
+    /// POPULATE_READ and POPULATE_WRITE bring in every huge page that the range meets, until the first that cannot be, which
+    /// is tried twice unless it is the first of all.
     fn populate_advised(&mut self, p: u16, start: u64, end: u64, access: Access) -> Result<(), Fail> {
         let mut at = start;
         while at < end {
@@ -95,7 +96,9 @@ impl NaiveMachine {
                 return Err(Fail::Errno("EINVAL"));
             }
             let page = floor(at);
-            if self.fault(p, &vma, page, access).is_err() {
+            let again = at > start;
+            let failed = self.fault(p, &vma, page, access).is_err();
+            if failed && (!again || self.fault(p, &vma, page, access).is_err()) {
                 return Err(Fail::Errno("EFAULT"));
             }
             at = page + PAGE;

@@ -115,7 +115,7 @@ impl NaiveMachine {
     /// Every cached page is also reserved, and every file can be reached.
     fn check_files(&self) -> Result<(), Unsound> {
         for (id, file) in &self.files {
-            let covered = file.cache.keys().all(|index| file.reserved.contains(index));
+            let covered = file.cache.keys().all(|index| file.reserved.contains_key(index));
             check(covered, || format!("{id:?} has a page without reservation"))?;
         }
         Ok(())

@@ -1,8 +1,9 @@
 //! Faults: the first touch of a page, and copies on write.
 
 use super::NaiveMachine;
+use super::cgroup::{Charge, Payers};
 use super::pool::Claim;
-use super::world::{FileId, MountId, PAGE, Page, PageId, Vma, floor};
+use super::world::{FileId, PAGE, Page, PageId, Vma, floor};
 use crate::op::Access;
 
 /// How a fault fails.
@@ -74,11 +75,9 @@ impl NaiveMachine {
         if !vma.shared {
             self.prepare(p, addr);
         }
-        if !self.claim(vma, index) {
-            return Err(Fault::Bus);
-        }
+        let payers = self.claim(p, vma, index).ok_or(Fault::Bus)?;
         let mount = self.file(vma.file).mount;
-        let page = self.new_page(Page { anon: !vma.shared, cached: vma.shared, mount, ..Page::default() });
+        let page = self.new_page(Page { payers, anon: !vma.shared, cached: vma.shared, mount, ..Page::default() });
         if vma.shared {
             self.file_mut(vma.file).cache.insert(index, page);
         } else {
@@ -100,8 +99,8 @@ impl NaiveMachine {
         let vma = self.process(p).vma_at(addr).ok_or(UNMAPPED)?;
         let index = vma.index(addr);
         let owns_page = vma.owner.is_some() && self.page(old).anon;
-        let taken = if owns_page { self.take_of_mount(self.file(vma.file).mount) } else { self.claim(&vma, index) };
-        if !taken {
+        let taken = if owns_page { self.take_of_mount(p, vma.file) } else { self.claim(p, &vma, index) };
+        let Some(payers) = taken else {
             if owns_page {
                 self.steal(&vma, index, old);
                 if own_alone(self.page(old)) {
@@ -109,10 +108,11 @@ impl NaiveMachine {
                 }
             }
             return Err(Fault::Bus);
-        }
+        };
         self.prepare(p, addr);
         let mount = self.file(vma.file).mount;
-        let copy = self.new_page(Page { anon: true, mount, bytes: self.page(old).bytes.clone(), ..Page::default() });
+        let bytes = self.page(old).bytes.clone();
+        let copy = self.new_page(Page { payers, anon: true, mount, bytes, ..Page::default() });
         self.enter(p, addr, copy);
         self.consume(&vma, index, copy);
         let page = self.page_mut(old);
@@ -141,31 +141,41 @@ impl NaiveMachine {
     }
 
     /// Takes a page from the pool for a file page of a VMA: with a reservation if there is one that was not used.
-    pub(super) fn claim(&mut self, vma: &Vma, index: u64) -> bool {
+    pub(super) fn claim(&mut self, p: u16, vma: &Vma, index: u64) -> Option<Payers> {
         if vma.shared {
-            return self.claim_for_file(vma.file, index);
+            return self.claim_for_file(p, vma.file, index);
         }
         let owner = vma.owner.and_then(|owner| self.owners.get(&owner));
         let unused = owner.is_some_and(|owner| !owner.consumed.contains_key(&index));
-        if unused { self.pool.take(Claim::Reserved) } else { self.take_of_mount(self.file(vma.file).mount) }
+        if unused { self.take_reserved(p) } else { self.take_of_mount(p, vma.file) }
     }
 
-    /// Counts a page that nobody reserved against a mount and takes it: one that the minimum lends if it does.
-    fn take_of_mount(&mut self, mount: Option<MountId>) -> bool {
-        let Some(missing) = self.count_in(mount, 1) else {
-            return false;
-        };
-        let taken = self.pool.take(if missing == 0 { Claim::Reserved } else { Claim::Unreserved });
+    /// Takes a page that was reserved, if the process's control group may pay for its use.
+    fn take_reserved(&mut self, p: u16) -> Option<Payers> {
+        let usage = self.payer(p);
+        let taken = self.may_charge(usage, Charge::Usage, 1) && self.pool.take(Claim::Reserved);
+        taken.then_some(Payers { usage, rsvd: None })
+    }
+
+    /// Counts a page that nobody reserved against the mount of its file and takes it: one that the minimum lends if it does. The
+    /// process's control group pays for it as a reserved page too, and is asked that first.
+    fn take_of_mount(&mut self, p: u16, file: FileId) -> Option<Payers> {
+        let (mount, payer) = (self.file(file).mount, self.payer(p));
+        let missing = self.count_in(mount, 1)?;
+        let paid = self.may_charge(payer, Charge::Rsvd, 1) && self.may_charge(payer, Charge::Usage, 1);
+        let taken = paid && self.pool.take(if missing == 0 { Claim::Reserved } else { Claim::Unreserved });
         if !taken {
             self.give_back(mount, 1, 1 - missing);
         }
-        taken
+        taken.then_some(Payers { usage: payer, rsvd: payer })
     }
 
-    /// Whether [`claim`](Self::claim) would get a page.
-    pub(super) fn could_claim(&self, vma: &Vma, index: u64) -> bool {
+    /// Whether [`claim`](Self::claim) would get a page. What a limit refuses is an event all the same.
+    pub(super) fn could_claim(&mut self, p: u16, vma: &Vma, index: u64) -> bool {
         let mut other = self.clone();
-        other.claim(vma, index)
+        let could = other.claim(p, vma, index).is_some();
+        self.groups = other.groups;
+        could
     }
 
     /// Writes down that an owner has used its reservation for a page.
@@ -176,13 +186,12 @@ impl NaiveMachine {
     }
 
     /// Takes a page from the pool for a page of a file, which is then reserved if it was not.
-    pub(super) fn claim_for_file(&mut self, file: FileId, index: u64) -> bool {
-        let reserved = self.file(file).reserved.contains(&index);
-        let taken = if reserved { self.pool.take(Claim::Reserved) } else { self.take_of_mount(self.file(file).mount) };
-        if taken {
-            self.file_mut(file).reserved.insert(index);
-        }
-        taken
+    pub(super) fn claim_for_file(&mut self, p: u16, file: FileId, index: u64) -> Option<Payers> {
+        let reserved = self.file(file).reserved.contains_key(&index);
+        let payers = if reserved { self.take_reserved(p) } else { self.take_of_mount(p, file) }?;
+        // A page that was not reserved is paid for by itself, not by its place.
+        self.file_mut(file).reserved.entry(index).or_insert(None);
+        Some(payers)
     }
 
     /// A page in use, taken from the pool before.
@@ -207,16 +216,22 @@ impl NaiveMachine {
 
     /// Brings in every huge page that a range meets, as MAP_POPULATE and mlock do: private writable mappings as if written,
     /// and not what can be executed alone.
-    /// Stops at the first page that fails.
+    /// Stops at the first page that fails; one that is not the first of its VMA is tried twice.
     pub(super) fn populate(&mut self, p: u16, start: u64, end: u64) -> Result<(), ()> {
         let mut addr = floor(start);
+        let mut progress = None;
         while addr < end {
             let vma = self.process(p).vma_at(addr).ok_or(())?;
             if !(vma.prot.read || vma.prot.write) {
                 return Err(());
             }
             let access = if vma.prot.write && !vma.shared { Access::Write } else { Access::Read };
-            self.fault(p, &vma, addr, access).map_err(|_| ())?;
+            let again = progress == Some(vma.start);
+            let failed = self.fault(p, &vma, addr, access).is_err();
+            if failed && (!again || self.fault(p, &vma, addr, access).is_err()) {
+                return Err(());
+            }
+            progress = Some(vma.start);
             addr += PAGE;
         }
         Ok(())

@@ -59,7 +59,7 @@ impl NaiveMachine {
             }
             Task::Allocate => {
                 let keeps_size = op.mode.has(FallocateMode::KeepSize);
-                self.allocate(id, off, end)?;
+                self.allocate(p, id, off, end)?;
                 let file = self.file_mut(id);
                 file.size = file.size.max(if keeps_size { 0 } else { end });
             }
@@ -69,16 +69,14 @@ impl NaiveMachine {
     }
 
     /// Brings every page that the range meets into the cache; those before a failing one stay.
-    fn allocate(&mut self, id: FileId, off: u64, end: u64) -> Result<(), Fail> {
+    fn allocate(&mut self, p: u16, id: FileId, off: u64, end: u64) -> Result<(), Fail> {
         for index in off / PAGE..end.div_ceil(PAGE) {
             if self.file(id).cache.contains_key(&index) {
                 continue;
             }
-            if !self.claim_for_file(id, index) {
-                return Err(Fail::Errno("ENOSPC"));
-            }
+            let payers = self.claim_for_file(p, id, index).ok_or(Fail::Errno("ENOSPC"))?;
             let mount = self.file(id).mount;
-            let page = self.new_page(Page { cached: true, mount, ..Page::default() });
+            let page = self.new_page(Page { payers, cached: true, mount, ..Page::default() });
             self.file_mut(id).cache.insert(index, page);
         }
         Ok(())

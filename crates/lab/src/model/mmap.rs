@@ -1,5 +1,6 @@
 //! mmap, with the order in which Linux finds what is wrong.
 
+use super::cgroup::Charge;
 use super::seal::{FUTURE_WRITE, WRITE};
 use super::world::{
     CHOSEN_END, Descriptor, FIRST_SLOT, File, FileId, Hints, Named, Opened, Owner, OwnerId, PAGE, PROGRAM, SLOT, SMALL,
@@ -91,7 +92,7 @@ impl NaiveMachine {
             place: self.last_place(),
         };
         if !op.flags.has(MmapFlag::Noreserve) {
-            let vma = self.reserve(vma).ok_or(Fail::Errno("ENOMEM"))?;
+            let vma = self.reserve(p, vma).ok_or(Fail::Errno("ENOMEM"))?;
             self.process_mut(p).insert(vma);
         } else {
             self.process_mut(p).insert(vma);
@@ -199,22 +200,26 @@ impl NaiveMachine {
     }
 
     /// Reserves for a new VMA: a private one gets all its pages and becomes the owner, a shared one what its file lacks.
-    fn reserve(&mut self, vma: Vma) -> Option<Vma> {
+    fn reserve(&mut self, p: u16, vma: Vma) -> Option<Vma> {
+        let payer = self.payer(p);
         let pages = pages_in(vma.end - vma.start);
         let range = vma.first..vma.index(vma.end);
         if vma.shared {
             let there = self.file(vma.file).reserved.range(range.clone()).count();
-            if !self.reserve_of_mount(vma.file, pages - count(there)) {
+            let missing = pages - count(there);
+            if !self.may_charge(payer, Charge::Rsvd, missing) || !self.reserve_of_mount(vma.file, missing) {
                 return None;
             }
-            self.file_mut(vma.file).reserved.extend(range);
+            for index in range {
+                self.file_mut(vma.file).reserved.entry(index).or_insert(payer);
+            }
             return Some(vma);
         }
-        if !self.reserve_of_mount(vma.file, pages) {
+        if !self.may_charge(payer, Charge::Rsvd, pages) || !self.reserve_of_mount(vma.file, pages) {
             return None;
         }
         let owner = OwnerId(self.fresh_id());
-        self.owners.insert(owner, Owner::default());
+        self.owners.insert(owner, Owner { payer, ..Owner::default() });
         Some(Vma { owner: Some(owner), ..vma })
     }
 }

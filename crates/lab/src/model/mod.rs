@@ -1,12 +1,13 @@
 //! A deliberately simple model of HugeTLB as Linux 6.18 answers: flat lists, sets of single pages, no sharing of code with
 //! the library. What it says is compared with the recorded kernel, and what the library says is compared with it.
 //!
-//! It knows one node and 2 MiB pages; no control groups and no demotion. What
+//! It knows one node and 2 MiB pages; no demotion. What
 //! it does not know it answers with [`NotModelled`](crate::target::StepResult::NotModelled).
 //!
 //! By itself it is sound: `reserved <= free` always. [`Quirks`] make it copy the accounting defects of the kernel.
 
 mod advise;
+mod cgroup;
 mod check;
 mod fault;
 mod file;
@@ -29,6 +30,7 @@ use std::collections::BTreeMap;
 
 use crate::op::{Actor, MapName, MountName, Op, SegmentName, SizeName};
 use crate::target::{Answer, BeginError, Counters, Header, NodeCounters, PoolCounters, StepResult, Target};
+use cgroup::Group;
 use pool::Pool;
 use world::{File, FileId, Mount, Named, Owner, OwnerId, PAGE, Page, PageId, Process, Segment, WatcherId, count};
 
@@ -101,6 +103,10 @@ pub struct NaiveMachine {
     files: BTreeMap<FileId, File>,
     processes: BTreeMap<u16, Process>,
     mounts: Vec<Mount>,
+    /// Every control group ever made.
+    groups: Vec<Group>,
+    /// The names that were ever groups, in that order: the order of the counters.
+    group_names: Vec<String>,
     /// The names that were ever mounted, in that order: the order of the counters.
     mounted: Vec<MountName>,
     /// The names that have a directory: all that a mount was tried on.
@@ -134,6 +140,8 @@ impl NaiveMachine {
             files: BTreeMap::new(),
             processes: BTreeMap::new(),
             mounts: Vec::new(),
+            groups: Vec::new(),
+            group_names: Vec::new(),
             mounted: Vec::new(),
             directories: Vec::new(),
             segments: Vec::new(),
@@ -231,7 +239,11 @@ impl NaiveMachine {
             Op::Umount(op) => self.umount(op),
             Op::Unlink(op) => self.unlink(op),
             Op::Truncate(op) => self.truncate_path(op),
-            Op::CgAttach(_) => Err(Fail::NotModelled("control groups")),
+            Op::CgCreate(op) => self.cg_create(op),
+            Op::CgMax(op) => self.cg_max(op),
+            Op::CgRsvdMax(op) => self.cg_rsvd_max(op),
+            Op::CgAttach(op) => self.cg_attach(op),
+            Op::CgRmdir(op) => self.cg_rmdir(op),
             Op::Spawn(op) => self.spawn(op),
             Op::Open(open) => {
                 self.attached_mount(&open.path.mount)?;
@@ -323,6 +335,7 @@ impl Target for NaiveMachine {
             node0_m2: NodeCounters { nr, free, surplus },
             ..Counters::default()
         };
+        self.count_groups(&mut counters);
         for name in &self.mounted {
             if let Some(mount) = self.attached(name) {
                 counters.fs.push(name.as_str(), self.statfs(mount));

@@ -17,11 +17,9 @@ impl NaiveMachine {
 
     pub(super) fn spawn(&mut self, op: &Spawn) -> Outcome {
         let number = self.check_new(op.actor)?;
-        if op.cg.is_some() {
-            return Err(Fail::NotModelled("control groups"));
-        }
+        let group = op.cg.as_ref().map_or(Ok(None), |cg| self.enterable(cg))?;
         let space = self.fresh_id();
-        self.processes.insert(number, Process { space, ..Process::default() });
+        self.processes.insert(number, Process { group, space, ..Process::default() });
         Ok(Answer::ok())
     }
 
@@ -32,6 +30,7 @@ impl NaiveMachine {
         let number = self.check_new(op.child)?;
         let parent = self.process(p).clone();
         let mut child = Process {
+            group: parent.group,
             names: parent.names.clone(),
             descriptors: parent.descriptors.clone(),
             files: parent.files.clone(),

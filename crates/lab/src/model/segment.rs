@@ -1,5 +1,6 @@
 //! System V segments: files without a name that stay until they are removed.
 
+use super::cgroup::Charge;
 use super::world::{FileId, Hints, Named, PAGE, PROGRAM, Segment, TASK_END, Vma, ceil, pages_in};
 use super::{Fail, NaiveMachine, Outcome, no_1g};
 use crate::op::{AttachFlag, Protection, SegmentFlag, SegmentName, Shmat, Shmdt, Shmget, Shmrm, SizeName};
@@ -24,7 +25,9 @@ impl NaiveMachine {
         let len = op.len.unsigned();
         let size = ceil(len).filter(|size| *size > 0 && i64::try_from(*size).is_ok()).ok_or(INVALID)?;
         let reserves = !op.flags.has(SegmentFlag::Noreserve);
-        if reserves && !self.pool.reserve(pages_in(size)) {
+        let payer = self.payer(op.actor.number());
+        let pages = pages_in(size);
+        if reserves && !(self.may_charge(payer, Charge::Rsvd, pages) && self.pool.reserve(pages)) {
             return Err(Fail::Errno("ENOMEM"));
         }
         let file = self.hidden_file(size);
@@ -33,7 +36,7 @@ impl NaiveMachine {
         made.removed = false;
         made.seals = 1;
         if reserves {
-            made.reserved.extend(0..size / PAGE);
+            made.reserved.extend((0..size / PAGE).map(|index| (index, payer)));
         }
         self.segment_names.insert(op.segment.clone(), self.segments.len());
         self.segments.push(Segment { file, len });

@@ -235,13 +235,13 @@ impl NaiveMachine {
             return Err(exists);
         }
         if vma.shared && !self.file(vma.file).holds(index) {
-            return Err(if self.could_claim(vma, index) { Fail::Errno("EFAULT") } else { exists });
+            return Err(if self.could_claim(p, vma, index) { Fail::Errno("EFAULT") } else { exists });
         }
-        if !self.claim(vma, index) {
-            return Err(exists);
-        }
+        let payers = self.claim(p, vma, index).ok_or(exists)?;
+        let mount = self.file(vma.file).mount;
         let bytes = (0..PAGE).step_by(4096).filter(|_| byte != 0).map(|at| (at, byte)).collect();
-        let page = self.new_page(Page { anon: !vma.shared, cached: vma.shared, bytes, ..Page::default() });
+        let page =
+            self.new_page(Page { payers, anon: !vma.shared, cached: vma.shared, mount, bytes, ..Page::default() });
         if vma.shared {
             self.file_mut(vma.file).cache.insert(index, page);
         } else {

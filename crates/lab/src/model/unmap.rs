@@ -186,7 +186,7 @@ impl NaiveMachine {
         self.free(pages);
         let reserved = &mut self.file_mut(id).reserved;
         let before = count(reserved.len());
-        reserved.retain(|index| !(from..to).contains(index));
+        reserved.retain(|index, _| !(from..to).contains(index));
         let given_back = before - count(reserved.len());
         if given_back > 0 {
             self.give_back(self.file(id).mount, given_back, given_back);

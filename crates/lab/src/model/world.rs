@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::cgroup::{GroupId, Payers};
 use crate::op::{FileName, MapName, MountName, Protection, UffdName};
 
 /// The size of a huge page in bytes; the model knows 2 MiB pages alone.
@@ -66,6 +67,7 @@ pub(super) struct Page {
     pub(super) restore: bool,
     /// The owner that dropped it while others mapped it, and the file page: freeing it may give that reservation back.
     pub(super) promise: Option<(OwnerId, u64)>,
+    pub(super) payers: Payers,
     /// The bytes that are not zero.
     pub(super) bytes: BTreeMap<u64, u8>,
 }
@@ -88,7 +90,8 @@ pub(super) struct File {
     /// The pages that it holds.
     pub(super) cache: BTreeMap<u64, PageId>,
     /// The pages that somebody reserved or instantiated; those without a page in the cache are outstanding reservations.
-    pub(super) reserved: BTreeSet<u64>,
+    /// Each with the group that pays for it as reserved, if one does.
+    pub(super) reserved: BTreeMap<u64, Option<GroupId>>,
 }
 
 impl File {
@@ -108,6 +111,8 @@ impl File {
 pub(super) struct Owner {
     /// The file pages whose reservation was used, each with the anonymous page that the owner got last.
     pub(super) consumed: BTreeMap<u64, PageId>,
+    /// The group that pays for the whole mapping.
+    pub(super) payer: Option<GroupId>,
 }
 
 /// The flags of a VMA that nothing but a split shows.
@@ -200,6 +205,8 @@ pub(super) struct Descriptor {
 /// A process.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Process {
+    /// Its control group; none for the root.
+    pub(super) group: Option<GroupId>,
     /// Its VMAs by address.
     pub(super) vmas: Vec<Vma>,
     /// The page of every mapped huge page address.

@@ -4,8 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
 use hugefolio::{
-    Advice, Bytes, Calls, FallocateMode, Fd, HugeCount, HugeSize, Machine, MapCall, MapFlags, MountOptions, NodeId,
-    Nodemask, OpenCall, Pid, ResizeNodes, Share, Vaddr,
+    Advice, Arrival, Bytes, Calls, CopyCall, FallocateMode, Fd, HugeCount, HugeSize, Machine, MapCall, MapFlags,
+    MountOptions, NodeId, Nodemask, OpenCall, Payload, Pid, ResizeNodes, Share, UffdModes, Vaddr,
 };
 
 const PAGE: Bytes = HugeSize::M2.bytes();
@@ -122,6 +122,33 @@ fn touching() {
     fail_at_every_step("child's copy", Keeps::Nothing, |s| s.machine.write_byte(s.child, s.private, 9).is_ok());
     fail_at_every_step("copy of a cached page", Keeps::WhatWasDone, |s| {
         s.machine.write_byte(s.child, s.private + pages(2), 9).is_ok()
+    });
+}
+
+/// What a userfaultfd fills in is had as by a touch, and given back as by one that fails.
+#[test]
+fn filling() {
+    for (name, shared) in [("shared copy", true), ("private copy", false)] {
+        let attempts = fail_at_every_step(name, Keeps::Nothing, |s| {
+            let at = if shared { s.shared } else { s.private };
+            let fd = s.machine.userfaultfd(s.parent).unwrap();
+            s.machine.uffd_register(s.parent, fd, at, pages(4), UffdModes::MISSING).unwrap();
+            let call = CopyCall {
+                start: at + pages(3),
+                len: pages(1),
+                payload: Payload::Bytes(b"filled"),
+                arrival: Arrival::Open,
+            };
+            let filled = s.machine.uffd_copy(s.parent, fd, &call).is_ok();
+            assert!(!filled || s.machine.read_byte(s.parent, at + pages(3)) == Ok(b'f'), "{name}");
+            filled
+        });
+        assert!(attempts >= 2, "{name}: {attempts}");
+    }
+    fail_at_every_step("cached page", Keeps::Nothing, |s| {
+        let fd = s.machine.userfaultfd(s.child).unwrap();
+        s.machine.uffd_register(s.child, fd, s.shared, pages(1), UffdModes::MINOR).unwrap();
+        s.machine.uffd_continue(s.child, fd, s.shared, pages(1)).is_ok()
     });
 }
 

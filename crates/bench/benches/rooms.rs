@@ -13,15 +13,15 @@ use hugefolio::{Calls, HugeSize, Machine};
 use hugetlb::{HugeFolio, acct_release, acct_reserve, hugetlb_alloc_folio, put_folio};
 use memmap::{FolioKind, MemMap};
 use units::{CgroupId, HugeCount, HugeIndex, InodeId, Nodemask, Order, Pfn};
-use zone::Zone;
+use zone::{Want, Zone};
 
 #[library_benchmark]
 #[bench::base(args = (0), setup = zone)]
 #[bench::huge(args = (9), setup = zone)]
-fn take_and_put((mut zone, order): (Zone, Order)) -> Zone {
+fn take_and_put((mut zone, want): (Zone, Want)) -> Zone {
     for _ in 0..OPERATIONS {
-        let block = zone.take(black_box(order)).expect("the zone is free");
-        zone.put(black_box(block), order);
+        let block = zone.take(black_box(want)).expect("the zone is free");
+        zone.put(black_box(block), want.order);
     }
     zone
 }

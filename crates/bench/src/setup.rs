@@ -10,10 +10,10 @@ use hugetlbfs::{Hold, InodeKind, Seals};
 use memmap::{FolioKind, MemMap};
 use policy::Placement;
 use units::{
-    Bytes, CgroupId, GfpFlags, HstateId, HugeCount, HugeIndex, HugeRange, HugeSize, InodeId, NodeId, Nodemask, Order,
-    PageCount, PageShift, Pfn, Pid, Vaddr,
+    Bytes, CgroupId, GfpFlags, HstateId, HugeCount, HugeIndex, HugeRange, HugeSize, InodeId, Migratetype, NodeId,
+    Nodemask, Order, PageCount, PageShift, Pfn, Pid, Vaddr, ZoneKind,
 };
-use zone::Zone;
+use zone::{AllocFlags as TakeFlags, Want, Zone, ZoneLayout};
 
 use crate::table::OPERATIONS;
 
@@ -104,9 +104,17 @@ pub fn region_set(count: u32) -> (RegionSet, Vec<HugeRange>) {
 
 /// The only zone of the machine.
 #[must_use]
-pub fn zone(order: u8) -> (Zone, Order) {
+pub fn zone(order: u8) -> (Zone, Want) {
     let end = Pfn::new(0).offset(PageShift::K4.pages_floor(MEMORY));
-    (Zone::new(NODE, vec![(Pfn::new(0), end)], Order::new(10)).expect("one span"), Order::new(order))
+    let layout = ZoneLayout {
+        node: NODE,
+        kind: ZoneKind::Normal,
+        spans: vec![(Pfn::new(0), end)],
+        largest: Order::new(10),
+        pageblock: Order::new(9),
+    };
+    let want = Want { order: Order::new(order), migratetype: Migratetype::Movable, flags: TakeFlags::NONE };
+    (Zone::new(layout).expect("one span"), want)
 }
 
 /// Records of `count` blocks of 2 MiB, every other one free, and places for one block each.
@@ -137,7 +145,7 @@ pub const fn block(order: Order) -> page_alloc::Request {
         order,
         placement: Placement::local(NODE),
         allowed: Nodemask::ALL,
-        gfp: GfpFlags::HIGHUSER,
+        gfp: GfpFlags::HIGHUSER.union(GfpFlags::MOVABLE),
         kind: FolioKind::Page,
     }
 }

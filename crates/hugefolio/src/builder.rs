@@ -8,7 +8,9 @@ use memmap::{Contents, MemMap};
 use policy::Topology;
 use slotmap::{SecondaryMap, SlotMap};
 use sync::RankStack;
-use units::{Bytes, HstateId, HugeCount, NodeId, Nodemask, PageShift, Pfn, Vaddr};
+use units::{Bytes, HstateId, HugeCount, NodeId, Nodemask, PageShift, Pfn, Vaddr, ZoneKind};
+use zone::tuning::{HighFraction, PcpInputs, PcpTuning};
+use zone::{Level, PerCpuPages, Zone, ZoneLayout};
 
 use crate::machine::{Config, Sysctls};
 use crate::{FaultPlan, Machine};
@@ -137,8 +139,10 @@ impl MachineBuilder {
         let last = self.nodes.keys().last().copied().unwrap_or_default();
         let shift = self.arch.base_page();
         let pools = boot.hstates().len();
+        let zones = self.zones(&platform, last)?;
         let mut machine = Machine {
-            zones: self.zones(shift, platform.largest_buddy_order, last)?,
+            lists: zones.iter().map(|zone| zone.as_ref().map(|zone| lists_of(zone, shift))).collect(),
+            zones,
             charges: charge::Charges::new(u8::try_from(pools).unwrap_or(u8::MAX)),
             pools: hstates.iter().map(|h| Pool::new(last, h.demote_to)).collect(),
             shelves: vec![vec![Shelf::new(); last.index() + 1]; pools],
@@ -167,12 +171,9 @@ impl MachineBuilder {
         Ok((machine, boot.messages().to_vec()))
     }
 
-    fn zones(
-        &self,
-        shift: PageShift,
-        largest: units::Order,
-        last: NodeId,
-    ) -> Result<Vec<Option<zone::Zone>>, BuildError> {
+    fn zones(&self, platform: &Platform, last: NodeId) -> Result<Vec<Option<Zone>>, BuildError> {
+        let (shift, largest) = (self.arch.base_page(), platform.largest_buddy_order);
+        let pageblock = self.arch.pmd_size().order(shift).unwrap_or(largest).min(largest);
         let mut zones = vec![None; last.index() + 1];
         let mut start = Bytes::ZERO;
         for (&node, &memory) in &self.nodes {
@@ -182,7 +183,9 @@ impl MachineBuilder {
             }
             let first = shift.pages_floor(start);
             let end = Pfn::new(0).offset(first + shift.pages_floor(memory));
-            zones[node.index()] = Some(zone::Zone::new(node, vec![(Pfn::new(0).offset(first), end)], largest)?);
+            let spans = vec![(Pfn::new(0).offset(first), end)];
+            let layout = ZoneLayout { node, kind: ZoneKind::Normal, spans, largest, pageblock };
+            zones[node.index()] = Some(Zone::new(layout)?);
             start = (start + memory).round_up(NODE_ALIGN).unwrap_or(limit);
         }
         Ok(zones)
@@ -200,6 +203,19 @@ fn hstates(boot: &BootConfig, platform: &Platform) -> Hstates {
         demote_to: h.demote_to.and_then(|size| boot.hstates().iter().position(|o| o.size == size)).map(id_of),
     });
     Hstates::new(list.collect(), boot.default_id())
+}
+
+/// The lists that a machine of one processor has of a zone.
+fn lists_of(zone: &Zone, shift: PageShift) -> PerCpuPages {
+    let inputs = PcpInputs {
+        managed: zone.managed(),
+        low: zone.mark(Level::Low),
+        fraction: HighFraction::default(),
+        node_cpus: 1,
+        online_cpus: 1,
+        shift,
+    };
+    PerCpuPages::new(zone.layout().pageblock, PcpTuning::new(&inputs))
 }
 
 /// What the command line asks for, exactly on its nodes where it names some; a shortfall lowers the target.

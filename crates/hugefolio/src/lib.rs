@@ -77,7 +77,11 @@ pub use units::{
 };
 pub use units::{Migratetype, PerZone, ZoneKind};
 pub use zone::extfrag::Permille;
-pub use zone::{Zone, ZoneError, extfrag, tuning, watermark};
+pub use zone::{
+    AllocFlags, BelowHigh, CacheSlice, FreeBlocks, Grouping, IsolateRefusal, LastFree, Level, MarkCheck, Ownership,
+    PerCpuPages, PerCpuState, Reclaim, StateError, Unreserve, Want, Zone, ZoneError, ZoneEvent, ZoneLayout,
+    ZonePressure, ZoneState, extfrag, tuning, watermark,
+};
 
 /// The example of the README, so that it stays true.
 #[cfg(doctest)]

@@ -49,6 +49,8 @@ pub struct Machine {
     pub(crate) contents: Contents,
     /// By node; nothing for a node without memory.
     pub(crate) zones: Vec<Option<zone::Zone>>,
+    /// By node, as the zones: what this processor keeps of them.
+    pub(crate) lists: Vec<Option<zone::PerCpuPages>>,
     pub(crate) charges: charge::Charges,
     /// By hstate.
     pub(crate) pools: Vec<Pool>,
@@ -115,6 +117,22 @@ impl Machine {
     #[must_use]
     pub fn zone(&self, node: NodeId) -> Option<&zone::Zone> {
         self.zones.get(node.index())?.as_ref()
+    }
+
+    /// What the processor keeps of a node's memory. It is not among the free memory of the zone.
+    #[must_use]
+    pub fn pages_on_cpu(&self, node: NodeId) -> Option<&zone::PerCpuPages> {
+        self.lists.get(node.index())?.as_ref()
+    }
+
+    /// Gives what the processor keeps of the memory back to the zones, as it does when it goes offline.
+    #[doc(alias = "drain_all_pages")]
+    pub fn drain_lists(&mut self) {
+        for (zone, lists) in self.zones.iter_mut().zip(&mut self.lists) {
+            if let (Some(zone), Some(lists)) = (zone, lists) {
+                zone.drain(lists);
+            }
+        }
     }
 
     /// What control groups there are and what they are charged.

@@ -13,6 +13,7 @@ use units::{
     Event, HstateId, HugeRange, InodeId, MmId, MountId, NodeId, PageShift, Pid, ResvMapId, Scope, Scopes, Site,
     SubpoolId, UffdId, Vaddr, VmaId,
 };
+use zone::{PerCpuPages, Zone};
 
 use crate::machine::Sysctls;
 use crate::{Machine, Process};
@@ -65,8 +66,15 @@ impl policy::Env for Machine {
 
 impl zone::Env for Machine {
     #[inline]
-    fn with_zone<R>(&mut self, node: NodeId, f: impl FnOnce(&mut zone::Zone) -> R) -> Option<R> {
+    fn with_zone<R>(&mut self, node: NodeId, f: impl FnOnce(&mut Zone) -> R) -> Option<R> {
         self.zones.get_mut(node.index())?.as_mut().map(f)
+    }
+
+    #[inline]
+    fn with_zone_and_lists<R>(&mut self, node: NodeId, f: impl FnOnce(&mut Zone, &mut PerCpuPages) -> R) -> Option<R> {
+        let zone = self.zones.get_mut(node.index())?.as_mut()?;
+        let lists = self.lists.get_mut(node.index())?.as_mut()?;
+        Some(f(zone, lists))
     }
 }
 

@@ -12,6 +12,7 @@ use slotmap::{SecondaryMap, SlotMap};
 use sync::Rank;
 use sync::locks::{Gate, Section};
 use units::{CpuId, Event, InodeId, MmId, MountId, Pid, ResvMapId, SubpoolId, UffdId};
+use zone::PerCpuPages;
 
 use crate::machine::{Config, Sysctls};
 use crate::{FaultPlan, Machine, Process};
@@ -51,6 +52,8 @@ pub struct SharedMachine {
     pub(crate) memmap: Section<MemMap>,
     pub(crate) contents: Section<Contents>,
     pub(crate) zones: Vec<Option<Section<zone::Zone>>>,
+    /// The lists of a processor that just came, by node.
+    lists: Vec<Option<PerCpuPages>>,
     pub(crate) charges: Section<Charges>,
     pub(crate) pools: Vec<Section<Pool>>,
     pub(crate) shelves: Vec<Vec<Section<Shelf>>>,
@@ -100,6 +103,8 @@ impl Gates {
 #[derive(Debug)]
 pub struct CpuHandle {
     id: CpuId,
+    /// What it keeps of each node's memory.
+    pub(crate) lists: Vec<Option<PerCpuPages>>,
     pub(crate) faults: FaultPlan,
     pub(crate) events: Option<Vec<Event>>,
 }
@@ -146,12 +151,18 @@ impl SharedMachine {
     /// It is checked out already.
     pub fn check_out(&self, cpu: CpuId) -> Result<CpuHandle, CpuBusy> {
         let fresh = self.cpus.with(|cpus| cpus.insert(cpu));
-        let handle = CpuHandle { id: cpu, faults: FaultPlan::default(), events: None };
+        let lists = self.lists.clone();
+        let handle = CpuHandle { id: cpu, lists, faults: FaultPlan::default(), events: None };
         if fresh { Ok(handle) } else { Err(CpuBusy(cpu)) }
     }
 
-    /// Gives a processor back.
-    pub fn check_in(&self, cpu: CpuHandle) {
+    /// Gives a processor back. What it kept of the memory goes to the zones.
+    pub fn check_in(&self, mut cpu: CpuHandle) {
+        for (zone, lists) in self.zones.iter().zip(&mut cpu.lists) {
+            if let (Some(zone), Some(lists)) = (zone, lists) {
+                zone.with(|zone| zone.drain(lists));
+            }
+        }
         self.cpus.with(|cpus| cpus.remove(&cpu.id));
     }
 
@@ -169,6 +180,7 @@ impl SharedMachine {
             memmap: self.memmap.into_inner(),
             contents: self.contents.into_inner(),
             zones: self.zones.into_iter().map(|zone| zone.map(Section::into_inner)).collect(),
+            lists: self.lists,
             charges: self.charges.into_inner(),
             pools: self.pools.into_iter().map(Section::into_inner).collect(),
             shelves: self
@@ -196,12 +208,14 @@ impl SharedMachine {
 }
 
 impl From<Machine> for SharedMachine {
-    fn from(m: Machine) -> Self {
+    fn from(mut m: Machine) -> Self {
+        m.drain_lists();
         let behind = |rank: Rank| move |pool| Section::new(rank, pool);
         Self {
             config: m.config,
             memmap: Section::new(rank::MEMMAP, m.memmap),
             contents: Section::new(rank::CONTENTS, m.contents),
+            lists: m.lists,
             zones: m.zones.into_iter().map(|zone| zone.map(|zone| Section::new(rank::ZONES, zone))).collect(),
             charges: Section::new(rank::CHARGES, m.charges),
             pools: m.pools.into_iter().map(behind(rank::POOLS)).collect(),

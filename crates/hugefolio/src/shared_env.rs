@@ -14,6 +14,7 @@ use units::{
     Access, Event, HstateId, HugeRange, InodeId, MmId, MountId, NodeId, PageShift, Pid, ResvMapId, Scope, Scopes, Site,
     SubpoolId, UffdId, Vaddr, VmaId,
 };
+use zone::{PerCpuPages, Zone};
 
 use crate::machine::Sysctls;
 use crate::shared::GATES;
@@ -75,8 +76,14 @@ impl policy::Env for OnCpu<'_> {
 }
 
 impl zone::Env for OnCpu<'_> {
-    fn with_zone<R>(&mut self, node: NodeId, f: impl FnOnce(&mut zone::Zone) -> R) -> Option<R> {
+    fn with_zone<R>(&mut self, node: NodeId, f: impl FnOnce(&mut Zone) -> R) -> Option<R> {
         self.shared.zones.get(node.index())?.as_ref().map(|zone| zone.with(f))
+    }
+
+    fn with_zone_and_lists<R>(&mut self, node: NodeId, f: impl FnOnce(&mut Zone, &mut PerCpuPages) -> R) -> Option<R> {
+        let zone = self.shared.zones.get(node.index())?.as_ref()?;
+        let lists = self.cpu.lists.get_mut(node.index())?.as_mut()?;
+        Some(zone.with(|zone| f(zone, lists)))
     }
 }
 

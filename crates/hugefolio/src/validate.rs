@@ -24,6 +24,9 @@ impl Machine {
         for zone in self.zones.iter().flatten() {
             zone.validate()?;
         }
+        for lists in self.lists.iter().flatten() {
+            lists.validate()?;
+        }
         for (n, pool) in self.pools.iter().enumerate() {
             pool.validate().map_err(|b| Broken(format!("pool {n}: {b}")))?;
         }
@@ -40,13 +43,14 @@ impl Machine {
         if self.held.is_empty() { Ok(()) } else { broken("a scope was not left") }
     }
 
-    /// Free and allocated base pages make up what the zones manage.
+    /// Free base pages, those that the processor keeps and allocated ones make up what the zones manage.
     fn validate_memory(&self) -> Result<(), Broken> {
         let managed: PageCount = self.zones.iter().flatten().map(zone::Zone::managed).sum();
         let free: PageCount = self.zones.iter().flatten().map(zone::Zone::free).sum();
+        let kept: PageCount = self.lists.iter().flatten().map(zone::PerCpuPages::count).sum();
         let allocated = self.memmap.allocated();
-        if free + allocated != managed {
-            return broken(format!("{free} free and {allocated} allocated of {managed}"));
+        if free + kept + allocated != managed {
+            return broken(format!("{free} free, {kept} on lists and {allocated} allocated of {managed}"));
         }
         Ok(())
     }

@@ -182,6 +182,8 @@ fn origin(draw: &mut Draw, all: Nodemask, cgroup: Option<CgroupId>) -> (Origin, 
 /// The machine's text, with the nodes that count for the task.
 fn text(scene: &mut Scene) -> SavedHost {
     let mounts: Vec<(&str, MountId)> = scene.mount.iter().map(|&mount| (DIR, mount)).collect();
+    // buddyinfo does not show what a processor keeps.
+    scene.machine.drain_lists();
     let mut saved = SavedHost::of(&mut scene.machine, &mounts);
     saved.insert("/proc/self/status", format!("Name:\tx\nMems_allowed_list:\t{}\n", scene.nodes));
     saved

@@ -53,7 +53,9 @@ fn seen(scene: &Scene) -> String {
             }
         }
     }
-    text += &format!("{:?}", machine.zone(NodeId::new(0)).unwrap().free());
+    // Free or kept by the processor: a block that went and came back may lie on either side.
+    let node = NodeId::new(0);
+    text += &format!("{:?}", machine.zone(node).unwrap().free() + machine.pages_on_cpu(node).unwrap().count());
     text
 }
 

@@ -51,7 +51,8 @@ pub(crate) fn new_folio<P: Env>(
     gfp: GfpFlags,
 ) -> Result<HugeFolio, page_alloc::NoPages> {
     let kind = FolioKind::Huge(HugeSlot { hstate: hstate.id, slot });
-    let request = page_alloc::Request { order: hstate.order, placement, allowed, gfp: gfp | GfpFlags::COMP, kind };
+    let gfp = gfp | GfpFlags::COMP | GfpFlags::MOVABLE;
+    let request = page_alloc::Request { order: hstate.order, placement, allowed, gfp, kind };
     match page_alloc::alloc(p, &request) {
         Ok((pfn, node)) => Ok(HugeFolio { pfn, hstate: hstate.id, node, slot }),
         Err(refusal) => {

@@ -2,7 +2,8 @@
 
 use memmap::FolioKind;
 use policy::{Mode, Placement};
-use units::{Blame, GfpFlags, Ledger, NodeId, Nodemask, Order, PageCount, Pfn, Site};
+use units::{Blame, GfpFlags, Ledger, Migratetype, NodeId, Nodemask, Order, PageCount, Pfn, Site};
+use zone::{AllocFlags, PerCpuPages, Want, Zone};
 
 use crate::Env;
 
@@ -68,7 +69,7 @@ pub fn alloc<P: Env>(p: &mut P, request: &Request) -> Result<(Pfn, NodeId), NoPa
 #[inline]
 pub fn free<P: Env>(p: &mut P, pfn: Pfn, node: NodeId, order: Order) {
     p.with_memmap(|map| map.release(pfn));
-    p.with_zone(node, |zone| zone.put(pfn, order));
+    p.with_zone_and_lists(node, |zone, lists| zone.put_cached(lists, pfn, order));
 }
 
 fn mask_of(request: &Request) -> Nodemask {
@@ -100,7 +101,12 @@ fn first_fit<P: Env>(p: &mut P, request: &Request, mask: Nodemask, refusal: &mut
 /// Takes a block of one node and records it. A node without memory refuses nothing.
 #[inline]
 fn take_from<P: Env>(p: &mut P, request: &Request, node: NodeId, refusal: &mut NoPages) -> Option<(Pfn, NodeId)> {
-    let taken = p.with_zone(node, |zone| zone.take(request.order).ok_or_else(|| (zone.free(), zone.largest())))?;
+    let migratetype =
+        if request.gfp.contains(GfpFlags::MOVABLE) { Migratetype::Movable } else { Migratetype::Unmovable };
+    let want = Want { order: request.order, migratetype, flags: AllocFlags::NONE };
+    let taken = p.with_zone_and_lists(node, |zone, lists| {
+        take_or_drain(zone, lists, want).ok_or_else(|| (zone.free(), zone.largest()))
+    })?;
     match taken {
         Ok(pfn) => {
             p.with_memmap(|map| map.claim(pfn, request.order, request.kind));
@@ -113,4 +119,21 @@ fn take_from<P: Env>(p: &mut P, request: &Request, node: NodeId, refusal: &mut N
             None
         }
     }
+}
+
+/// Takes a block, and where there is none, gives back what the processor keeps first: that may be in its way.
+#[inline]
+fn take_or_drain(zone: &mut Zone, lists: &mut PerCpuPages, want: Want) -> Option<Pfn> {
+    if want.order <= zone.largest()
+        && let Some(pfn) = zone.take_cached(lists, want)
+    {
+        return Some(pfn);
+    }
+    drain_and_take(zone, lists, want)
+}
+
+#[cold]
+fn drain_and_take(zone: &mut Zone, lists: &mut PerCpuPages, want: Want) -> Option<Pfn> {
+    zone.drain(lists);
+    zone.take(want)
 }

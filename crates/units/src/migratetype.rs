@@ -37,6 +37,28 @@ impl Migratetype {
     pub const WITHOUT_CMA: [Self; 5] =
         [Self::Unmovable, Self::Movable, Self::Reclaimable, Self::HighAtomic, Self::Isolate];
 
+    /// How many types there can be.
+    #[doc(alias = "MIGRATE_TYPES")]
+    pub const COUNT: usize = Self::ALL.len();
+    /// The types that a request can have, and that processors keep lists of.
+    #[doc(alias = "MIGRATE_PCPTYPES")]
+    pub const OF_REQUESTS: [Self; 3] = [Self::Unmovable, Self::Movable, Self::Reclaimable];
+
+    /// Its place in [`Migratetype::ALL`].
+    #[must_use]
+    #[inline]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// May blocks of this type merge with neighbours of another such type? Those of the requests may.
+    #[doc(alias = "migratetype_is_mergeable")]
+    #[must_use]
+    #[inline]
+    pub const fn is_mergeable(self) -> bool {
+        (self as usize) < Self::OF_REQUESTS.len()
+    }
+
     /// The name as files print it.
     #[must_use]
     pub const fn name(self) -> &'static str {

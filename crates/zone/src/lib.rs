@@ -1,18 +1,43 @@
 //! Free blocks.
 //!
-//! A buddy allocator over the frames of one node. A free-list node is a *run*: equal, adjacent blocks are one entry, so an
-//! untouched node is one run per span whatever its size. Below the largest order two free buddies never coexist.
+//! A buddy allocator over the frames of one zone. Free blocks lie on lists by order and by the [`units::Migratetype`] of their pageblock,
+//! in the kernel's order: who is freed last is taken first. What is known of memory is kept as coarse as it is uniform. Blocks of
+//! the largest order are *runs* on their list, so an untouched zone is one record per span; a pageblock in use has a record of a few
+//! bytes, and only one that is in pieces has records of its frames.
 #![no_std]
 
 extern crate alloc;
 
-mod area;
+mod alloc_flags;
+mod buddy;
+mod event;
 pub mod extfrag;
+mod fallback;
+mod frames;
+mod grouping;
+mod highatomic;
+mod list;
+mod marks;
+mod moves;
+mod pageblock;
+mod pcp;
+mod range;
+mod runs;
+mod state;
 pub mod tuning;
+mod validate;
 pub mod watermark;
 mod zone;
 
-pub use zone::{Zone, ZoneError};
+pub use alloc_flags::AllocFlags;
+pub use event::{Ownership, ZoneEvent};
+pub use grouping::Grouping;
+pub use highatomic::Unreserve;
+pub use marks::{Level, MarkCheck};
+pub use moves::IsolateRefusal;
+pub use pcp::{BelowHigh, CacheSlice, LastFree, PerCpuPages, PerCpuState, Reclaim, ZonePressure};
+pub use state::{FreeBlocks, StateError, ZoneState};
+pub use zone::{Want, Zone, ZoneError, ZoneLayout};
 
 use units::NodeId;
 
@@ -20,4 +45,7 @@ use units::NodeId;
 pub trait Env: units::Scopes {
     /// The section of one node's zone; nothing for a node without memory.
     fn with_zone<R>(&mut self, node: NodeId, f: impl FnOnce(&mut Zone) -> R) -> Option<R>;
+
+    /// The same with the lists that this processor keeps of the zone. They are its own, so this is still one section.
+    fn with_zone_and_lists<R>(&mut self, node: NodeId, f: impl FnOnce(&mut Zone, &mut PerCpuPages) -> R) -> Option<R>;
 }

@@ -1,25 +1,73 @@
-//! One node's frames: who is free, in which blocks.
+//! One zone: which frames are free, in which blocks, and for whom.
 
 use alloc::vec::Vec;
 use core::fmt;
 
-use memmap::Broken;
-use units::{NodeId, Order, PageCount, Pfn};
+use units::{Migratetype, NodeId, Order, PageCount, Pfn, ZoneKind};
 
-use crate::area::FreeArea;
+use crate::alloc_flags::AllocFlags;
+use crate::event::ZoneEvent;
+use crate::frames::Frames;
+use crate::grouping::Grouping;
+use crate::list::{End, FreeList};
+use crate::pageblock::Pageblocks;
+use crate::pcp::ZonePressure;
+use crate::runs::Runs;
+use crate::watermark::{BoostFactor, Protection, Watermarks};
 
-/// The free memory of one node.
+/// What does not change in a zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneLayout {
+    /// Its node.
+    pub node: NodeId,
+    /// Which of the node's zones.
+    pub kind: ZoneKind,
+    /// The frames that exist (first frame, first frame past the end), ascending.
+    pub spans: Vec<(Pfn, Pfn)>,
+    /// The largest order that the buddy allocator merges to.
+    #[doc(alias = "MAX_PAGE_ORDER")]
+    pub largest: Order,
+    /// The order of a pageblock.
+    #[doc(alias = "pageblock_order")]
+    pub pageblock: Order,
+}
+
+/// How many orders of blocks a zone can have.
+pub(crate) const ORDERS: usize = 16;
+
+/// The free memory of one zone.
 #[doc(alias = "free_area")]
 #[derive(Clone, Debug)]
 pub struct Zone {
-    node: NodeId,
-    /// Spans of frames that exist, ascending.
-    spans: Vec<(Pfn, Pfn)>,
-    areas: Vec<FreeArea>,
-    largest: Order,
-    /// Bit n: the area of order n has a block.
-    occupied: u32,
-    free: PageCount,
+    pub(crate) layout: ZoneLayout,
+    /// The frame that all numbers of frames and pageblocks count from; a multiple of the largest block.
+    pub(crate) base: u64,
+    /// The order of a pageblock.
+    pub(crate) pageblock: usize,
+    /// The largest order.
+    pub(crate) top: usize,
+    /// By order and type.
+    pub(crate) lists: [[FreeList; Migratetype::COUNT]; ORDERS],
+    /// By type; bit n: the list of order n has a block.
+    pub(crate) occupied: [u32; Migratetype::COUNT],
+    pub(crate) blocks: Pageblocks,
+    pub(crate) frames: Frames,
+    pub(crate) runs: Runs,
+    /// Free pages that are not isolated.
+    pub(crate) free: u64,
+    pub(crate) free_cma: u64,
+    pub(crate) free_highatomic: u64,
+    pub(crate) reserved_highatomic: u64,
+    pub(crate) isolated_blocks: u64,
+    pub(crate) grouping: Grouping,
+    pub(crate) managed: u64,
+    pub(crate) marks: Watermarks,
+    pub(crate) protection: Protection,
+    pub(crate) boost: PageCount,
+    pub(crate) boost_factor: BoostFactor,
+    pub(crate) boosted: bool,
+    pub(crate) pressure: ZonePressure,
+    pub(crate) events: Option<Vec<ZoneEvent>>,
 }
 
 /// Why a zone cannot be.
@@ -31,257 +79,305 @@ pub enum ZoneError {
         /// Where it starts.
         start: Pfn,
     },
+    /// A pageblock larger than the largest block, or blocks too large.
+    Orders {
+        /// The largest order.
+        largest: Order,
+        /// The order of a pageblock.
+        pageblock: Order,
+    },
+    /// More pageblocks than can be counted.
+    TooLarge {
+        /// The first frame past the end.
+        end: Pfn,
+    },
 }
 
 impl fmt::Display for ZoneError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::BadSpan { start } = self;
-        write!(f, "the span of frames at {start} is empty or overlaps the one before it")
+        match self {
+            Self::BadSpan { start } => {
+                write!(f, "the span of frames at {start} is empty or overlaps the one before it")
+            }
+            Self::Orders { largest, pageblock } => write!(
+                f,
+                "pageblocks of {pageblock} with blocks up to {largest}: the former is at most the latter, which is at most {}",
+                Zone::LARGEST
+            ),
+            Self::TooLarge { end } => write!(f, "a zone up to {end} has more pageblocks than can be counted (2^31)"),
+        }
     }
 }
 
 impl core::error::Error for ZoneError {}
 
+/// What is asked of a zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// Size of the block.
+    pub order: Order,
+    /// What the pages will be.
+    pub migratetype: Migratetype,
+    /// What the attempt may do.
+    pub flags: AllocFlags,
+}
+
 impl Zone {
-    /// The zone of `node` over `spans` (first frame, first frame past the end; ascending), all of it free. `largest` is the
-    /// largest order that the buddy allocator merges to.
+    /// The largest block that a zone can have.
+    pub const LARGEST: Order = Order::new(15);
+
+    /// The zone of `layout`, all of it free, without marks: the lower a block, the earlier it is taken.
     ///
     /// # Errors
-    /// A span that is empty or overlaps the one before it.
-    pub fn new(node: NodeId, spans: Vec<(Pfn, Pfn)>, largest: Order) -> Result<Self, ZoneError> {
-        let areas = (0..=largest.get()).map(|n| FreeArea::new(Order::new(n))).collect();
-        let mut zone = Self { node, spans: Vec::new(), areas, largest, occupied: 0, free: PageCount::ZERO };
+    /// Spans that are empty or overlap, orders that do not fit.
+    pub fn new(layout: ZoneLayout) -> Result<Self, ZoneError> {
+        let mut zone = Self::allocated(layout)?;
+        for n in 0..zone.layout.spans.len() {
+            let (start, end) = zone.layout.spans[n];
+            zone.release(start.get() - zone.base, end.get() - zone.base);
+        }
+        Ok(zone)
+    }
+
+    /// The zone of `layout`, nothing of it free.
+    pub(crate) fn allocated(layout: ZoneLayout) -> Result<Self, ZoneError> {
+        let ZoneLayout { largest, pageblock, .. } = layout;
+        if largest > Self::LARGEST || pageblock > largest {
+            return Err(ZoneError::Orders { largest, pageblock });
+        }
         let mut past = Pfn::new(0);
-        for &(start, end) in &spans {
+        for &(start, end) in &layout.spans {
             if end <= start || start < past {
                 return Err(ZoneError::BadSpan { start });
             }
-            zone.add_span(start, end);
             past = end;
         }
-        zone.spans = spans;
-        Ok(zone)
+        let first = layout.spans.first().map_or(0, |&(start, _)| start.get());
+        let base = first & !(largest.pages().get() - 1);
+        let blocks =
+            (past.get().saturating_sub(base).div_ceil(largest.pages().get()) << largest.get()) >> pageblock.get();
+        let blocks = u32::try_from(blocks).ok().filter(|&n| n < 1 << 31).ok_or(ZoneError::TooLarge { end: past })?;
+        Ok(Self {
+            base,
+            pageblock: pageblock.get().into(),
+            top: largest.get().into(),
+            lists: [[FreeList::EMPTY; Migratetype::COUNT]; ORDERS],
+            occupied: [0; Migratetype::COUNT],
+            blocks: Pageblocks::new(blocks),
+            frames: Frames::new(pageblock.get().into()),
+            runs: Runs::default(),
+            free: 0,
+            free_cma: 0,
+            free_highatomic: 0,
+            reserved_highatomic: 0,
+            isolated_blocks: 0,
+            grouping: Grouping::ByMobility,
+            managed: layout.spans.iter().map(|(start, end)| end.get() - start.get()).sum(),
+            marks: Watermarks::default(),
+            protection: Protection::default(),
+            boost: PageCount::ZERO,
+            boost_factor: BoostFactor::default(),
+            boosted: false,
+            pressure: ZonePressure::default(),
+            events: None,
+            layout,
+        })
+    }
+
+    /// Hands frames over as boot does: the largest aligned blocks, upwards, each behind those before.
+    fn release(&mut self, start: u64, end: u64) {
+        let mut at = start;
+        while at < end {
+            let fits = (end - at).ilog2().min(at.trailing_zeros()) as usize;
+            let order = fits.min(self.top);
+            let blocks = if order == self.top { (end - at) >> order } else { 1 };
+            if order == self.top {
+                let first = self.top_block(at);
+                let last = self.top_block(at + ((blocks - 1) << order));
+                self.runs.push(&mut self.lists[order][Migratetype::Movable.index()], first, last, End::Tail);
+                self.occupied[Migratetype::Movable.index()] |= 1 << order;
+            } else {
+                self.push(at, order, Migratetype::Movable, End::Tail);
+            }
+            self.free += blocks << order;
+            at += blocks << order;
+        }
     }
 
     /// Its node.
     #[must_use]
     pub const fn node(&self) -> NodeId {
-        self.node
+        self.layout.node
     }
 
-    /// Free base pages.
+    /// What does not change in it.
+    #[must_use]
+    pub const fn layout(&self) -> &ZoneLayout {
+        &self.layout
+    }
+
+    /// Free base pages, without those in isolated blocks.
+    #[doc(alias = "NR_FREE_PAGES")]
     #[must_use]
     #[inline]
     pub const fn free(&self) -> PageCount {
-        self.free
+        PageCount::new(self.free)
+    }
+
+    /// Free base pages in areas of contiguous memory.
+    #[doc(alias = "NR_FREE_CMA_PAGES")]
+    #[must_use]
+    pub const fn free_cma(&self) -> PageCount {
+        PageCount::new(self.free_cma)
+    }
+
+    /// Free base pages in blocks kept for urgent requests.
+    #[doc(alias = "nr_free_highatomic")]
+    #[must_use]
+    pub const fn free_highatomic(&self) -> PageCount {
+        PageCount::new(self.free_highatomic)
+    }
+
+    /// Base pages of blocks kept for urgent requests, free or not.
+    #[doc(alias = "nr_reserved_highatomic")]
+    #[must_use]
+    pub const fn reserved_highatomic(&self) -> PageCount {
+        PageCount::new(self.reserved_highatomic)
+    }
+
+    /// Pageblocks that are isolated.
+    #[doc(alias = "nr_isolate_pageblock")]
+    #[must_use]
+    pub const fn isolated_blocks(&self) -> u64 {
+        self.isolated_blocks
+    }
+
+    /// Free base pages in blocks of at least a pageblock, without isolated ones.
+    #[doc(alias = "NR_FREE_PAGES_BLOCKS")]
+    #[must_use]
+    pub fn free_in_whole_blocks(&self) -> PageCount {
+        let of =
+            |order: usize| self.lists[order][..Migratetype::Isolate.index()].iter().map(move |l| l.blocks << order);
+        PageCount::new((self.pageblock..=self.top).flat_map(of).sum())
     }
 
     /// Base pages it manages, free or not.
     #[must_use]
-    pub fn managed(&self) -> PageCount {
-        self.spans.iter().map(|(start, end)| PageCount::new(end.get() - start.get())).sum()
+    pub const fn managed(&self) -> PageCount {
+        PageCount::new(self.managed)
     }
 
     /// The largest order that the buddy allocator merges to.
     #[must_use]
     pub const fn largest(&self) -> Order {
-        self.largest
+        self.layout.largest
     }
 
-    /// Free blocks of each order, as in `/proc/buddyinfo`.
+    /// Free blocks of each order, isolated ones too, as in `/proc/buddyinfo`.
     #[doc(alias("buddyinfo", "nr_free"))]
     pub fn free_blocks(&self) -> impl Iterator<Item = u64> {
-        self.areas.iter().map(FreeArea::blocks)
+        self.lists[..=self.top].iter().map(|types| types.iter().map(|list| list.blocks).sum())
     }
 
-    /// Takes a block of `order`, splitting a larger one if need be. Above [`Zone::largest`] it takes an aligned range of
-    /// largest blocks.
-    #[doc(alias("__rmqueue", "rmqueue_buddy"))]
-    pub fn take(&mut self, order: Order) -> Option<Pfn> {
-        if order > self.largest {
-            return self.take_range(order);
-        }
-        let fitting = self.occupied >> order.get();
-        if fitting == 0 {
-            return None;
-        }
-        let at = usize::from(order.get());
-        let from = at + fitting.trailing_zeros() as usize;
-        let block = self.areas[from].pop()?;
-        if self.areas[from].is_empty() {
-            self.occupied &= !bit(from);
-        }
-        // No area below the one that had a block has any: its upper halves are their first.
-        for half in at..from {
-            let area = &mut self.areas[half];
-            area.fill(block.offset(area.size()));
-            self.occupied |= bit(half);
-        }
-        self.free -= order.pages();
-        Some(block)
+    /// Free blocks of one type, order by order, as in `/proc/pagetypeinfo`.
+    #[doc(alias = "pagetypeinfo")]
+    pub fn free_blocks_of(&self, migratetype: Migratetype) -> impl Iterator<Item = u64> {
+        self.lists[..=self.top].iter().map(move |types| types[migratetype.index()].blocks)
     }
 
-    /// Gives a block of `order` back, merging it with its buddy as far as that goes.
-    #[doc(alias = "__free_one_page")]
-    pub fn put(&mut self, pfn: Pfn, order: Order) {
-        debug_assert!(pfn.is_aligned(order), "{pfn} is not the start of a block of {order}");
-        debug_assert!(self.holds(pfn, order), "{pfn} is not a frame of {}", self.node);
-        self.free += order.pages();
-        if order > self.largest {
-            self.add(usize::from(self.largest.get()), pfn, pfn.offset(order.pages()));
-            return;
-        }
-        let (mut block, mut at) = (pfn, usize::from(order.get()));
-        let top = usize::from(self.largest.get());
-        while at < top && self.occupied & bit(at) != 0 {
-            let area = &mut self.areas[at];
-            let buddy = Pfn::new(block.get() ^ area.size().get());
-            if !area.remove(buddy, buddy.offset(area.size())) {
-                break;
-            }
-            if area.is_empty() {
-                self.occupied &= !bit(at);
-            }
-            block = block.min(buddy);
-            at += 1;
-        }
-        let end = block.offset(self.areas[at].size());
-        self.add(at, block, end);
-    }
-
-    /// Recounts: blocks lie inside the spans, are aligned and do not overlap; no two free buddies coexist below the largest
-    /// order; the free count and the occupancy mask are what the areas say.
-    ///
-    /// # Errors
-    /// The first invariant found broken.
-    pub fn validate(&self) -> Result<(), Broken> {
-        let mut ranges = Vec::new();
-        let mut free = PageCount::ZERO;
-        for (n, area) in self.areas.iter().enumerate() {
-            let order = order_of(n);
-            if (self.occupied >> n & 1 == 1) == area.is_empty() {
-                return Err(self.broken(format_args!("the mask is wrong about {order}")));
-            }
-            for (start, end) in area.runs() {
-                let blocks = (end.get() - start.get()) >> n;
-                if !start.is_aligned(order) || !self.spans.iter().any(|&(s, e)| s <= start && end <= e) {
-                    return Err(self.broken(format_args!("a free run at {start} of {order} lies wrong")));
-                }
-                if n + 1 < self.areas.len() && blocks > u64::from(!start.is_aligned(order_of(n + 1))) + 1 {
-                    return Err(self.broken(format_args!("free buddies at {start} of {order} were not merged")));
-                }
-                if n + 1 < self.areas.len() && blocks == 2 && start.is_aligned(order_of(n + 1)) {
-                    return Err(self.broken(format_args!("free buddies at {start} of {order} were not merged")));
-                }
-                free += PageCount::new(end.get() - start.get());
-                ranges.push((start, end));
-            }
-        }
-        ranges.sort_unstable();
-        if ranges.windows(2).any(|pair| pair[0].1 > pair[1].0) {
-            return Err(self.broken(format_args!("free blocks overlap")));
-        }
-        if free != self.free {
-            return Err(self.broken(format_args!("{} free by count, {} by the lists", self.free, free)));
-        }
-        Ok(())
-    }
-
-    /// Is the frame free?
+    /// The type of the pageblock that a frame lies in.
+    #[doc(alias = "get_pfnblock_migratetype")]
     #[must_use]
-    pub fn is_free(&self, pfn: Pfn) -> bool {
-        self.areas.iter().any(|area| area.runs().any(|(start, end)| start <= pfn && pfn < end))
+    pub fn migratetype(&self, pfn: Pfn) -> Migratetype {
+        pfn.get()
+            .checked_sub(self.base)
+            .map_or(Migratetype::Movable, |frame| self.blocks.migratetype(self.block(frame)))
     }
 
-    #[cold]
-    fn take_range(&mut self, order: Order) -> Option<Pfn> {
-        let top = usize::from(self.largest.get());
-        let align = order.pages().get();
-        let start = self.areas[top].runs().rev().find_map(|(start, end)| {
-            let base = end.get().checked_sub(align)? & !(align - 1);
-            (base >= start.get()).then_some(Pfn::new(base))
-        })?;
-        let taken = self.areas[top].remove(start, start.offset(order.pages()));
-        debug_assert!(taken, "the run was just seen");
-        if self.areas[top].is_empty() {
-            self.occupied &= !bit(top);
-        }
-        self.free -= order.pages();
-        Some(start)
+    /// Whether pages are grouped by mobility.
+    #[must_use]
+    pub const fn grouping(&self) -> Grouping {
+        self.grouping
     }
 
-    fn add_span(&mut self, start: Pfn, end: Pfn) {
-        let top = usize::from(self.largest.get());
-        let mut at = start;
-        while at < end {
-            let left = end.get() - at.get();
-            let fits = left.ilog2().min(at.get().trailing_zeros()) as usize;
-            let n = fits.min(top);
-            let pages = PageCount::new(if n == top { left >> top << top } else { 1 << n });
-            self.add(n, at, at.offset(pages));
-            self.free += pages;
-            at = at.offset(pages);
-        }
+    /// Switches the grouping by mobility. Types that blocks have already stay.
+    #[doc(alias = "page_group_by_mobility_disabled")]
+    pub const fn set_grouping(&mut self, grouping: Grouping) {
+        self.grouping = grouping;
     }
 
-    fn holds(&self, pfn: Pfn, order: Order) -> bool {
-        self.spans.iter().any(|&(start, end)| start <= pfn && pfn.offset(order.pages()) <= end)
+    /// Starts (again) to keep the zone's events from now on.
+    pub fn record_events(&mut self) {
+        self.events = Some(Vec::new());
+    }
+
+    /// The zone's events since the last call, if they are being kept.
+    pub fn take_events(&mut self) -> Vec<ZoneEvent> {
+        self.events.as_mut().map(core::mem::take).unwrap_or_default()
     }
 
     #[inline]
-    fn add(&mut self, n: usize, start: Pfn, end: Pfn) {
-        self.areas[n].insert(start, end);
-        self.occupied |= bit(n);
-    }
-
-    fn broken(&self, what: fmt::Arguments<'_>) -> Broken {
-        Broken(alloc::format!("zone of {}: {what}", self.node))
-    }
-}
-
-/// Area `n` in the occupancy mask; there are at most 31 areas.
-#[inline]
-const fn bit(n: usize) -> u32 {
-    #[expect(clippy::cast_possible_truncation, reason = "below 32")]
-    1u32.wrapping_shl(n as u32)
-}
-
-fn order_of(n: usize) -> Order {
-    u8::try_from(n).ok().and_then(Order::try_new).expect("a zone has at most 31 areas")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn zone(pages: u64) -> Zone {
-        Zone::new(NodeId::new(0), alloc::vec![(Pfn::new(0), Pfn::new(pages))], Order::new(3)).unwrap()
-    }
-
-    #[test]
-    fn taking_all_and_giving_back_leaves_what_was_there() {
-        let mut zone = zone(21);
-        assert_eq!(zone.free_blocks().collect::<Vec<_>>(), [1, 0, 1, 2]);
-        let mut taken: Vec<Pfn> = core::iter::from_fn(|| zone.take(Order::ZERO)).collect();
-        assert_eq!((taken.len(), zone.free()), (21, PageCount::ZERO));
-        taken.sort_by_key(|pfn| pfn.get() * 7 % 21);
-        for pfn in taken {
-            zone.put(pfn, Order::ZERO);
-            zone.validate().unwrap();
+    pub(crate) fn note(&mut self, event: impl FnOnce() -> ZoneEvent) {
+        if let Some(events) = &mut self.events {
+            events.push(event());
         }
-        assert_eq!(zone.free_blocks().collect::<Vec<_>>(), [1, 0, 1, 2]);
     }
 
-    #[test]
-    fn a_range_above_the_largest_order_is_aligned() {
-        let mut zone = zone(64);
-        let hole = zone.take(Order::ZERO).unwrap();
-        assert_eq!(hole, Pfn::new(56));
-        assert_eq!(zone.take(Order::new(5)), Some(Pfn::new(0)));
-        assert_eq!(zone.take(Order::new(5)), None);
-        zone.put(Pfn::new(0), Order::new(5));
-        zone.put(hole, Order::ZERO);
-        zone.validate().unwrap();
-        assert_eq!(zone.take(Order::new(5)), Some(Pfn::new(32)));
+    /// The frame of `pfn`, counted from the base.
+    #[inline]
+    pub(crate) fn frame(&self, pfn: Pfn) -> u64 {
+        debug_assert!(pfn.get() >= self.base, "{pfn} is not a frame of {}", self.layout.node);
+        pfn.get() - self.base
     }
+
+    #[inline]
+    pub(crate) const fn pfn(&self, frame: u64) -> Pfn {
+        Pfn::new(self.base + frame)
+    }
+
+    /// The pageblock of a frame.
+    #[inline]
+    pub(crate) const fn block(&self, frame: u64) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "a zone has at most 2^31 pageblocks")]
+        let block = frame.wrapping_shr(self.pageblock as u32) as u32;
+        block
+    }
+
+    /// The block of the largest order that a frame lies in.
+    #[inline]
+    pub(crate) const fn top_block(&self, frame: u64) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "a zone has at most 2^31 pageblocks")]
+        let block = frame.wrapping_shr(self.top as u32) as u32;
+        block
+    }
+
+    /// Does a pageblock reach over an end of the zone? Such a block never changes its type.
+    #[doc(alias = "prep_move_freepages_block")]
+    pub(crate) fn straddles(&self, block: u32) -> bool {
+        let start = self.base + (u64::from(block) << self.pageblock);
+        let spans = &self.layout.spans;
+        let inside = spans.first().is_some_and(|&(first, _)| first.get() <= start)
+            && spans.last().is_some_and(|&(_, end)| start + (1 << self.pageblock) <= end.get());
+        !inside
+    }
+}
+
+/// Order `n` of a zone.
+pub(crate) const fn order_of(n: usize) -> Order {
+    #[expect(clippy::cast_possible_truncation, reason = "orders of a zone are below 16")]
+    Order::new(n as u8)
+}
+
+/// Base pages of a block of order `n`. All orders of a zone are below 16.
+#[inline]
+pub(crate) const fn size(n: usize) -> u64 {
+    #[expect(clippy::cast_possible_truncation, reason = "orders of a zone are below 16")]
+    1u64.wrapping_shl(n as u32)
+}
+
+/// Order `n` in a mask of orders.
+#[inline]
+pub(crate) const fn bit(n: usize) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "orders of a zone are below 16")]
+    1u32.wrapping_shl(n as u32)
 }

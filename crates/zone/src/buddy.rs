@@ -1,0 +1,397 @@
+//! Splitting and merging.
+
+use memmap::Broken;
+use units::{Migratetype, Order, PageCount, Pfn};
+
+use crate::event::ZoneEvent;
+use crate::list::{End, Link, NIL};
+use crate::pageblock::Mark;
+use crate::zone::{Zone, bit, order_of, size};
+
+/// Where a freed block goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placement {
+    /// To the head, or to the tail if it is likely to be merged soon.
+    Usual,
+    /// To the tail.
+    Tail,
+}
+
+impl Zone {
+    /// Takes the smallest block that fits from the lists of one type, splitting it if need be.
+    #[doc(alias = "__rmqueue_smallest")]
+    #[inline]
+    pub(crate) fn take_smallest(&mut self, order: usize, migratetype: Migratetype) -> Option<u64> {
+        #[expect(clippy::cast_possible_truncation, reason = "orders of a zone are below 16")]
+        let fitting = self.occupied[migratetype.index()].wrapping_shr(order as u32);
+        if fitting == 0 {
+            return None;
+        }
+        let found = order + fitting.trailing_zeros() as usize;
+        let frame = self.take_head(order, found, migratetype)?;
+        let pfn = self.pfn(frame);
+        self.note(|| ZoneEvent::Taken { pfn, order: order_of(order), migratetype });
+        Some(frame)
+    }
+
+    /// Takes the block at the head of a list and puts what is too much of it back.
+    #[inline]
+    pub(crate) fn take_head(&mut self, order: usize, found: usize, migratetype: Migratetype) -> Option<u64> {
+        let frame = if found < self.pageblock {
+            let list = &mut self.lists[found][migratetype.index()];
+            let slot = list.unlink_head(&mut self.frames)?;
+            list.blocks -= 1;
+            if list.is_empty() {
+                self.occupied[migratetype.index()] &= !bit(found);
+            }
+            self.frames.set_mark(slot, Mark::NONE);
+            self.split_pieces(slot, order, found, migratetype);
+            self.frames.frame(slot)
+        } else {
+            let frame = self.pop_large(found, migratetype)?;
+            self.split(frame, order, found, migratetype);
+            frame
+        };
+        self.count_taken(migratetype, size(order));
+        Some(frame)
+    }
+
+    /// Puts the upper halves of a block of `high` on their lists until a block of `low` is left.
+    #[doc(alias = "expand")]
+    #[inline]
+    pub(crate) fn split(&mut self, frame: u64, low: usize, high: usize, migratetype: Migratetype) {
+        let mut at = high;
+        while at > low && at > self.pageblock {
+            at -= 1;
+            self.push_large(frame + size(at), at, migratetype, End::Head);
+        }
+        if at > low {
+            let slot = self.refine(frame);
+            self.split_pieces(slot, low, at, migratetype);
+        }
+    }
+
+    /// The same inside a pageblock.
+    #[inline]
+    fn split_pieces(&mut self, slot: u32, low: usize, high: usize, migratetype: Migratetype) {
+        let mut at = high;
+        while at > low {
+            at -= 1;
+            self.push_piece(slot + bit(at), at, migratetype, End::Head);
+        }
+    }
+
+    /// Gives a block back, whatever its size: a large one in pieces of a pageblock, since these may have different types.
+    #[doc(alias("free_one_page", "split_large_buddy"))]
+    #[inline]
+    pub fn put(&mut self, pfn: Pfn, order: Order) {
+        debug_assert!(pfn.is_aligned(order), "{pfn} is not the start of a block of {order}");
+        debug_assert!(self.holds(pfn, order), "{pfn} is not a frame of {}", self.layout.node);
+        let (frame, order) = (self.frame(pfn), usize::from(order.get()));
+        if order > self.pageblock {
+            self.put_range(frame, 1 << order);
+        } else {
+            let migratetype = self.type_for_freed(frame);
+            self.free_one(frame, order, migratetype, Placement::Usual);
+        }
+    }
+
+    /// The type that a freed frame goes by; the mark that its owner may have left on the whole pageblock goes.
+    #[inline]
+    pub(crate) fn type_for_freed(&mut self, frame: u64) -> Migratetype {
+        let block = self.block(frame);
+        let Some(record) = self.blocks.get(block) else { return Migratetype::Movable };
+        let migratetype = record.migratetype();
+        if record.mark != Mark::NONE {
+            debug_assert!(record.mark.free_order().is_none(), "{} is free already", self.pfn(frame));
+            self.blocks.record(block).mark = Mark::NONE;
+        }
+        migratetype
+    }
+
+    /// Gives back `pages` from `frame` on, more than a pageblock.
+    fn put_range(&mut self, frame: u64, pages: u64) {
+        let (first, last) = (self.block(frame), self.block(frame + pages - 1));
+        if pages >> self.top != 0
+            && let Some(migratetype) = self.blocks.common_type(first, last)
+        {
+            // Piece by piece, each of these blocks would have been merged and put before the one below it.
+            for block in first..=last {
+                if self.blocks.get(block).is_some_and(|b| b.mark != Mark::NONE) {
+                    self.blocks.record(block).mark = Mark::NONE;
+                }
+            }
+            let (low, high) = (self.top_block(frame), self.top_block(frame + pages - 1));
+            self.runs.push(&mut self.lists[self.top][migratetype.index()], high, low, End::Head);
+            self.occupied[migratetype.index()] |= bit(self.top);
+            self.count_freed(migratetype, pages);
+            return;
+        }
+        for block in first..=last {
+            let start = u64::from(block) << self.pageblock;
+            let migratetype = self.type_for_freed(start);
+            self.free_one(start, self.pageblock, migratetype, Placement::Usual);
+        }
+    }
+
+    /// Gives one block back to the lists of `migratetype`, merging it with its buddy as far as that goes.
+    #[doc(alias = "__free_one_page")]
+    #[inline]
+    pub(crate) fn free_one(&mut self, frame: u64, order: usize, migratetype: Migratetype, placement: Placement) {
+        self.count_freed(migratetype, size(order));
+        if order >= self.pageblock {
+            self.merge_blocks(frame, order, migratetype, placement);
+            return;
+        }
+        let mut slot = self.refine(frame);
+        self.frames.set_mark(slot, Mark::NONE);
+        let mut at = order;
+        while at < self.pageblock {
+            let buddy = slot ^ bit(at);
+            if self.frames.mark(buddy) != Mark::free(at) {
+                let end = self.end_for_piece(slot, at, placement);
+                self.push_piece(slot, at, migratetype, end);
+                return;
+            }
+            self.unlink_piece(buddy, at, migratetype);
+            slot &= !bit(at);
+            at += 1;
+        }
+        let block = self.block(frame);
+        let record = self.blocks.record(block);
+        let page = core::mem::replace(&mut record.frames, NIL);
+        self.frames.coarsen(page);
+        self.merge_blocks(u64::from(block) << self.pageblock, at, migratetype, placement);
+    }
+
+    /// Merges a whole pageblock, or more, with its neighbours.
+    #[inline]
+    fn merge_blocks(&mut self, mut frame: u64, order: usize, migratetype: Migratetype, placement: Placement) {
+        let mut at = order;
+        while at < self.top {
+            let buddy = frame ^ size(at);
+            let Some(record) = self.blocks.get(self.block(buddy)) else { break };
+            if record.mark != Mark::free(at) {
+                break;
+            }
+            let other = record.migratetype();
+            if other != migratetype && !(other.is_mergeable() && migratetype.is_mergeable()) {
+                break;
+            }
+            self.unlink_large(buddy, at, other);
+            if other != migratetype {
+                self.retag(buddy, at, migratetype);
+            }
+            frame &= !size(at);
+            at += 1;
+        }
+        let end = self.end_for_block(frame, at, placement);
+        self.push_large(frame, at, migratetype, end);
+    }
+
+    /// Where a merged block goes: one whose buddy of the next order is free waits at the tail, so that it may still be merged.
+    #[doc(alias = "buddy_merge_likely")]
+    #[inline]
+    fn end_for_piece(&self, slot: u32, order: usize, placement: Placement) -> End {
+        if placement == Placement::Tail {
+            return End::Tail;
+        }
+        if order + 1 >= self.top {
+            return End::Head;
+        }
+        let above = if order + 1 < self.pageblock {
+            let merged = slot & !bit(order);
+            self.frames.mark(merged ^ bit(order + 1))
+        } else {
+            self.blocks.mark(self.block(self.frames.frame(slot)) ^ 1)
+        };
+        if above == Mark::free(order + 1) { End::Tail } else { End::Head }
+    }
+
+    #[inline]
+    fn end_for_block(&self, frame: u64, order: usize, placement: Placement) -> End {
+        if placement == Placement::Tail {
+            return End::Tail;
+        }
+        if order + 1 >= self.top {
+            return End::Head;
+        }
+        let merged = frame & !size(order);
+        let above = self.blocks.mark(self.block(merged ^ size(order + 1)));
+        if above == Mark::free(order + 1) { End::Tail } else { End::Head }
+    }
+
+    /// Gives every pageblock of a block of `order` a type.
+    pub(crate) fn retag(&mut self, frame: u64, order: usize, migratetype: Migratetype) {
+        let first = self.block(frame);
+        for block in first..first + (1 << (order - self.pageblock)) {
+            self.set_type(block, migratetype);
+        }
+    }
+
+    /// The slot of a frame, whose pageblock gets records if it has none.
+    #[inline]
+    pub(crate) fn refine(&mut self, frame: u64) -> u32 {
+        let block = self.block(frame);
+        let record = self.blocks.record(block);
+        if record.frames == NIL {
+            record.frames = self.frames.refine(block);
+        }
+        let page = record.frames;
+        #[expect(clippy::cast_possible_truncation, reason = "only the bits inside a pageblock count")]
+        let slot = self.frames.slot(page, frame as u32);
+        slot
+    }
+
+    /// Puts a free block on its list.
+    #[inline]
+    pub(crate) fn push(&mut self, frame: u64, order: usize, migratetype: Migratetype, end: End) {
+        if order < self.pageblock {
+            let slot = self.refine(frame);
+            self.push_piece(slot, order, migratetype, end);
+        } else {
+            self.push_large(frame, order, migratetype, end);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn push_piece(&mut self, slot: u32, order: usize, migratetype: Migratetype, end: End) {
+        let list = &mut self.lists[order][migratetype.index()];
+        list.link(&mut self.frames, slot, end);
+        list.blocks += 1;
+        self.frames.set_mark(slot, Mark::free(order));
+        self.occupied[migratetype.index()] |= bit(order);
+    }
+
+    #[inline(always)]
+    pub(crate) fn push_large(&mut self, frame: u64, order: usize, migratetype: Migratetype, end: End) {
+        let (block, top_block) = (self.block(frame), self.top_block(frame));
+        let list = &mut self.lists[order][migratetype.index()];
+        self.occupied[migratetype.index()] |= bit(order);
+        if order == self.top {
+            self.runs.push(list, top_block, top_block, end);
+            return;
+        }
+        list.blocks += 1;
+        let (prev, next) = if end == End::Head { (NIL, list.head) } else { (list.tail, NIL) };
+        let record = self.blocks.record(block);
+        record.mark = Mark::free(order);
+        record.link = Link { prev, next };
+        if prev == NIL {
+            list.head = block;
+        } else {
+            self.blocks.record(prev).link.next = block;
+        }
+        if next == NIL {
+            list.tail = block;
+        } else {
+            self.blocks.record(next).link.prev = block;
+        }
+    }
+
+    /// Takes a free piece off its list.
+    #[inline]
+    pub(crate) fn unlink_piece(&mut self, slot: u32, order: usize, migratetype: Migratetype) {
+        let list = &mut self.lists[order][migratetype.index()];
+        list.unlink(&mut self.frames, slot);
+        list.blocks -= 1;
+        if list.is_empty() {
+            self.occupied[migratetype.index()] &= !bit(order);
+        }
+        self.frames.set_mark(slot, Mark::NONE);
+    }
+
+    /// Takes a free block of at least a pageblock off its list.
+    #[inline(always)]
+    pub(crate) fn unlink_large(&mut self, frame: u64, order: usize, migratetype: Migratetype) {
+        let (block, top_block) = (self.block(frame), self.top_block(frame));
+        let list = &mut self.lists[order][migratetype.index()];
+        if order == self.top {
+            self.runs.remove(list, top_block, top_block);
+        } else {
+            list.blocks -= 1;
+            let record = self.blocks.record(block);
+            record.mark = Mark::NONE;
+            let Link { prev, next } = record.link;
+            if prev == NIL {
+                list.head = next;
+            } else {
+                self.blocks.record(prev).link.next = next;
+            }
+            if next == NIL {
+                list.tail = prev;
+            } else {
+                self.blocks.record(next).link.prev = prev;
+            }
+        }
+        if list.is_empty() {
+            self.occupied[migratetype.index()] &= !bit(order);
+        }
+    }
+
+    /// Takes the head of a list of blocks of at least a pageblock.
+    #[inline]
+    fn pop_large(&mut self, order: usize, migratetype: Migratetype) -> Option<u64> {
+        let list = &mut self.lists[order][migratetype.index()];
+        if order != self.top {
+            let frame = (!list.is_empty()).then(|| u64::from(list.head) << self.pageblock)?;
+            self.unlink_large(frame, order, migratetype);
+            return Some(frame);
+        }
+        let block = self.runs.pop(list)?;
+        if list.is_empty() {
+            self.occupied[migratetype.index()] &= !bit(order);
+        }
+        Some(u64::from(block) << order)
+    }
+
+    /// The first frame of a list.
+    pub(crate) fn head(&self, order: usize, migratetype: Migratetype) -> Option<u64> {
+        let list = self.lists[order][migratetype.index()];
+        if order == self.top {
+            return self.runs.of(list).next().map(|(first, _)| u64::from(first) << order);
+        }
+        let node = (!list.is_empty()).then_some(list.head)?;
+        Some(if order < self.pageblock { self.frames.frame(node) } else { u64::from(node) << self.pageblock })
+    }
+
+    #[inline]
+    pub(crate) fn count_freed(&mut self, migratetype: Migratetype, pages: u64) {
+        match migratetype {
+            Migratetype::Isolate => return,
+            Migratetype::Cma => self.free_cma += pages,
+            Migratetype::HighAtomic => self.free_highatomic += pages,
+            _ => (),
+        }
+        self.free += pages;
+    }
+
+    #[inline]
+    pub(crate) fn count_taken(&mut self, migratetype: Migratetype, pages: u64) {
+        match migratetype {
+            Migratetype::Isolate => return,
+            Migratetype::Cma => self.free_cma -= pages,
+            Migratetype::HighAtomic => self.free_highatomic -= pages,
+            _ => (),
+        }
+        self.free -= pages;
+    }
+
+    fn holds(&self, pfn: Pfn, order: Order) -> bool {
+        self.layout.spans.iter().any(|&(start, end)| start <= pfn && pfn.offset(order.pages()) <= end)
+    }
+
+    pub(crate) fn broken(&self, what: core::fmt::Arguments<'_>) -> Broken {
+        Broken(alloc::format!("zone {} of {}: {what}", self.layout.kind, self.layout.node))
+    }
+
+    /// Base pages in free blocks that are isolated.
+    #[must_use]
+    pub fn free_isolated(&self) -> PageCount {
+        let isolated = |(order, types): (usize, &[_; Migratetype::COUNT])| {
+            let list: &crate::list::FreeList = &types[Migratetype::Isolate.index()];
+            list.blocks << order
+        };
+        PageCount::new(self.lists.iter().enumerate().map(isolated).sum())
+    }
+}

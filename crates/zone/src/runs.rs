@@ -1,0 +1,167 @@
+//! Free blocks of the largest order, as runs.
+
+use alloc::vec::Vec;
+
+use crate::list::{End, FreeList, Link, NIL, Nodes};
+
+/// Blocks that follow each other both in memory and on their list, upwards or downwards.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    /// The block at the list's head side.
+    first: u32,
+    /// The block at its tail side.
+    last: u32,
+    link: Link,
+}
+
+impl Run {
+    const fn blocks(self) -> u32 {
+        self.first.abs_diff(self.last) + 1
+    }
+
+    const fn lowest(self) -> u32 {
+        if self.first < self.last { self.first } else { self.last }
+    }
+
+    const fn contains(self, block: u32) -> bool {
+        block.wrapping_sub(self.lowest()) < self.blocks()
+    }
+
+    /// Are blocks that go from head to tail as `before` and then as `after` one run?
+    #[inline]
+    const fn joins(before: (u32, u32), after: (u32, u32)) -> bool {
+        let upwards = before.1 + 1 == after.0 && before.0 <= before.1 && after.0 <= after.1;
+        let downwards = before.1 == after.0 + 1 && before.0 >= before.1 && after.0 >= after.1;
+        upwards || downwards
+    }
+}
+
+/// Runs of free blocks of the largest order; a block is named by its number among blocks of that order. Blocks of this order have no
+/// buddies, so nobody looks one up except to take it out of use.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Runs {
+    nodes: Vec<Run>,
+    spare: Vec<u32>,
+}
+
+impl Nodes for Runs {
+    #[inline]
+    fn link(&self, node: u32) -> Link {
+        self.nodes[node as usize].link
+    }
+
+    #[inline]
+    fn link_mut(&mut self, node: u32) -> &mut Link {
+        &mut self.nodes[node as usize].link
+    }
+}
+
+impl Runs {
+    /// Adds the blocks from `first` to `last`, so that `first` is nearer to the head.
+    #[inline]
+    pub(crate) fn push(&mut self, list: &mut FreeList, first: u32, last: u32, end: End) {
+        list.blocks += u64::from(first.abs_diff(last)) + 1;
+        match end {
+            End::Head => {
+                if let Some(run) = self.nodes.get_mut(list.head as usize)
+                    && Run::joins((first, last), (run.first, run.last))
+                {
+                    run.first = first;
+                    return;
+                }
+            }
+            End::Tail => {
+                if let Some(run) = self.nodes.get_mut(list.tail as usize)
+                    && Run::joins((run.first, run.last), (first, last))
+                {
+                    run.last = last;
+                    return;
+                }
+            }
+        }
+        let node = self.add(first, last);
+        list.link(self, node, end);
+    }
+
+    /// Takes the block at the head.
+    #[inline]
+    pub(crate) fn pop(&mut self, list: &mut FreeList) -> Option<u32> {
+        let node = list.head;
+        let run = self.nodes.get_mut(node as usize)?;
+        list.blocks -= 1;
+        let block = run.first;
+        if block == run.last {
+            list.unlink_head(self);
+            self.spare.push(node);
+        } else if block < run.last {
+            run.first = block + 1;
+        } else {
+            run.first = block - 1;
+        }
+        Some(block)
+    }
+
+    /// Takes out every block from `lowest` to `highest` that is on the list; how many these were.
+    pub(crate) fn remove(&mut self, list: &mut FreeList, lowest: u32, highest: u32) -> u64 {
+        let mut removed = 0;
+        let mut node = list.head;
+        while node != NIL {
+            let run = self.nodes[node as usize];
+            let next = run.link.next;
+            let (from, to) = (run.lowest().max(lowest), (run.lowest() + run.blocks() - 1).min(highest));
+            if from <= to {
+                removed += u64::from(to - from) + 1;
+                self.cut(list, node, from, to);
+            }
+            node = next;
+        }
+        list.blocks -= removed;
+        removed
+    }
+
+    /// Takes the blocks from `from` to `to` out of the run that has them.
+    fn cut(&mut self, list: &mut FreeList, node: u32, from: u32, to: u32) {
+        let run = self.nodes[node as usize];
+        let upwards = run.first <= run.last;
+        let (near, far) = if upwards { (from, to) } else { (to, from) };
+        let step = |block: u32, forward: bool| if upwards == forward { block + 1 } else { block - 1 };
+        match (near == run.first, far == run.last) {
+            (true, true) => {
+                list.unlink(self, node);
+                self.spare.push(node);
+            }
+            (true, false) => self.nodes[node as usize].first = step(far, true),
+            (false, true) => self.nodes[node as usize].last = step(near, false),
+            (false, false) => {
+                self.nodes[node as usize].last = step(near, false);
+                let rest = self.add(step(far, true), run.last);
+                self.nodes[rest as usize].link = Link { prev: node, next: run.link.next };
+                match run.link.next {
+                    NIL => list.tail = rest,
+                    next => self.nodes[next as usize].link.prev = rest,
+                }
+                self.nodes[node as usize].link.next = rest;
+            }
+        }
+    }
+
+    /// Every run of a list from head to tail: its first and its last block.
+    pub(crate) fn of(&self, list: FreeList) -> impl Iterator<Item = (u32, u32)> {
+        list.nodes(self).map(|node| (self.nodes[node as usize].first, self.nodes[node as usize].last))
+    }
+
+    pub(crate) fn contains(&self, list: FreeList, block: u32) -> bool {
+        list.nodes(self).any(|node| self.nodes[node as usize].contains(block))
+    }
+
+    #[inline(never)]
+    fn add(&mut self, first: u32, last: u32) -> u32 {
+        let run = Run { first, last, link: Link::NONE };
+        if let Some(node) = self.spare.pop() {
+            self.nodes[node as usize] = run;
+            return node;
+        }
+        self.nodes.push(run);
+        u32::try_from(self.nodes.len() - 1).expect("there are fewer runs than frames")
+    }
+}

@@ -1,0 +1,241 @@
+//! A zone as a value: described, not grown.
+
+use alloc::vec::Vec;
+
+use memmap::Broken;
+use units::{Migratetype, Order, PageCount, Pfn};
+
+use crate::grouping::Grouping;
+use crate::list::{End, NIL};
+use crate::pageblock::Mark;
+use crate::watermark::{BoostFactor, Protection, Watermarks};
+use crate::zone::{Zone, ZoneError, ZoneLayout, order_of};
+
+/// Everything that a zone is. What is not free is allocated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneState {
+    /// What does not change in it.
+    pub layout: ZoneLayout,
+    /// Pageblocks that are not movable, by a frame of theirs; for isolated ones the type beneath.
+    pub types: Vec<(Pfn, Migratetype)>,
+    /// Pageblocks that are isolated.
+    pub isolated: Vec<Pfn>,
+    /// The free lists from head to tail.
+    pub free: Vec<FreeBlocks>,
+    /// Allocated blocks whose owners can move them.
+    pub movable: Vec<(Pfn, Order)>,
+    /// The marks.
+    pub marks: Watermarks,
+    /// What is kept from whom.
+    pub protection: Protection,
+    /// By how much the marks are raised.
+    pub boost: PageCount,
+    /// How far that may go.
+    pub boost_factor: BoostFactor,
+    /// Whether types count.
+    pub grouping: Grouping,
+}
+
+/// The free blocks of one list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FreeBlocks {
+    /// Their size.
+    pub order: Order,
+    /// The type of their pageblocks.
+    pub migratetype: Migratetype,
+    /// From head to tail: the first and the last block of runs, upwards or downwards.
+    pub runs: Vec<(Pfn, Pfn)>,
+}
+
+/// Why a state cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The zone itself cannot be.
+    #[error("{0}")]
+    Zone(#[from] ZoneError),
+    /// A frame that the zone does not have.
+    #[error("{0} is not a frame of the zone")]
+    Outside(Pfn),
+    /// A block that does not start where blocks of its order start, or is too large.
+    #[error("{pfn} is not the start of a block of {order}")]
+    Misaligned {
+        /// The frame.
+        pfn: Pfn,
+        /// The order.
+        order: Order,
+    },
+    /// Two things start at one frame.
+    #[error("{0} is given twice")]
+    Twice(Pfn),
+    /// The parts contradict each other.
+    #[error("{0}")]
+    Broken(Broken),
+}
+
+impl ZoneState {
+    /// A zone of `layout` in which nothing is free.
+    #[must_use]
+    pub fn allocated(layout: ZoneLayout) -> Self {
+        Self {
+            layout,
+            types: Vec::new(),
+            isolated: Vec::new(),
+            free: Vec::new(),
+            movable: Vec::new(),
+            marks: Watermarks::default(),
+            protection: Protection::default(),
+            boost: PageCount::ZERO,
+            boost_factor: BoostFactor::default(),
+            grouping: Grouping::default(),
+        }
+    }
+
+    /// The same with more free blocks behind those on a list.
+    #[must_use]
+    pub fn with_free(mut self, order: Order, migratetype: Migratetype, blocks: &[Pfn]) -> Self {
+        let runs = blocks.iter().map(|&block| (block, block)).collect();
+        self.free.push(FreeBlocks { order, migratetype, runs });
+        self
+    }
+
+    /// The same with the pageblock of a frame of another type.
+    #[must_use]
+    pub fn with_type(mut self, pfn: Pfn, migratetype: Migratetype) -> Self {
+        self.types.push((pfn, migratetype));
+        self
+    }
+}
+
+impl Zone {
+    /// The zone that is in this state.
+    ///
+    /// # Errors
+    /// The first contradiction found.
+    pub fn from_state(state: &ZoneState) -> Result<Self, StateError> {
+        let mut zone = Self::allocated(state.layout.clone())?;
+        for &(pfn, migratetype) in &state.types {
+            let block = zone.checked_block(pfn)?;
+            if migratetype == Migratetype::Isolate {
+                return Err(StateError::Twice(pfn));
+            }
+            zone.blocks.set_migratetype(block, migratetype);
+        }
+        for &pfn in &state.isolated {
+            let block = zone.checked_block(pfn)?;
+            if zone.blocks.migratetype(block) == Migratetype::Isolate {
+                return Err(StateError::Twice(pfn));
+            }
+            zone.blocks.isolate(block);
+            zone.isolated_blocks += 1;
+        }
+        for free in &state.free {
+            for &(first, last) in &free.runs {
+                zone.add_free(free.order, free.migratetype, first, last)?;
+            }
+        }
+        for &(pfn, order) in &state.movable {
+            zone.check_start(pfn, order)?;
+            if zone.mark_at(pfn, order) != Mark::NONE {
+                return Err(StateError::Twice(pfn));
+            }
+            zone.mark_movable(pfn, order);
+        }
+        zone.reserved_highatomic = zone.pages_of_type(Migratetype::HighAtomic);
+        (zone.marks, zone.protection) = (state.marks, state.protection);
+        (zone.boost, zone.boost_factor, zone.grouping) = (state.boost, state.boost_factor, state.grouping);
+        zone.validate().map_err(StateError::Broken)?;
+        Ok(zone)
+    }
+
+    /// Its state; a zone made from it cannot be told from this one.
+    #[must_use]
+    pub fn state(&self) -> ZoneState {
+        let mut state = ZoneState::allocated(self.layout.clone());
+        for (block, record) in self.blocks.records() {
+            let start = u64::from(block) << self.pageblock;
+            let pfn = self.pfn(start);
+            if self.blocks.beneath(block) != Migratetype::Movable {
+                state.types.push((pfn, self.blocks.beneath(block)));
+            }
+            if record.migratetype() == Migratetype::Isolate {
+                state.isolated.push(pfn);
+            }
+            if let Some(order) = record.mark.movable_order() {
+                state.movable.push((pfn, order_of(order)));
+            }
+            for (slot, mark) in self.pieces(block) {
+                if let Some(order) = mark.movable_order() {
+                    state.movable.push((self.pfn(self.frames.frame(slot)), order_of(order)));
+                }
+            }
+        }
+        for order in 0..=self.top {
+            for migratetype in Migratetype::ALL {
+                let runs = self.free_runs(order, migratetype);
+                if !runs.is_empty() {
+                    state.free.push(FreeBlocks { order: order_of(order), migratetype, runs });
+                }
+            }
+        }
+        (state.marks, state.protection) = (self.marks, self.protection);
+        (state.boost, state.boost_factor, state.grouping) = (self.boost, self.boost_factor, self.grouping);
+        state
+    }
+
+    fn free_runs(&self, order: usize, migratetype: Migratetype) -> Vec<(Pfn, Pfn)> {
+        if order == self.top {
+            let pfn = |block: u32| self.pfn(u64::from(block) << order);
+            let list = self.lists[order][migratetype.index()];
+            return self.runs.of(list).map(|(first, last)| (pfn(first), pfn(last))).collect();
+        }
+        self.free_list(order_of(order), migratetype).into_iter().map(|block| (block, block)).collect()
+    }
+
+    fn add_free(&mut self, order: Order, migratetype: Migratetype, first: Pfn, last: Pfn) -> Result<(), StateError> {
+        let at = usize::from(order.get());
+        self.check_start(first, order)?;
+        self.check_start(last, order)?;
+        if at == self.top {
+            let (first, last) = (self.top_block(self.frame(first)), self.top_block(self.frame(last)));
+            let list = &mut self.lists[at][migratetype.index()];
+            self.runs.push(list, first, last, End::Tail);
+            self.occupied[migratetype.index()] |= 1 << at;
+            self.count_freed(migratetype, (u64::from(first.abs_diff(last)) + 1) << at);
+            return Ok(());
+        }
+        let blocks = first.get().abs_diff(last.get()) >> at;
+        for n in 0..=blocks {
+            let pfn = Pfn::new(if first <= last { first.get() + (n << at) } else { first.get() - (n << at) });
+            if self.mark_at(pfn, order) != Mark::NONE {
+                return Err(StateError::Twice(pfn));
+            }
+            self.push(self.frame(pfn), at, migratetype, End::Tail);
+            self.count_freed(migratetype, 1 << at);
+        }
+        Ok(())
+    }
+
+    /// What starts at a frame as a block of `order`.
+    fn mark_at(&self, pfn: Pfn, order: Order) -> Mark {
+        let frame = self.frame(pfn);
+        let Some(record) = self.blocks.get(self.block(frame)) else { return Mark::NONE };
+        if usize::from(order.get()) >= self.pageblock || record.frames == NIL {
+            return record.mark;
+        }
+        let inside = u32::try_from(frame & ((1 << self.pageblock) - 1)).unwrap_or(0);
+        self.frames.mark(self.frames.slot(record.frames, inside))
+    }
+
+    fn check_start(&self, pfn: Pfn, order: Order) -> Result<(), StateError> {
+        if order > self.layout.largest || !pfn.is_aligned(order) {
+            return Err(StateError::Misaligned { pfn, order });
+        }
+        self.checked_block(pfn).map(|_| ())
+    }
+
+    fn checked_block(&self, pfn: Pfn) -> Result<u32, StateError> {
+        let inside = self.layout.spans.iter().any(|&(start, end)| start <= pfn && pfn < end);
+        if inside { Ok(self.block(self.frame(pfn))) } else { Err(StateError::Outside(pfn)) }
+    }
+}

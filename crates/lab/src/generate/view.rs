@@ -97,12 +97,7 @@ impl View {
             Op::Spawn(spawn) => {
                 self.processes.insert(spawn.actor.number(), ProcessView::default());
             }
-            Op::CgCreate(create) => {
-                self.groups.insert(create.cg.clone());
-            }
-            Op::CgRmdir(rmdir) => {
-                self.groups.remove(&rmdir.cg);
-            }
+            Op::CgCreate(_) | Op::CgRmdir(_) => self.group(op),
             Op::Fork(fork) => self.forked(fork.actor.number(), fork.child.number()),
             Op::Exit(_) | Op::Kill(_) => {
                 self.processes.retain(|number, _| op.actor().is_none_or(|gone| gone.number() != *number));
@@ -158,6 +153,15 @@ impl View {
                     *prot = call.prot;
                 }
             }
+            _ => {}
+        }
+    }
+
+    /// A control group is made or removed.
+    fn group(&mut self, op: &Op) {
+        match op {
+            Op::CgCreate(create) => _ = self.groups.insert(create.cg.clone()),
+            Op::CgRmdir(rmdir) => _ = self.groups.remove(&rmdir.cg),
             _ => {}
         }
     }

@@ -18,7 +18,7 @@ use lab::target::{Answer, Target, diff_fields};
 const RUN: u64 = 200;
 
 /// Tests in this file that share the steps.
-const SHARES: u64 = 12;
+const SHARES: u64 = 14;
 
 fn from_environment(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual)

@@ -130,7 +130,7 @@ impl Running {
         if let Err(reason) = boot(header) {
             return Some(reason);
         }
-        ops.iter().find_map(|op| bounds::refusal(op))
+        bounds::script_refusal(ops)
     }
 
     /// Ends what runs and puts the host back as it was.

@@ -170,12 +170,19 @@ impl NaiveMachine {
         taken.then_some(Payers { usage: payer, rsvd: payer })
     }
 
-    /// Whether [`claim`](Self::claim) would get a page. What a limit refuses is an event all the same.
-    pub(super) fn could_claim(&mut self, p: u16, vma: &Vma, index: u64) -> bool {
-        let mut other = self.clone();
-        let could = other.claim(p, vma, index).is_some();
-        self.groups = other.groups;
-        could
+    /// Takes a page for a place of a shared file that then cannot have it, and lets it go; says whether there was one. If it
+    /// was reserved, for the place or by the minimum of the mount, that is the place's own reservation from now on.
+    pub(super) fn claim_in_vain(&mut self, p: u16, vma: &Vma, index: u64) -> bool {
+        let before = self.pool.resv;
+        let Some(payers) = self.claim(p, vma, index) else { return false };
+        let restore = self.pool.resv < before;
+        if !restore {
+            self.file_mut(vma.file).reserved.remove(&index);
+        }
+        let mount = self.file(vma.file).mount;
+        let page = self.new_page(Page { payers, mount, restore, ..Page::default() });
+        self.free(vec![page]);
+        true
     }
 
     /// Writes down that an owner has used its reservation for a page.

@@ -235,7 +235,7 @@ impl NaiveMachine {
             return Err(exists);
         }
         if vma.shared && !self.file(vma.file).holds(index) {
-            return Err(if self.could_claim(p, vma, index) { Fail::Errno("EFAULT") } else { exists });
+            return Err(if self.claim_in_vain(p, vma, index) { Fail::Errno("EFAULT") } else { exists });
         }
         let payers = self.claim(p, vma, index).ok_or(exists)?;
         let mount = self.file(vma.file).mount;

@@ -36,8 +36,8 @@ pub struct Running {
     actors: BTreeMap<u16, Actor>,
     mounts: Mounts,
     groups: Option<Groups>,
-    /// Segments in the order in which their names were first made.
-    segments: Vec<(String, Option<i32>)>,
+    /// All that the script made, in order. A name used again means the later one.
+    segments: Vec<(String, i32)>,
     /// Names of mappings in order of first mention: the place is the slot.
     slots: Vec<String>,
     script: String,
@@ -185,7 +185,7 @@ impl Running {
         }
         for (_, id) in std::mem::take(&mut self.segments) {
             // It may have gone with its last mapping.
-            let _ = id.map(segment::remove);
+            let _ = segment::remove(id);
         }
         self.mounts.unmount_all();
     }
@@ -206,7 +206,7 @@ impl Running {
             (name, SLOTS + slot as u64 * SLOT)
         });
         let slots = slots.collect();
-        let segment = text("s").and_then(|name| self.segments.iter().find(|(known, _)| *known == name)?.1);
+        let segment = text("s").and_then(|name| self.segment(&name));
         Request { op, slots, segment }
     }
 
@@ -330,10 +330,13 @@ impl Running {
 
     fn learn_segment(&mut self, op: &Record, made: Option<i32>) {
         let (Some(Scalar::Text(name)), Some(id)) = (op.get("s"), made) else { return };
-        match self.segments.iter_mut().find(|(known, _)| known == name) {
-            Some((_, known)) => *known = Some(id),
-            None => self.segments.push((name.clone(), Some(id))),
-        }
+        self.segments.push((name.clone(), id));
+    }
+
+    /// What a name stands for; one under which nothing was made stands for the first segment of the script.
+    fn segment(&self, name: &str) -> Option<i32> {
+        let named = self.segments.iter().rev().find(|(known, _)| known == name);
+        named.or(self.segments.first()).map(|&(_, id)| id)
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Running {
     groups: Option<Groups>,
     /// All that the script made, in order. A name used again means the later one.
     segments: Vec<(String, i32)>,
+    /// Names that were spoken of before anything was made under them: while that is so they stand for the first segment.
+    unmade: Vec<String>,
     /// Names of mappings in order of first mention: the place is the slot.
     slots: Vec<String>,
     script: String,
@@ -81,6 +83,7 @@ impl Running {
             mounts,
             groups,
             segments: Vec::new(),
+            unmade: Vec::new(),
             slots: Vec::new(),
             script: String::new(),
             repairs: Vec::new(),
@@ -158,6 +161,10 @@ impl Running {
     /// Ends what the script before left, and empties the pools.
     fn clear(&mut self) -> Result<(), String> {
         self.tear_down();
+        while !self.segments.is_empty() {
+            self.remove_named_segments();
+        }
+        self.unmade.clear();
         self.mounts.clear();
         if let Some(groups) = &mut self.groups {
             groups.clear();
@@ -183,11 +190,23 @@ impl Running {
         while let Some((_, actor)) = self.actors.pop_first() {
             actor.exit(&self.request(&exit));
         }
-        for (_, id) in std::mem::take(&mut self.segments) {
-            // It may have gone with its last mapping.
-            let _ = segment::remove(id);
-        }
+        self.remove_named_segments();
         self.mounts.unmount_all();
+    }
+
+    /// Removes the segments that names stand for. Those made before under the same names stay, as in the recordings.
+    fn remove_named_segments(&mut self) {
+        let made = std::mem::take(&mut self.segments);
+        let first_is_named = self.unmade.iter().any(|name| made.iter().all(|(known, _)| known != name));
+        for (place, (name, id)) in made.iter().enumerate() {
+            let is_later = made[place + 1..].iter().any(|(later, _)| later == name);
+            if is_later && !(place == 0 && first_is_named) {
+                self.segments.push((name.clone(), *id));
+            } else {
+                // It may have gone with its last mapping.
+                let _ = segment::remove(*id);
+            }
+        }
     }
 
     /// The message for an operation. Names of mappings get their slots in order of first mention.
@@ -206,7 +225,8 @@ impl Running {
             (name, SLOTS + slot as u64 * SLOT)
         });
         let slots = slots.collect();
-        let segment = text("s").and_then(|name| self.segment(&name));
+        let is_made = op.get("op") == Some(&Scalar::Text("shmget".to_owned()));
+        let segment = text("s").filter(|_| !is_made).and_then(|name| self.segment(&name));
         Request { op, slots, segment }
     }
 
@@ -334,8 +354,11 @@ impl Running {
     }
 
     /// What a name stands for; one under which nothing was made stands for the first segment of the script.
-    fn segment(&self, name: &str) -> Option<i32> {
+    fn segment(&mut self, name: &str) -> Option<i32> {
         let named = self.segments.iter().rev().find(|(known, _)| known == name);
+        if named.is_none() {
+            self.unmade.push(name.to_owned());
+        }
         named.or(self.segments.first()).map(|&(_, id)| id)
     }
 }

@@ -178,6 +178,7 @@ impl ToErrno for SegmentError {
 impl ToErrno for SegmentCallError {
     fn errno(&self) -> Errno {
         match self {
+            Self::NotPermitted { .. } => Errno::EPERM,
             Self::NoSuchSize(_) => Errno::EINVAL,
             Self::Segment(error) => error.errno(),
         }
@@ -285,6 +286,7 @@ impl ToErrno for OpenError {
             Self::NoInodes { .. } => Errno::ENOSPC,
             Self::IsDirectory => Errno::EISDIR,
             Self::NotDirectory => Errno::ENOTDIR,
+            Self::Denied(_) => Errno::EACCES,
             _ => Errno::ENOENT,
         }
     }
@@ -392,6 +394,8 @@ impl ToErrno for UnlinkError {
     fn errno(&self) -> Errno {
         match self {
             Self::IsDirectory => Errno::EISDIR,
+            Self::Denied(_) => Errno::EACCES,
+            Self::Sticky { .. } => Errno::EPERM,
             _ => Errno::ENOENT,
         }
     }

@@ -55,8 +55,9 @@ pub use hugetlb::{
     ReserveRefusal, ResizeError, ResizeNodes, SubpoolFull, SurplusRefusal,
 };
 pub use hugetlbfs::{
-    Create, FallocateError, MountError, MountOptions, OpenError, Origin, Promise, SealError, Seals, SegmentError, Stat,
-    StatFs, TruncateError, UmountError, UmountMode, UnlinkError,
+    Capabilities, Create, Credentials, Denied, FallocateError, FileMode, FileOwner, Gid, MountError, MountOptions,
+    OpenError, Origin, Permissions, Promise, SealError, Seals, SegmentError, Stat, StatFs, TruncateError, Uid,
+    UmountError, UmountMode, UnlinkError,
 };
 pub use memmap::Broken;
 pub use mm::{

@@ -11,9 +11,9 @@ use hugefolio::explain::{
     Question, Report, SavedHost, TouchRefusal, Wish, mends, would_fault, would_map,
 };
 use hugefolio::{
-    AllocRefusal, Blame, Bytes, CallError, Calls, CgroupId, Counter, FaultError, HugeCount, HugeSize, Machine, MapCall,
-    MapCallError, MapFlags, Mempolicy, MmapError, MountId, NodeId, Nodemask, OpenCall, Origin, OverLimit, Pid,
-    ReserveRefusal, Share, Vaddr,
+    AllocRefusal, Blame, Bytes, CallError, Calls, CgroupId, Counter, Credentials, FaultError, HugeCount, HugeSize,
+    Machine, MapCall, MapCallError, MapFlags, Mempolicy, MmapError, MountId, NodeId, Nodemask, OpenCall, Origin,
+    OverLimit, Pid, ReserveRefusal, Share, Vaddr,
 };
 
 const DIR: &str = "/mnt/huge";
@@ -176,7 +176,7 @@ fn origin(draw: &mut Draw, all: Nodemask, cgroup: Option<CgroupId>) -> (Origin, 
         _ => Mempolicy::Default,
     };
     let nodes = policy.reservation_nodes(allowed);
-    (Origin { local, allowed, policy, cgroup }, nodes)
+    (Origin { local, allowed, policy, cgroup, credentials: Credentials::root() }, nodes)
 }
 
 /// The machine's text, with the nodes that count for the task.

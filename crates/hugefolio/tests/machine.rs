@@ -3,8 +3,8 @@
 use hugefolio::boot::{Arch, RuntimeGigantic};
 use hugefolio::errno::{Errno, ToErrno};
 use hugefolio::{
-    Bytes, Calls, HugeCount, HugeSize, Machine, MapCall, Mempolicy, NodeId, Nodemask, Origin, PageShift, ResizeError,
-    ResizeNodes, Share, Writer,
+    Bytes, Calls, Credentials, HugeCount, HugeSize, Machine, MapCall, Mempolicy, NodeId, Nodemask, Origin, PageShift,
+    ResizeError, ResizeNodes, Share, Writer,
 };
 
 const fn count(n: u64) -> HugeCount {
@@ -105,7 +105,13 @@ fn the_mempolicy_file_heeds_the_writer() {
 fn an_interleaving_task_spreads_its_pages_and_a_bound_one_finds_none() {
     let mut machine = two_nodes("hugepages=0:4,1:4");
     let both = Nodemask::first(2);
-    let origin = |policy| Origin { local: NodeId::new(0), allowed: both, policy, cgroup: None };
+    let origin = |policy| Origin {
+        local: NodeId::new(0),
+        allowed: both,
+        policy,
+        cgroup: None,
+        credentials: Credentials::root(),
+    };
     let pid = machine.spawn_as(origin(Mempolicy::Interleave(both))).unwrap();
     let four = MapCall::anonymous(HugeSize::M2.total(count(4)), Share::Private);
     let at = machine.mmap(pid, &four).unwrap();

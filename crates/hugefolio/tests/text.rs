@@ -8,6 +8,7 @@ use hugefolio::text::{
     NodeHugepages, NodeKnob, PoolKnob, ReportError, ShmGroup, ShowMemLine, SmapsHugetlb, Switch, SysctlKnob, VmFlag,
     VmFlags, WriteError, Written, demote_size, sysctl_count, sysfs_count,
 };
+use hugefolio::{FileMode, Gid, Uid};
 use procfs_core::process::{MMapPath, MemoryMaps, Status, VmFlags as ProcfsVmFlags};
 use procfs_core::{FromBufRead, Meminfo};
 use proptest::prelude::*;
@@ -440,6 +441,17 @@ proptest! {
 type Limits = (Option<u64>, Option<u64>, Option<u64>);
 
 /// What a Linux 6.18 made of each text, as `statfs` and `/proc/mounts` showed it; all with an empty pool.
+#[test]
+fn owner_and_mode_of_a_mount() {
+    let owner = |text| {
+        let options = MountText::parse(text).ok()?;
+        Some((options.uid, options.gid, options.mode.map(FileMode::bits)))
+    };
+    assert_eq!(owner("uid=0x10,gid=+7,mode=37777777777"), Some((Some(Uid(16)), Some(Gid(7)), Some(0o1777))));
+    assert_eq!(owner("mode=040"), Some((None, None, Some(0o40))));
+    assert_eq!(owner("gid=4294967295"), None);
+}
+
 #[test]
 fn options_of_a_mount() {
     let page = HugeSize::M2;

@@ -6,7 +6,7 @@ use policy::Mempolicy;
 use units::{Access, Blame, Bytes, CgroupId, HugeIndex, HugeRange, InodeId, Ledger, NodeId, Nodemask, Scope};
 
 use crate::truncate::{remove_page, unmap_everywhere};
-use crate::{Env, Seals};
+use crate::{Credentials, Env, Seals};
 
 /// What becomes of the size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Origin {
     pub policy: Mempolicy,
     /// Who pays.
     pub cgroup: Option<CgroupId>,
+    /// Who asks.
+    pub credentials: Credentials,
 }
 
 /// Why a range cannot be allocated or punched.

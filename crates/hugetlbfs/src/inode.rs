@@ -4,7 +4,7 @@ use hugetlb::{MapKind, ResvMap};
 use units::{Access, Bytes, HstateId, HugeRange, InodeId, MountId, ResvMapId, Scope, SubpoolId};
 
 use crate::truncate::remove_from;
-use crate::{Env, mount};
+use crate::{Env, FileOwner, mount};
 
 bitflags::bitflags! {
     /// What may not be done to a memory file any more.
@@ -55,6 +55,8 @@ pub struct Inode {
     pub size: Bytes,
     /// What may not be done to it.
     pub seals: Seals,
+    /// Whose it is; asked of a file of a mount alone, which nobody else can open.
+    pub owner: FileOwner,
     pub(crate) links: u32,
     pub(crate) opens: u32,
     /// One until it is removed, for a segment.
@@ -151,8 +153,19 @@ pub fn create_inode<P: Env>(
     hold: Hold,
 ) -> InodeId {
     let map = p.new_resv_map(ResvMap::new(MapKind::Shared));
-    let mut inode =
-        Inode { kind, hstate, map, subpool, size: Bytes::ZERO, seals, links: 0, opens: 0, segments: 0, areas: 0 };
+    let mut inode = Inode {
+        kind,
+        hstate,
+        map,
+        subpool,
+        size: Bytes::ZERO,
+        seals,
+        owner: FileOwner::PRIVATE,
+        links: 0,
+        opens: 0,
+        segments: 0,
+        areas: 0,
+    };
     *inode.count(hold) = 1;
     p.new_inode(inode)
 }

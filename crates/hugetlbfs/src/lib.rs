@@ -11,6 +11,7 @@ mod fallocate;
 mod inode;
 mod mount;
 mod name;
+mod permission;
 mod read;
 mod segment;
 mod truncate;
@@ -20,7 +21,8 @@ pub use inode::{
     Hold, Inode, InodeKind, SealError, Seals, Stat, add_seals, create_inode, hold, hold_alive, release, stat,
 };
 pub use mount::{Mount, MountError, MountOptions, StatFs, UmountError, UmountMode, mount, statfs, umount};
-pub use name::{Create, OpenError, UnlinkError, look_up, open, unlink};
+pub use name::{Create, OpenError, Opening, UnlinkError, look_up, open, unlink};
+pub use permission::{Capabilities, Credentials, Denied, FileMode, FileOwner, Gid, Permissions, Uid};
 pub use read::{ReadError, read};
 pub use segment::{Promise, SegmentError, create_segment, remove_segment};
 pub use truncate::{TruncateError, truncate};

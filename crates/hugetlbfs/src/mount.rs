@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use hugetlb::{ReserveRefusal, Subpool};
 use units::{Blame, Bytes, Event, HstateId, HugeCount, InodeId, Ledger, MountId, NodeId, Nodemask, SubpoolId};
 
-use crate::{Env, Hold, release};
+use crate::{Env, FileOwner, Hold, release};
 
 /// One mounted file system.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct Mount {
     pub hstate: HstateId,
     /// Its limits; only where some were given.
     pub subpool: Option<SubpoolId>,
+    /// Whose its root directory is.
+    pub root: FileOwner,
     pub(crate) names: BTreeMap<String, InodeId>,
     pub(crate) nr_inodes: Option<u64>,
     /// Files, unnamed and unlinked ones included.
@@ -36,13 +38,15 @@ pub struct MountOptions {
     pub min: Option<HugeCount>,
     /// The most inodes, the root included (`nr_inodes=`).
     pub nr_inodes: Option<u64>,
+    /// Whose its root directory is (`uid=`, `gid=`, `mode=`).
+    pub root: FileOwner,
 }
 
 impl MountOptions {
     /// No limits.
     #[must_use]
     pub const fn unlimited(hstate: HstateId) -> Self {
-        Self { hstate, max: None, min: None, nr_inodes: None }
+        Self { hstate, max: None, min: None, nr_inodes: None, root: FileOwner::ROOT_DIRECTORY }
     }
 }
 
@@ -143,6 +147,7 @@ pub fn mount<P: Env>(
     Ok(p.new_mount(Mount {
         hstate: options.hstate,
         subpool,
+        root: options.root,
         names: BTreeMap::new(),
         nr_inodes: options.nr_inodes,
         inodes: 0,

@@ -5,6 +5,7 @@ use alloc::collections::btree_map::Entry;
 use units::{HstateId, InodeId, MountId, SubpoolId};
 
 use crate::inode::hold_alive;
+use crate::permission::{Credentials, Denied, FileOwner, Permissions};
 use crate::{Env, Hold, InodeKind, Mount, Seals, create_inode, hold, release};
 
 /// May `open` make the file?
@@ -18,6 +19,15 @@ pub enum Create {
     Exclusive,
     /// A file without a name.
     Unnamed,
+}
+
+/// What `open` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// May the file be made?
+    pub create: Create,
+    /// What a file that is there must permit; a new one permits its maker everything this once.
+    pub wanted: Permissions,
 }
 
 /// Why a file cannot be opened.
@@ -45,6 +55,9 @@ pub enum OpenError {
         /// The limit.
         limit: u64,
     },
+    /// The mode of the root directory or of the file does not permit it.
+    #[error(transparent)]
+    Denied(#[from] Denied),
 }
 
 /// Why a name cannot be removed.
@@ -60,11 +73,22 @@ pub enum UnlinkError {
     /// The root directory stays.
     #[error("the name is a directory's")]
     IsDirectory,
+    /// The mode of the root directory does not permit it.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The root directory is sticky, and neither it nor the file is the task's.
+    #[error("a sticky directory of {} keeps the file of {}", directory.uid, file.uid)]
+    Sticky {
+        /// The directory.
+        directory: FileOwner,
+        /// The file.
+        file: FileOwner,
+    },
 }
 
 enum Found {
     File(InodeId),
-    MayCreate(HstateId, Option<SubpoolId>),
+    MayCreate(HstateId, Option<SubpoolId>, FileOwner),
 }
 
 /// Opens the file of that name, making it if it may be made. The file is held open.
@@ -72,21 +96,35 @@ enum Found {
 /// # Errors
 /// Nothing is changed.
 #[doc(alias("hugetlbfs_create", "hugetlbfs_tmpfile"))]
-pub fn open<P: Env>(p: &mut P, mount: MountId, name: &str, create: Create) -> Result<InodeId, OpenError> {
+pub fn open<P: Env>(
+    p: &mut P,
+    by: &Credentials,
+    mount: MountId,
+    name: &str,
+    how: Opening,
+) -> Result<InodeId, OpenError> {
     loop {
         let found = p.with_mount(mount, |m| {
-            let found = find_or_make(m, name, create)?;
+            let found = find_or_make(m, by, name, how.create)?;
             // The inode to come counts at once, so that the limit holds and the mount stays.
             m.inodes += u64::from(matches!(found, Found::MayCreate(..)));
             Ok(found)
         });
         match found.unwrap_or(Err(OpenError::NoMount))? {
-            Found::File(id) if hold_alive(p, id, Hold::Open) => return Ok(id),
-            // It went just now: look again.
-            Found::File(_) => (),
-            Found::MayCreate(hstate, subpool) => {
+            Found::File(id) => {
+                if let Some(owner) = p.with_inode(id, |inode| inode.owner) {
+                    by.ask(&owner, how.wanted)?;
+                }
+                if hold_alive(p, id, Hold::Open) {
+                    return Ok(id);
+                }
+                // It went just now: look again.
+            }
+            Found::MayCreate(hstate, subpool, owner) => {
                 let id = create_inode(p, InodeKind::OnMount(mount), hstate, subpool, Seals::SEAL, Hold::Open);
-                if create == Create::Unnamed || give_name(p, mount, name, id) {
+                // Nobody else can see it yet.
+                p.with_inode(id, |inode| inode.owner = owner);
+                if how.create == Create::Unnamed || give_name(p, mount, name, id) {
                     return Ok(id);
                 }
                 release(p, id, Hold::Open);
@@ -111,7 +149,8 @@ fn give_name<P: Env>(p: &mut P, mount: MountId, name: &str, id: InodeId) -> bool
     named == Some(true)
 }
 
-fn find_or_make(mount: &Mount, name: &str, create: Create) -> Result<Found, OpenError> {
+fn find_or_make(mount: &Mount, by: &Credentials, name: &str, create: Create) -> Result<Found, OpenError> {
+    search(mount, by, name, create)?;
     if create != Create::Unnamed {
         check_name(mount, name, create)?;
         if let Some(&id) = mount.names.get(name) {
@@ -121,20 +160,36 @@ fn find_or_make(mount: &Mount, name: &str, create: Create) -> Result<Found, Open
     if create == Create::Never {
         return Err(OpenError::NoEntry);
     }
+    by.ask(&mount.root, Permissions::WRITE | Permissions::SEARCH)?;
     match mount.nr_inodes {
         // The root directory counts.
         Some(limit) if mount.inodes + 1 >= limit => Err(OpenError::NoInodes { limit }),
-        _ => Ok(Found::MayCreate(mount.hstate, mount.subpool)),
+        _ => Ok(Found::MayCreate(mount.hstate, mount.subpool, FileOwner::new_file(by))),
     }
 }
 
-/// The file of that name.
+/// Whoever names something below the root directory must be let through it.
+fn search(mount: &Mount, by: &Credentials, name: &str, create: Create) -> Result<(), Denied> {
+    if name.is_empty() || create == Create::Unnamed { Ok(()) } else { by.ask(&mount.root, Permissions::SEARCH) }
+}
+
+/// The file of that name, if it permits `wanted`.
 ///
 /// # Errors
-/// No such mount or file.
-pub fn look_up<P: Env>(p: &mut P, mount: MountId, name: &str) -> Result<InodeId, OpenError> {
-    match p.with_mount(mount, |m| find_or_make(m, name, Create::Never)) {
-        Some(Ok(Found::File(id))) => Ok(id),
+/// No such mount or file, or a mode that does not permit it.
+pub fn look_up<P: Env>(
+    p: &mut P,
+    by: &Credentials,
+    mount: MountId,
+    name: &str,
+    wanted: Permissions,
+) -> Result<InodeId, OpenError> {
+    match p.with_mount(mount, |m| find_or_make(m, by, name, Create::Never)) {
+        Some(Ok(Found::File(id))) => {
+            let owner = p.with_inode(id, |inode| inode.owner).ok_or(OpenError::NoEntry)?;
+            by.ask(&owner, wanted)?;
+            Ok(id)
+        }
         Some(Ok(Found::MayCreate(..))) => Err(OpenError::NoEntry),
         Some(Err(error)) => Err(error),
         None => Err(OpenError::NoMount),
@@ -156,12 +211,36 @@ fn check_name(mount: &Mount, name: &str, create: Create) -> Result<(), OpenError
 /// Removes a name. The file stays while it is open or mapped.
 ///
 /// # Errors
-/// No such mount or name.
-pub fn unlink<P: Env>(p: &mut P, mount: MountId, name: &str) -> Result<(), UnlinkError> {
+/// No such mount or name, or the directory does not let it go.
+#[doc(alias = "may_delete")]
+pub fn unlink<P: Env>(p: &mut P, by: &Credentials, mount: MountId, name: &str) -> Result<(), UnlinkError> {
+    loop {
+        let (directory, id) = p.with_mount(mount, |m| removable(m, by, name)).unwrap_or(Err(UnlinkError::NoMount))?;
+        // A name without its file was removed just now: look again.
+        let Some(file) = p.with_inode(id, |inode| inode.owner) else { continue };
+        if !by.may_remove(&directory, &file) {
+            return Err(UnlinkError::Sticky { directory, file });
+        }
+        let removed = p.with_mount(mount, |m| {
+            let same = m.names.get(name) == Some(&id);
+            if same {
+                m.names.remove(name);
+            }
+            same
+        });
+        if removed == Some(true) {
+            release(p, id, Hold::Link);
+            return Ok(());
+        }
+    }
+}
+
+fn removable(mount: &Mount, by: &Credentials, name: &str) -> Result<(FileOwner, InodeId), UnlinkError> {
+    search(mount, by, name, Create::Never)?;
     if name == "." || name.is_empty() {
         return Err(UnlinkError::IsDirectory);
     }
-    let removed = p.with_mount(mount, |m| m.names.remove(name)).ok_or(UnlinkError::NoMount)?;
-    release(p, removed.ok_or(UnlinkError::NoEntry)?, Hold::Link);
-    Ok(())
+    let id = mount.names.get(name).copied().ok_or(UnlinkError::NoEntry)?;
+    by.ask(&mount.root, Permissions::WRITE | Permissions::SEARCH)?;
+    Ok((mount.root, id))
 }

@@ -72,7 +72,9 @@ pub fn refusal(op: &Op) -> Option<String> {
         Op::SysctlNr(op::SysctlNr { value }) => too_many(value, PAGES_2M, "huge pages"),
         Op::SetOvercommit(op::SetOvercommit { value, .. }) => too_many(value, SURPLUS_2M, "surplus pages"),
         Op::Write(op::Write { path, value }) => written(&path.0, value),
-        Op::Open(op::Open { path, .. }) | Op::Unlink(op::Unlink { path }) | Op::Truncate(op::Truncate { path, .. }) => {
+        Op::Open(op::Open { path, .. })
+        | Op::Unlink(op::Unlink { path, .. })
+        | Op::Truncate(op::Truncate { path, .. }) => {
             outside(path.mount.as_str()).or_else(|| outside(&format!("/{}", path.name())))
         }
         Op::Mount(op::Mount { mount, .. }) | Op::Umount(op::Umount { mount, .. }) => outside(mount.as_str()),

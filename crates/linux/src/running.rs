@@ -119,6 +119,10 @@ impl Running {
     pub fn lacks(&self, header: &Header, ops: &[&Op]) -> Option<String> {
         let gigantic = |op: &&Op| op.to_record().entries().any(|(_, value)| *value == Scalar::Text("1G".to_owned()));
         let grouped = |op: &&Op| op.to_record().get("cg").is_some();
+        let of_users = |op: &&Op| ["uid", "gid", "by"].iter().any(|key| op.to_record().get(key).is_some());
+        if ops.iter().any(of_users) {
+            return Some("processes of the running kernel are the superuser's".to_owned());
+        }
         if !self.host.gigantic && ops.iter().any(gigantic) {
             return Some("the host has no pages of 1 GiB".to_owned());
         }
@@ -243,13 +247,13 @@ impl Running {
             Op::CgCreate(_) | Op::CgMax(_) | Op::CgRsvdMax(_) | Op::CgAttach(_) | Op::CgRmdir(_) => self.group_op(op),
             Op::Mount(op) => self.mounts.mount(op),
             Op::Umount(op::Umount { mount, lazy }) => self.mounts.umount(mount, *lazy),
-            Op::Unlink(op::Unlink { path }) if self.mounts.is_mounted(&path.mount) => self.mounts.unlink(path),
-            Op::Truncate(op::Truncate { path, len }) if self.mounts.is_mounted(&path.mount) => {
+            Op::Unlink(op::Unlink { path, .. }) if self.mounts.is_mounted(&path.mount) => self.mounts.unlink(path),
+            Op::Truncate(op::Truncate { path, len, .. }) if self.mounts.is_mounted(&path.mount) => {
                 self.mounts.truncate(path, *len)
             }
             Op::Open(op::Open { path, .. }) if !self.mounts.is_mounted(&path.mount) => StepResult::NoMount.into(),
             Op::Unlink(_) | Op::Truncate(_) => StepResult::NoMount.into(),
-            Op::Spawn(op::Spawn { actor, cg }) => self.spawn(actor.number(), cg.as_ref()),
+            Op::Spawn(op::Spawn { actor, cg, .. }) => self.spawn(actor.number(), cg.as_ref()),
             Op::Exit(op::Exit { actor, .. }) => self.exit(actor.number(), op),
             Op::Kill(op::Kill { actor }) => match self.actors.remove(&actor.number()) {
                 Some(actor) => {

@@ -1,11 +1,15 @@
 //! Files and descriptors.
 
-use hugetlbfs::{AllocMode, Create, FallocateError, Hold, InodeKind, OpenError, SealError, Seals, Stat, TruncateError};
+use hugetlbfs::{
+    AllocMode, Create, Credentials, FallocateError, Hold, InodeKind, OpenError, Opening, Permissions, SealError, Seals,
+    Stat, TruncateError, UnlinkError,
+};
 use mm::{FileAccess, VmaFlags};
 use units::{Blame, Bytes, HugeSize, InodeId, Ledger, MountId, Pid};
 
 use super::pool::hstate;
-use super::{BadFd, CallError, Env, NoSuchSize};
+use super::process::credentials;
+use super::{BadFd, CallError, Env, NoSuchSize, TruncateByNameError};
 use crate::Fd;
 use crate::process::OpenFile;
 
@@ -39,6 +43,14 @@ impl<'a> OpenCall<'a> {
     #[must_use]
     pub const fn create(mount: MountId, name: &'a str) -> Self {
         Self { mount, name, access: FileAccess::ReadWrite, create: Create::IfMissing, truncate: Truncate::Keep }
+    }
+
+    /// What a file that is there must permit. Emptying it is writing, whatever the descriptor permits.
+    fn wanted(&self) -> Permissions {
+        let mut wanted = Permissions::empty();
+        wanted.set(Permissions::READ, self.access.can_read());
+        wanted.set(Permissions::WRITE, self.access.can_write() || self.truncate == Truncate::Empty);
+        wanted
     }
 }
 
@@ -136,17 +148,45 @@ pub enum ReadCallError {
 }
 
 pub(super) fn open<P: Env>(p: &mut P, pid: Pid, call: &OpenCall<'_>) -> Result<Fd, CallError<OpenCallError>> {
-    require_process(p, pid)?;
+    let by = credentials(p, pid)?;
     if call.create == Create::Unnamed && !call.access.can_write() {
         return Err(CallError::Failed(OpenCallError::UnnamedReadOnly));
     }
-    let inode = hugetlbfs::open(p, call.mount, call.name, call.create)
+    let how = Opening { create: call.create, wanted: call.wanted() };
+    let inode = hugetlbfs::open(p, &by, call.mount, call.name, how)
         .map_err(|error| CallError::Failed(OpenCallError::Open(error)))?;
     if call.truncate == Truncate::Empty {
         // Zero is a multiple of every page size, and files of a mount carry no seal against shrinking.
         let _ = hugetlbfs::truncate(p, inode, Bytes::ZERO);
     }
     add_file(p, pid, OpenFile { inode, access: call.access })
+}
+
+pub(super) fn unlink<P: Env>(p: &mut P, pid: Pid, mount: MountId, name: &str) -> Result<(), CallError<UnlinkError>> {
+    let by = credentials(p, pid)?;
+    Ok(hugetlbfs::unlink(p, &by, mount, name)?)
+}
+
+pub(super) fn truncate<P: Env>(
+    p: &mut P,
+    pid: Pid,
+    mount: MountId,
+    name: &str,
+    size: Bytes,
+) -> Result<(), CallError<TruncateByNameError>> {
+    let by = credentials(p, pid)?;
+    truncate_by(p, &by, mount, name, size).map_err(CallError::Failed)
+}
+
+pub(super) fn truncate_by<P: Env>(
+    p: &mut P,
+    by: &Credentials,
+    mount: MountId,
+    name: &str,
+    size: Bytes,
+) -> Result<(), TruncateByNameError> {
+    let inode = hugetlbfs::look_up(p, by, mount, name, Permissions::WRITE)?;
+    Ok(hugetlbfs::truncate(p, inode, size)?)
 }
 
 pub(super) fn memfd<P: Env>(

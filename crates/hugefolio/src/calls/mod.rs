@@ -28,7 +28,7 @@ pub use uffd::{CopyCall, UffdCallError, UffdResult};
 use charge::{CreateError, EnterError, GroupView, Limit, NoGroup, RemoveError};
 use hugetlb::Hstates;
 use hugetlbfs::{
-    MountError, MountOptions, Origin, SealError, Seals, Stat, StatFs, UmountError, UmountMode, UnlinkError,
+    Credentials, MountError, MountOptions, Origin, SealError, Seals, Stat, StatFs, UmountError, UmountMode, UnlinkError,
 };
 use mm::{
     Advice, AdviseError, AttachError, DetachError, FaultError, FileAccess, FillError, ForkError, MincoreError,
@@ -97,6 +97,14 @@ pub trait Calls: Env + Sized {
     /// The group can hold no process; there is none then.
     fn spawn_in(&mut self, cgroup: Option<CgroupId>) -> Result<Pid, EnterError> {
         process::spawn_in(self, cgroup)
+    }
+
+    /// As [`Calls::spawn_in`], of a user.
+    ///
+    /// # Errors
+    /// The group can hold no process; there is none then.
+    fn spawn_with(&mut self, credentials: Credentials, cgroup: Option<CgroupId>) -> Result<Pid, EnterError> {
+        process::spawn_with(self, credentials, cgroup)
     }
 
     /// A new process that runs, allocates and pays as `origin` says.
@@ -390,12 +398,20 @@ pub trait Calls: Env + Sized {
         uffd::write_protect(self, pid, fd, start, len, how)
     }
 
-    /// `unlink` of a file of a mount.
+    /// `unlink` of a file of a mount, by the superuser.
     ///
     /// # Errors
     /// No such mount or file.
     fn unlink(&mut self, mount: MountId, name: &str) -> Result<(), UnlinkError> {
-        hugetlbfs::unlink(self, mount, name)
+        hugetlbfs::unlink(self, &Credentials::root(), mount, name)
+    }
+
+    /// `unlink` of a file of a mount, by a process.
+    ///
+    /// # Errors
+    /// No such mount or file, or a directory that does not let the process remove it.
+    fn unlink_as(&mut self, pid: Pid, mount: MountId, name: &str) -> Result<(), CallError<UnlinkError>> {
+        file::unlink(self, pid, mount, name)
     }
 
     /// Mounts a hugetlbfs.
@@ -427,13 +443,26 @@ pub trait Calls: Env + Sized {
         hugetlbfs::statfs(self, mount)
     }
 
-    /// `truncate` of a file of a mount, by name.
+    /// `truncate` of a file of a mount, by name and by the superuser.
     ///
     /// # Errors
     /// No such file, or a size that it cannot have.
     fn truncate(&mut self, mount: MountId, name: &str, size: Bytes) -> Result<(), TruncateByNameError> {
-        let inode = hugetlbfs::look_up(self, mount, name)?;
-        Ok(hugetlbfs::truncate(self, inode, size)?)
+        file::truncate_by(self, &Credentials::root(), mount, name, size)
+    }
+
+    /// `truncate` of a file of a mount, by name and by a process.
+    ///
+    /// # Errors
+    /// No such file, one that the process may not write, or a size that it cannot have.
+    fn truncate_as(
+        &mut self,
+        pid: Pid,
+        mount: MountId,
+        name: &str,
+        size: Bytes,
+    ) -> Result<(), CallError<TruncateByNameError>> {
+        file::truncate(self, pid, mount, name, size)
     }
 
     /// Makes a control group at a path such as `g0/c0`, without limits. It has the controller if its parent hands it on; the

@@ -1,7 +1,7 @@
 //! Mounting by the text of the options.
 
 use hugetlb::Hstates;
-use hugetlbfs::{MountError, MountOptions};
+use hugetlbfs::{FileOwner, MountError, MountOptions};
 use units::{Blame, Ledger, MountId, NodeId};
 
 use super::{Env, NoSuchSize};
@@ -46,11 +46,18 @@ pub(super) fn mount_by_text<P: Env>(p: &mut P, text: &str) -> Result<MountId, Mo
     };
     let persistent = p.with_pool(hstate.id, |pool| pool.max());
     let count = |limit: crate::text::MountSize| limit.count_floor(hstate.size, persistent);
+    let usual = FileOwner::ROOT_DIRECTORY;
+    let root = FileOwner {
+        uid: text.uid.unwrap_or(usual.uid),
+        gid: text.gid.unwrap_or(usual.gid),
+        mode: text.mode.unwrap_or(usual.mode),
+    };
     let options = MountOptions {
         hstate: hstate.id,
         max: text.size.map(count),
         min: text.min_size.map(count),
         nr_inodes: text.nr_inodes,
+        root,
     };
     Ok(mount(p, &options)?)
 }

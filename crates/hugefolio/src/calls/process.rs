@@ -1,7 +1,7 @@
 //! The life of a process.
 
 use charge::EnterError;
-use hugetlbfs::{Hold, Origin};
+use hugetlbfs::{Credentials, Hold, Origin};
 use mm::ForkError;
 use policy::Mempolicy;
 use units::{CgroupId, MmId, NodeId, Pid};
@@ -19,6 +19,20 @@ pub(super) fn spawn_in<P: Env>(p: &mut P, cgroup: Option<CgroupId>) -> Result<Pi
     spawn_as(p, origin)
 }
 
+pub(super) fn spawn_with<P: Env>(
+    p: &mut P,
+    credentials: Credentials,
+    cgroup: Option<CgroupId>,
+) -> Result<Pid, EnterError> {
+    let origin = usual_origin(p, cgroup);
+    spawn_as(p, Origin { credentials, ..origin })
+}
+
+/// Who a process is.
+pub(super) fn credentials<P: Env, E>(p: &mut P, pid: Pid) -> Result<Credentials, CallError<E>> {
+    p.with_process(pid, |process| process.origin.credentials.clone()).ok_or(CallError::NoProcess)
+}
+
 pub(super) fn spawn_as<P: Env>(p: &mut P, origin: Origin) -> Result<Pid, EnterError> {
     cgroup::enter(p, origin.cgroup)?;
     Ok(start(p, origin))
@@ -27,7 +41,7 @@ pub(super) fn spawn_as<P: Env>(p: &mut P, origin: Origin) -> Result<Pid, EnterEr
 fn usual_origin<P: Env>(p: &mut P, cgroup: Option<CgroupId>) -> Origin {
     let allowed = p.with_topology(policy::Topology::nodes);
     let local = allowed.next_from(NodeId::new(0)).unwrap_or_default();
-    Origin { local, allowed, policy: Mempolicy::Default, cgroup }
+    Origin { local, allowed, policy: Mempolicy::Default, cgroup, credentials: Credentials::root() }
 }
 
 /// The process is counted in its group already.

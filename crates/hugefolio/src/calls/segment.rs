@@ -1,6 +1,6 @@
 //! System V segments.
 
-use hugetlbfs::{Promise, SegmentError};
+use hugetlbfs::{Gid, Promise, SegmentError, Uid};
 use mm::{AttachError, DetachError, FileAccess, Place};
 use units::{Blame, Bytes, HugeSize, InodeId, Ledger, Pid, Vaddr};
 
@@ -39,6 +39,14 @@ pub enum SegmentCallError {
     /// No pool of that size.
     #[error(transparent)]
     NoSuchSize(#[from] NoSuchSize),
+    /// The process is not of the group that may make segments, and has no capability to.
+    #[error("{uid} is not in the group of hugetlb_shm_group ({group})")]
+    NotPermitted {
+        /// Who asked.
+        uid: Uid,
+        /// The group.
+        group: Gid,
+    },
     /// The segment itself.
     #[error(transparent)]
     Segment(#[from] SegmentError),
@@ -47,7 +55,7 @@ pub enum SegmentCallError {
 impl Blame for SegmentCallError {
     fn ledger(&self) -> Option<Ledger> {
         match self {
-            Self::NoSuchSize(_) => None,
+            Self::NoSuchSize(_) | Self::NotPermitted { .. } => None,
             Self::Segment(error) => error.ledger(),
         }
     }
@@ -68,6 +76,10 @@ pub(super) fn shmget<P: Env>(
             return Err(SegmentError::Length(call.len).into());
         }
         let hstate = hstate(p, call.size)?;
+        let group = Gid(p.with_sysctls(|sysctls| sysctls.shm_group).0.cast_unsigned());
+        if !origin.credentials.may_make_segments(group) {
+            return Err(SegmentCallError::NotPermitted { uid: origin.credentials.uid, group });
+        }
         Ok(SegmentId(hugetlbfs::create_segment(p, hstate.id, call.len, call.promise, origin)?))
     })
 }

@@ -5,6 +5,7 @@
 //! them, so a script with a slip in it gets here what it gets there.
 
 use hugetlb::boot::memparse;
+use hugetlbfs::{FileMode, Gid, Uid};
 use thiserror::Error;
 use units::{Bytes, HugeCount, HugeSize};
 
@@ -47,11 +48,11 @@ pub struct MountText {
     /// The most inodes, the root included (`nr_inodes=`).
     pub nr_inodes: Option<u64>,
     /// The owner of its root (`uid=`).
-    pub uid: Option<u32>,
+    pub uid: Option<Uid>,
     /// The group of its root (`gid=`).
-    pub gid: Option<u32>,
+    pub gid: Option<Gid>,
     /// The permission bits of its root (`mode=`).
-    pub mode: Option<u32>,
+    pub mode: Option<FileMode>,
 }
 
 /// An option that a mount does not take. Linux says `EINVAL` to each.
@@ -130,19 +131,19 @@ const RULES: &[Rule] = &[
         option: "uid",
         expected: "a user's number",
         example: "0",
-        set: |text, value| identity(value).map(|id| text.uid = Some(id)),
+        set: |text, value| identity(value).map(|id| text.uid = Some(Uid(id))),
     },
     Rule {
         option: "gid",
         expected: "a group's number",
         example: "0",
-        set: |text, value| identity(value).map(|id| text.gid = Some(id)),
+        set: |text, value| identity(value).map(|id| text.gid = Some(Gid(id))),
     },
     Rule {
         option: "mode",
         expected: "permission bits in octal digits",
         example: "755",
-        set: |text, value| number(value, Some(8)).map(|mode| text.mode = Some(mode & 0o1777)),
+        set: |text, value| mode(value).map(|mode| text.mode = Some(mode)),
     },
 ];
 
@@ -188,6 +189,12 @@ fn limit(value: &str) -> Option<MountSize> {
 /// The number of a user or a group; the highest one is nobody's.
 fn identity(value: &str) -> Option<u32> {
     number(value, None).filter(|&id| id != u32::MAX)
+}
+
+/// Permission bits; higher ones are dropped, whatever they are.
+fn mode(value: &str) -> Option<FileMode> {
+    let bits = number(value, Some(8))? & 0o7777;
+    u16::try_from(bits).ok().map(FileMode::new)
 }
 
 /// A number of 32 bits and nothing else; without a given radix, `0x` and `0` introduce one.

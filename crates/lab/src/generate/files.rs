@@ -41,13 +41,13 @@ impl Generator {
 
     pub(super) fn unlink(&mut self) -> Option<Op> {
         let path = self.path()?;
-        Some(Unlink { path }.into())
+        Some(Unlink { path, by: None }.into())
     }
 
     pub(super) fn truncate_path(&mut self) -> Option<Op> {
         let path = self.path()?;
         let len = self.size();
-        Some(Truncate { path, len }.into())
+        Some(Truncate { path, len, by: None }.into())
     }
 
     /// A file's new size.

@@ -256,7 +256,7 @@ impl Generator {
         for number in 0..self.random.between(1, 2) {
             let actor = Actor::new(u16::try_from(number).unwrap_or(0));
             let cg = self.group();
-            self.opening.push_back(Spawn { actor, cg }.into());
+            self.opening.push_back(Spawn { actor, cg, uid: None, gid: None }.into());
         }
     }
 
@@ -365,7 +365,7 @@ impl Generator {
     fn spawn(&mut self) -> Option<Op> {
         let actor = self.unborn()?;
         let cg = if self.random.percent(80) { self.group() } else { None };
-        Some(Spawn { actor, cg }.into())
+        Some(Spawn { actor, cg, uid: None, gid: None }.into())
     }
 
     fn fork(&mut self) -> Option<Op> {

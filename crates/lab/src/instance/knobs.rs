@@ -70,14 +70,25 @@ impl Instance {
                 let mode = if lazy.is_some_and(Switch::is_on) { UmountMode::Lazy } else { UmountMode::Strict };
                 self.umount(mount.as_str(), mode)
             }
-            Op::Unlink(op::Unlink { path }) => match self.mounted(path.mount.as_str()) {
+            Op::Unlink(op::Unlink { path, by }) => match self.mounted(path.mount.as_str()) {
                 None => StepResult::NoMount.into(),
-                Some(id) => answers::done(self.machine.unlink(id, path.name())),
+                Some(id) => match by.map(|by| self.pid(by)) {
+                    None => answers::done(self.machine.unlink(id, path.name())),
+                    Some(Some(pid)) => answers::done(self.machine.unlink_as(pid, id, path.name())),
+                    Some(None) => StepResult::BadActor.into(),
+                },
             },
-            Op::Truncate(op::Truncate { path, len }) => match self.mounted(path.mount.as_str()) {
+            Op::Truncate(op::Truncate { path, len, by }) => match self.mounted(path.mount.as_str()) {
                 None => StepResult::NoMount.into(),
                 Some(_) if len.signed() < 0 => answers::errno(Errno::EINVAL),
-                Some(id) => answers::done(self.machine.truncate(id, path.name(), Bytes::new(len.unsigned()))),
+                Some(id) => {
+                    let len = Bytes::new(len.unsigned());
+                    match by.map(|by| self.pid(by)) {
+                        None => answers::done(self.machine.truncate(id, path.name(), len)),
+                        Some(Some(pid)) => answers::done(self.machine.truncate_as(pid, id, path.name(), len)),
+                        Some(None) => StepResult::BadActor.into(),
+                    }
+                }
             },
             _ => StepResult::BadOp.into(),
         }

@@ -18,10 +18,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use hugefolio::boot::Arch;
 use hugefolio::explain::SavedHost;
 use hugefolio::{
-    Bytes, Calls, CgroupId, Event, HugeSize, Machine, MachineBuilder, MountId, NodeId, PageShift, Pid, UmountMode,
+    Bytes, Calls, CgroupId, Credentials, Event, Gid, HugeSize, Machine, MachineBuilder, MountId, NodeId, PageShift,
+    Pid, Uid, UmountMode,
 };
 
-use crate::op::{self, Actor, CgroupName, Op};
+use crate::op::{self, Actor, CgroupName, Op, UserId};
 use crate::target::{
     Answer, ArchName, BeginError, Counters, FsCounters, Header, NodeCounters, PoolCounters, StepResult, Target,
 };
@@ -134,7 +135,7 @@ impl Instance {
     fn run(&mut self, op: &Op) -> Answer {
         match op {
             Op::Nop(_) => Answer::ok(),
-            Op::Spawn(op::Spawn { actor, cg }) => self.spawn(*actor, cg.as_ref()),
+            Op::Spawn(op::Spawn { actor, cg, uid, gid }) => self.spawn(*actor, cg.as_ref(), &user(*uid, *gid)),
             Op::Kill(op::Kill { actor }) | Op::Exit(op::Exit { actor, .. }) => self.exit(*actor),
             Op::Fork(op::Fork { actor, child }) => self.fork(*actor, *child),
             Op::SetNr(_)
@@ -186,7 +187,7 @@ impl Instance {
         }
     }
 
-    fn spawn(&mut self, actor: Actor, cg: Option<&CgroupName>) -> Answer {
+    fn spawn(&mut self, actor: Actor, cg: Option<&CgroupName>, user: &Credentials) -> Answer {
         if actor.number() >= ACTORS || self.pid(actor).is_some() {
             return StepResult::BadActor.into();
         }
@@ -194,7 +195,7 @@ impl Instance {
             Ok(cgroup) => cgroup,
             Err(error) => return answers::failed(&error),
         };
-        match self.machine.spawn_in(cgroup) {
+        match self.machine.spawn_with(user.clone(), cgroup) {
             Ok(pid) => {
                 self.actors.insert(actor.number(), ActorState::new(pid));
                 Answer::ok()
@@ -325,4 +326,10 @@ impl Target for Instance {
         self.events = self.machine.take_events();
         self.counters()
     }
+}
+
+/// Who a process is that is started so.
+fn user(uid: Option<UserId>, gid: Option<UserId>) -> Credentials {
+    let number = |id: Option<UserId>| id.map_or(0, UserId::get);
+    Credentials::of(Uid(number(uid)), Gid(number(gid)))
 }

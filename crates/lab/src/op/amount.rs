@@ -143,6 +143,8 @@ numbers! {
     PageIndex(u32): "the number of a huge page of the mapping", Keyed;
     /// A number of huge pages.
     PageTotal(u32): "a number of huge pages", Keyed;
+    /// A user or a group of users.
+    UserId(u32): "the number of a user or group", Keyed;
     /// The status that a process exits with.
     ExitCode(u8): "an exit status, 0 to 255", Keyed;
 }

@@ -28,7 +28,9 @@ mod verbs;
 mod word;
 mod words;
 
-pub use amount::{ExitCode, Fill, MountValue, Node, PageIndex, PageTotal, Pages, Size, Span, Verbatim, Written};
+pub use amount::{
+    ExitCode, Fill, MountValue, Node, PageIndex, PageTotal, Pages, Size, Span, UserId, Verbatim, Written,
+};
 pub use argument::{Argument, Place, Presence, Value, ValueError};
 pub use draw::Draws;
 pub use error::OpError;

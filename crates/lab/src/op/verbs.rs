@@ -4,7 +4,9 @@
 //! always holds; an `Option` may be left out in both. Arguments that are not optional stand in order, the others as
 //! `name=value`. `by actor` marks the verbs that a process does. `writes` names the files by which scenarios write a knob.
 
-use super::amount::{ExitCode, Fill, MountValue, Node, PageIndex, PageTotal, Pages, Size, Span, Verbatim, Written};
+use super::amount::{
+    ExitCode, Fill, MountValue, Node, PageIndex, PageTotal, Pages, Size, Span, UserId, Verbatim, Written,
+};
 use super::argument::{Argument, Presence};
 use super::draw::{DrawSource, Draws};
 use super::error::OpError;
@@ -105,6 +107,8 @@ verbs! {
     Unlink = "unlink" {
         /// The file.
         path: MountPath ["mnt", "name"];
+        /// The process that does it; else the superuser.
+        by: Option<Actor> ["by"];
     }
 
     /// Sets a file's size by its name.
@@ -113,6 +117,8 @@ verbs! {
         path: MountPath ["mnt", "name"];
         /// The new size.
         len: Size ["len"];
+        /// The process that does it; else the superuser.
+        by: Option<Actor> ["by"];
     }
 
     /// Makes a control group.
@@ -159,6 +165,10 @@ verbs! {
     Spawn = "spawn" by actor {
         /// The group it starts in.
         cg: Option<CgroupName> ["cg"];
+        /// Its user; any but 0 has no capabilities.
+        uid: Option<UserId> ["uid"];
+        /// Its group of users.
+        gid: Option<UserId> ["gid"];
     }
 
     /// Kills a process.

@@ -10,7 +10,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlag
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
 
 use crate::message::{LARGEST, Reply, Request};
-use crate::sys::process::{self, Interrupts};
+use crate::sys::process::{self, Interrupts, User};
 use crate::worker::{Worker, socket_pair};
 
 /// How long an operation may take.
@@ -36,12 +36,18 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    /// Starts an empty process. It holds `lock` for as long as it lives.
-    pub(crate) fn spawn(lock: &OwnedFd, mounts: &str) -> Result<Self, Errno> {
+    /// Starts an empty process. It holds `lock` for as long as it lives. Without `user` it is the superuser's.
+    pub(crate) fn spawn(lock: &OwnedFd, mounts: &str, user: Option<User>) -> Result<Self, Errno> {
         let (ours, theirs) = socket_pair()?;
         let lock = lock.try_clone().map_err(|error| crate::errno::of(&error))?;
         let mounts = mounts.to_owned();
-        let pid = process::fork(move || Worker::new(theirs, lock, mounts).serve())?;
+        let pid = process::fork(move || {
+            let worker = Worker::new(theirs, lock, mounts);
+            match user.map_or(Ok(()), process::become_user) {
+                Ok(()) => worker.serve(),
+                Err(_) => process::exit(123),
+            }
+        })?;
         Self::known(pid, ours)
     }
 

@@ -15,11 +15,12 @@ pub const PAGES_1G: u64 = 2;
 pub const BASE_BYTES: u64 = 64 << 20;
 
 /// Files that `write` may write, besides the pools' own.
-const KNOBS: [&str; 4] = [
+const KNOBS: [&str; 5] = [
     "/proc/sys/vm/nr_hugepages",
     "/proc/sys/vm/nr_hugepages_mempolicy",
     "/proc/sys/vm/nr_overcommit_hugepages",
     "/proc/sys/vm/compact_memory",
+    "/proc/sys/vm/hugetlb_shm_group",
 ];
 
 /// Why a whole script is not run: the first of its operations that is not done, or a write that would never return.
@@ -107,6 +108,9 @@ fn written(path: &str, value: &Written) -> Option<String> {
         path.starts_with("/sys/kernel/mm/hugepages/") || path.starts_with("/sys/devices/system/node/node0/hugepages/");
     if !(KNOBS.contains(&path) || pool) || path.contains("..") {
         return Some(format!("{path} is not a file that a script may write on this host"));
+    }
+    if path.ends_with("hugetlb_shm_group") {
+        return None;
     }
     let surplus = path.ends_with("nr_overcommit_hugepages");
     let most = match (surplus, path.contains("1048576kB")) {

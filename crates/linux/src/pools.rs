@@ -119,4 +119,5 @@ pub(crate) fn empty() {
     zero(SizeName::M2);
     zero(SizeName::G1);
     let _ = host::write("/proc/sys/vm/hugetlb_optimize_vmemmap", "0");
+    let _ = host::write("/proc/sys/vm/hugetlb_shm_group", "0");
 }

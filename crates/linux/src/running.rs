@@ -15,7 +15,7 @@ use crate::message::Request;
 use crate::mounts::Mounts;
 use crate::snapshot::{self, Snapshot};
 use crate::sys::memory::SLOTS;
-use crate::sys::process::Interrupts;
+use crate::sys::process::{Interrupts, User};
 use crate::sys::segment;
 use crate::{Damage, StartError, bounds, pools};
 
@@ -119,10 +119,6 @@ impl Running {
     pub fn lacks(&self, header: &Header, ops: &[&Op]) -> Option<String> {
         let gigantic = |op: &&Op| op.to_record().entries().any(|(_, value)| *value == Scalar::Text("1G".to_owned()));
         let grouped = |op: &&Op| op.to_record().get("cg").is_some();
-        let of_users = |op: &&Op| ["uid", "gid", "by"].iter().any(|key| op.to_record().get(key).is_some());
-        if ops.iter().any(of_users) {
-            return Some("processes of the running kernel are the superuser's".to_owned());
-        }
         if !self.host.gigantic && ops.iter().any(gigantic) {
             return Some("the host has no pages of 1 GiB".to_owned());
         }
@@ -247,13 +243,19 @@ impl Running {
             Op::CgCreate(_) | Op::CgMax(_) | Op::CgRsvdMax(_) | Op::CgAttach(_) | Op::CgRmdir(_) => self.group_op(op),
             Op::Mount(op) => self.mounts.mount(op),
             Op::Umount(op::Umount { mount, lazy }) => self.mounts.umount(mount, *lazy),
-            Op::Unlink(op::Unlink { path, .. }) if self.mounts.is_mounted(&path.mount) => self.mounts.unlink(path),
-            Op::Truncate(op::Truncate { path, len, .. }) if self.mounts.is_mounted(&path.mount) => {
-                self.mounts.truncate(path, *len)
+            Op::Open(op::Open { path, .. })
+            | Op::Unlink(op::Unlink { path, .. })
+            | Op::Truncate(op::Truncate { path, .. })
+                if !self.mounts.is_mounted(&path.mount) =>
+            {
+                StepResult::NoMount.into()
             }
-            Op::Open(op::Open { path, .. }) if !self.mounts.is_mounted(&path.mount) => StepResult::NoMount.into(),
-            Op::Unlink(_) | Op::Truncate(_) => StepResult::NoMount.into(),
-            Op::Spawn(op::Spawn { actor, cg, .. }) => self.spawn(actor.number(), cg.as_ref()),
+            Op::Unlink(op::Unlink { path, by: None }) => self.mounts.unlink(path),
+            Op::Truncate(op::Truncate { path, len, by: None }) => self.mounts.truncate(path, *len),
+            Op::Unlink(op::Unlink { by: Some(actor), .. }) | Op::Truncate(op::Truncate { by: Some(actor), .. }) => {
+                self.asked_of(*actor, op)
+            }
+            Op::Spawn(op) => self.spawn(op),
             Op::Exit(op::Exit { actor, .. }) => self.exit(actor.number(), op),
             Op::Kill(op::Kill { actor }) => match self.actors.remove(&actor.number()) {
                 Some(actor) => {
@@ -283,15 +285,18 @@ impl Running {
         }
     }
 
-    fn spawn(&mut self, number: u16, cg: Option<&op::CgroupName>) -> Answer {
+    fn spawn(&mut self, op: &op::Spawn) -> Answer {
+        let number = op.actor.number();
         if number >= op::Actor::LIMIT || self.actors.contains_key(&number) {
             return StepResult::BadActor.into();
         }
-        let actor = match Actor::spawn(&self.lock, &self.mounts.folder()) {
+        let id = |id: Option<op::UserId>| id.map_or(0, op::UserId::get);
+        let user = (op.uid.is_some() || op.gid.is_some()).then(|| User { uid: id(op.uid), gid: id(op.gid) });
+        let actor = match Actor::spawn(&self.lock, &self.mounts.folder(), user) {
             Ok(actor) => actor,
             Err(refused) => return failed(refused),
         };
-        if let Some(cg) = cg {
+        if let Some(cg) = &op.cg {
             let attached = match &self.groups {
                 Some(groups) => groups.attach(cg, actor.pid()),
                 None => return Answer::not_modelled("the host has no control groups"),
@@ -318,7 +323,11 @@ impl Running {
 
     /// What a process does itself.
     fn actor_op(&mut self, op: &Op) -> Answer {
-        let Some(number) = op.actor().map(op::Actor::number) else { return StepResult::BadOp.into() };
+        op.actor().map_or_else(|| StepResult::BadOp.into(), |actor| self.asked_of(actor, op))
+    }
+
+    fn asked_of(&mut self, actor: op::Actor, op: &Op) -> Answer {
+        let number = actor.number();
         let request = self.request(op);
         if self.slots.len() > MOST_SLOTS {
             return Answer::not_modelled(format!("more than {MOST_SLOTS} names of mappings"));

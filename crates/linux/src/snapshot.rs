@@ -11,7 +11,8 @@ use crate::sys::process::pause;
 use crate::{Damage, StartError, pools};
 
 /// Knobs in the order in which they are put back: limits first, so that nothing is made that goes again.
-const KNOBS: [&str; 6] = [
+const KNOBS: [&str; 7] = [
+    "/proc/sys/vm/hugetlb_shm_group",
     "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages",
     "/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_overcommit_hugepages",
     "/sys/kernel/mm/hugepages/hugepages-1048576kB/demote_size",

@@ -7,8 +7,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::Pid;
-use rustix::thread::{UnshareFlags, unshare_unsafe};
+use rustix::process::{DumpableBehavior, Pid, set_dumpable_behavior};
+use rustix::thread::{
+    Gid, Uid, UnshareFlags, set_thread_groups, set_thread_res_gid, set_thread_res_uid, unshare_unsafe,
+};
 
 use super::checked;
 
@@ -38,6 +40,24 @@ pub(crate) fn fork(child: impl FnOnce() -> Infallible) -> Result<Pid, Errno> {
     // A child that unwinds would run what its parent does next.
     let Err(_panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
     exit(121)
+}
+
+/// A user, and the one group that it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// Makes this process another user's for good: any but 0 loses all capabilities. It may read what `/proc` says of it all the same.
+///
+/// Only for a process of one thread, since the kernel changes the thread alone.
+pub(crate) fn become_user(user: User) -> Result<(), Errno> {
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    set_thread_groups(&[])?;
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)?;
+    set_dumpable_behavior(DumpableBehavior::Dumpable)
 }
 
 /// Goes into a mount and an IPC namespace of its own.

@@ -1,6 +1,6 @@
 //! Operations on descriptors.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use lab::op::{self, FallocateMode, FileName, Flags, MemfdFlag, MountPath, Op, OpenFlag, Seal, SizeName, Span};
 use lab::target::{Answer, Extras, StepResult};
@@ -36,6 +36,10 @@ impl Worker {
         match op {
             Op::Open(op::Open { file, path, flags, .. }) => self.open(file, path, flags),
             Op::Memfd(op::Memfd { file, flags, pagesize, .. }) => self.memfd(file, flags, *pagesize),
+            Op::Unlink(op::Unlink { path, .. }) => self.by_name(path, |path| done(rustix::fs::unlink(path))),
+            Op::Truncate(op::Truncate { path, len, .. }) => {
+                self.by_name(path, |path| done(file::truncate_path(path, len.signed())))
+            }
             Op::Close(op::Close { file, .. }) => {
                 let fd = self.files.remove(file.as_str()).unwrap_or(-1);
                 done(file::close(fd))
@@ -82,6 +86,11 @@ impl Worker {
         let Ok(full) = CString::new(full) else { return StepResult::BadOp.into() };
         let opened = file::open(&full, how);
         self.keep(name, opened)
+    }
+
+    fn by_name(&self, path: &MountPath, call: impl FnOnce(&CStr) -> Answer) -> Answer {
+        let path = CString::new(format!("{}/{}/{}", self.mounts, path.mount, path.name()));
+        path.map_or_else(|_| StepResult::BadOp.into(), |path| call(&path))
     }
 
     fn memfd(&mut self, name: &FileName, flags: &Flags<MemfdFlag>, pagesize: Option<SizeName>) -> Answer {

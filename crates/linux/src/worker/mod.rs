@@ -173,7 +173,9 @@ impl Worker {
             | Op::Pwrite(_)
             | Op::Fsync(_)
             | Op::AddSeals(_)
-            | Op::GetSeals(_) => self.file_op(op).into(),
+            | Op::GetSeals(_)
+            | Op::Unlink(_)
+            | Op::Truncate(_) => self.file_op(op).into(),
             Op::Shmget(_) | Op::Shmat(_) | Op::Shmdt(_) | Op::Shmrm(_) => self.segment_op(op),
             Op::UffdOpen(_)
             | Op::UffdRegister(_)

@@ -68,8 +68,8 @@ pub use mm::{
 };
 pub use page_alloc::NoPages;
 pub use policy::{
-    CoreSize, MemoryRange, Mempolicy, Mode, MovableRequest, NodeSpec, NodeStates, Placement, Reach, Topology,
-    TopologyError, Weights, ZoneRef, movable_starts,
+    CoreSize, DriverId, GateReason, MemoryRange, Mempolicy, Mode, MovableRequest, NodeCap, NodeCaps, NodeSpec,
+    NodeStates, Placement, PrivateError, PrivateNode, Reach, Topology, TopologyError, Weights, ZoneRef, movable_starts,
 };
 pub use units::{
     Blame, Bytes, CgroupId, CpuId, Event, GfpFlags, HstateId, HugeCount, HugeIndex, HugeRange, HugeSize, InodeId,

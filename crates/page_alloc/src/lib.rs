@@ -2,11 +2,35 @@
 //!
 //! A [`Request`] says what is wanted and what is permitted; the answer is a block of frames or a [`NoPages`] that says which
 //! ledger refused. Huge pages ask here for their memory like everybody else.
+//!
+//! A [`PageAllocator`] is a page allocator of its own, with several zones for each node: a [`PageRequest`] becomes a [`Context`], which walks
+//! along a zone list.
 #![no_std]
 
-mod path;
+extern crate alloc;
 
+mod allocator;
+mod context;
+mod event;
+mod fast_path;
+pub mod gfp;
+mod growth;
+mod kswapd;
+mod path;
+mod rules;
+mod task;
+mod zones;
+
+pub use allocator::{AllocatorError, Knobs, PageAllocator};
+pub use context::{Access, Attempt, Context, ContextError, Nodes, PageRequest};
+pub use event::PageEvent;
+pub use fast_path::{Block, Purpose};
+pub use growth::Growth;
+pub use kswapd::{Dirty, Kswapd, NearReclaim, NodeState, Sleep};
 pub use path::{NoPages, Request, alloc, free};
+pub use rules::{BulkMark, Compaction, Cpusets, Defrag, Killer, NearReclaimMode, ReserveAfter, Rules};
+pub use task::{Fate, IoScope, Pin, Standing, Task, TaskSite};
+pub use zones::{Cookie, ZoneCounts, ZoneParts, Zones};
 
 /// What this room needs: the folio records, the topology and the zones.
 pub trait Env: memmap::Env + policy::Env + zone::Env {}

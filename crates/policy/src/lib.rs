@@ -9,13 +9,15 @@ extern crate alloc;
 
 mod mempolicy;
 mod movable;
+mod private;
 mod topology;
 mod zone_list;
 
 pub use mempolicy::{Mempolicy, Mode, Placement, Weights};
 pub use movable::{CoreSize, MemoryRange, MovableRequest, movable_starts};
-pub use topology::{NodeSpec, NodeStates, Reach, Topology, TopologyError};
-pub use zone_list::ZoneRef;
+pub use private::{DriverId, GateReason, NodeCap, NodeCaps, PrivateError, PrivateNode};
+pub use topology::{NodeSpec, NodeStates, Topology, TopologyError};
+pub use zone_list::{Reach, ZoneRef};
 
 use units::Scopes;
 

@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 
 use units::{NodeId, Nodemask, PageCount, PerZone, ZoneKind};
 
-use crate::zone_list::{Lists, Neighbour, ZoneRef, build_all};
+use crate::private::PrivateNode;
+use crate::zone_list::{Lists, Neighbour, Reach, ZoneRef, build_all};
 
 /// What one node has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +36,11 @@ impl NodeSpec {
         zones.map(|(kind, _)| kind)
     }
 
+    /// Pages that can be allocated, of all zones.
+    pub(crate) fn memory(&self) -> PageCount {
+        self.populated().map(|kind| self.present[kind]).sum()
+    }
+
     fn has_memory_up_to(&self, highest: ZoneKind) -> bool {
         self.online && self.populated().any(|kind| kind <= highest)
     }
@@ -59,6 +65,9 @@ pub struct NodeStates {
     /// Has memory, be it only movable.
     #[doc(alias = "N_MEMORY")]
     pub memory: Nodemask,
+    /// Has memory that belongs to a driver, and is in none of the three before.
+    #[doc(alias = "N_MEMORY_PRIVATE")]
+    pub memory_private: Nodemask,
     /// Has processors.
     #[doc(alias = "N_CPU")]
     pub cpu: Nodemask,
@@ -76,6 +85,7 @@ pub struct Topology {
     distances: Vec<Vec<u8>>,
     states: NodeStates,
     lists: Vec<Lists>,
+    pub(crate) private: BTreeMap<NodeId, PrivateNode>,
 }
 
 /// Why a topology cannot be.
@@ -91,17 +101,6 @@ pub enum TopologyError {
     /// No such node.
     #[error("the machine has no {0}")]
     NoSuchNode(NodeId),
-}
-
-/// Which zones a request may go to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// All, from near to far.
-    #[doc(alias = "ZONELIST_FALLBACK")]
-    Everywhere,
-    /// Those of its node, of which there may be none.
-    #[doc(alias("ZONELIST_NOFALLBACK", "__GFP_THISNODE"))]
-    ThisNode,
 }
 
 impl Topology {
@@ -131,7 +130,8 @@ impl Topology {
                 distances[from.index()][to.index()] = distance(from, to);
             }
         }
-        let mut topology = Self { nodes, distances, states: NodeStates::default(), lists: Vec::new() };
+        let mut topology =
+            Self { nodes, distances, states: NodeStates::default(), lists: Vec::new(), private: BTreeMap::new() };
         topology.rebuild();
         if topology.states.memory.is_empty() {
             return Err(TopologyError::NoNodes);
@@ -164,24 +164,35 @@ impl Topology {
 
     /// States and lists from scratch. All lists are made together, in the order of the nodes: an order among equally distant nodes
     /// depends on the lists made before.
-    fn rebuild(&mut self) {
-        let with = |has: &dyn Fn(&NodeSpec) -> bool| -> Nodemask {
-            self.nodes.iter().filter(|(_, spec)| has(spec)).map(|(&node, _)| node).collect()
+    pub(crate) fn rebuild(&mut self) {
+        let with = |has: &dyn Fn(&NodeId, &NodeSpec) -> bool| -> Nodemask {
+            self.nodes.iter().filter(|(node, spec)| has(node, spec)).map(|(&node, _)| node).collect()
         };
+        let up_to =
+            |highest: ZoneKind| with(&|node, spec| spec.has_memory_up_to(highest) && !self.private.contains_key(node));
         self.states = NodeStates {
-            possible: with(&|_| true),
-            online: with(&|spec| spec.online),
-            normal_memory: with(&|spec| spec.has_memory_up_to(ZoneKind::Normal)),
-            high_memory: with(&|spec| spec.has_memory_up_to(ZoneKind::HighMem)),
-            memory: with(&|spec| spec.has_memory_up_to(ZoneKind::Movable)),
-            cpu: with(&|spec| spec.online && spec.cpus > 0),
-            generic_initiator: with(&|spec| spec.online && spec.initiator),
+            possible: with(&|_, _| true),
+            online: with(&|_, spec| spec.online),
+            normal_memory: up_to(ZoneKind::Normal),
+            high_memory: up_to(ZoneKind::HighMem),
+            memory: up_to(ZoneKind::Movable),
+            memory_private: with(&|node, spec| {
+                spec.has_memory_up_to(ZoneKind::Movable) && self.private.contains_key(node)
+            }),
+            cpu: with(&|_, spec| spec.online && spec.cpus > 0),
+            generic_initiator: with(&|_, spec| spec.online && spec.initiator),
         };
-        let neighbours = self.states.memory.iter().filter_map(|node| {
-            let zones = self.nodes.get(&node)?.populated().collect();
-            Some(Neighbour { node, zones, has_cpus: self.states.cpu.contains(node) })
-        });
-        self.lists = build_all(self.states.possible, &neighbours.collect::<Vec<_>>(), &self.distances);
+        let neighbours = |mask: Nodemask| -> Vec<Neighbour> {
+            let of = |node: NodeId| {
+                let zones = self.nodes.get(&node)?.populated().collect();
+                Some(Neighbour { node, zones, has_cpus: self.states.cpu.contains(node) })
+            };
+            mask.iter().filter_map(of).collect()
+        };
+        let ordinary = neighbours(self.states.memory);
+        let private = self.states.memory_private;
+        let all = if private.is_empty() { Vec::new() } else { neighbours(self.states.memory.union(private)) };
+        self.lists = build_all(self.states.possible, &ordinary, &all, &self.distances);
     }
 
     /// Nodes with memory.
@@ -191,8 +202,17 @@ impl Topology {
         self.states.memory
     }
 
+    /// Has the node pages of that kind?
+    #[doc(alias = "populated_zone")]
+    #[must_use]
+    #[inline]
+    pub fn is_populated(&self, zone: ZoneRef) -> bool {
+        self.nodes.get(&zone.node).is_some_and(|spec| !spec.present[zone.kind].is_zero())
+    }
+
     /// Which nodes are in which state.
     #[must_use]
+    #[inline]
     pub const fn states(&self) -> &NodeStates {
         &self.states
     }
@@ -213,18 +233,21 @@ impl Topology {
     #[must_use]
     #[inline]
     pub fn zone_list(&self, from: NodeId) -> &[NodeId] {
-        self.lists.get(from.index()).map_or(&[], |lists| &lists.nodes)
+        self.lists.get(from.index()).map_or(&[], |lists| &lists.ordinary.nodes)
     }
 
     /// The zones that a request from `from` may try, in order: each node's zones from the highest down. Empty for
     /// [`Reach::ThisNode`] on a node without memory.
     #[doc(alias = "node_zonelist")]
     #[must_use]
+    #[inline]
     pub fn zones(&self, from: NodeId, reach: Reach) -> &[ZoneRef] {
         let Some(lists) = self.lists.get(from.index()) else { return &[] };
         match reach {
-            Reach::Everywhere => &lists.zones,
-            Reach::ThisNode => &lists.zones[..lists.own],
+            Reach::Everywhere => &lists.ordinary.zones,
+            Reach::ThisNode => lists.ordinary.own(),
+            Reach::Private => &lists.with_private().zones,
+            Reach::PrivateThisNode => lists.with_private().own(),
         }
     }
 
@@ -244,7 +267,7 @@ impl Topology {
     /// The highest zone that memory policies restrict: requests for lower ones go anywhere. Movable zones do not count.
     #[must_use]
     pub fn policy_zone(&self) -> Option<ZoneKind> {
-        let zones = self.lists.iter().flat_map(|lists| &lists.zones).map(|zone| zone.kind);
+        let zones = self.lists.iter().flat_map(|lists| &lists.ordinary.zones).map(|zone| zone.kind);
         zones.filter(|&kind| kind != ZoneKind::Movable).max()
     }
 }

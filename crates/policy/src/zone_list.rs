@@ -22,32 +22,81 @@ pub(crate) struct Neighbour {
     pub(crate) has_cpus: bool,
 }
 
+/// Which zones a request may go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// All, from near to far.
+    #[doc(alias = "ZONELIST_FALLBACK")]
+    Everywhere,
+    /// Those of its node, of which there may be none.
+    #[doc(alias("ZONELIST_NOFALLBACK", "__GFP_THISNODE"))]
+    ThisNode,
+    /// All, and those of private nodes.
+    #[doc(alias = "ZONELIST_PRIVATE")]
+    Private,
+    /// Those of its node, be it private.
+    PrivateThisNode,
+}
+
 /// What one node looks through.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lists {
+    pub(crate) ordinary: List,
+    /// With the private nodes, where there are any.
+    private: Option<List>,
+}
+
+impl Lists {
+    #[inline]
+    pub(crate) fn with_private(&self) -> &List {
+        self.private.as_ref().unwrap_or(&self.ordinary)
+    }
+}
+
+/// One way through the nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct List {
     /// Nodes from near to far.
     pub(crate) nodes: Vec<NodeId>,
     /// Their zones.
     pub(crate) zones: Vec<ZoneRef>,
     /// How many of the zones, at the front, are of the node itself.
-    pub(crate) own: usize,
+    own: usize,
 }
 
-/// The lists of all nodes of `locals`, by index.
+impl List {
+    #[inline]
+    pub(crate) fn own(&self) -> &[ZoneRef] {
+        &self.zones[..self.own]
+    }
+}
+
+/// The lists of all nodes of `locals`, by index: over `ordinary` nodes, and over `all` unless there are none but these.
 ///
-/// How often a node was the first of its distance is counted from list to list, so that equally distant nodes take turns.
-pub(crate) fn build_all(locals: Nodemask, neighbours: &[Neighbour], distances: &[Vec<u8>]) -> Vec<Lists> {
+/// How often a node was the first of its distance is counted from list to list, so that equally distant nodes take turns. What is
+/// private counts apart, so that its coming and going changes no other list.
+pub(crate) fn build_all(
+    locals: Nodemask,
+    ordinary: &[Neighbour],
+    all: &[Neighbour],
+    distances: &[Vec<u8>],
+) -> Vec<Lists> {
     let mut lists = alloc::vec![Lists::default(); distances.len()];
     let mut load = alloc::vec![0u32; distances.len()];
+    let mut load_of_all = load.clone();
     for local in locals.iter() {
-        lists[local.index()] = build(local, neighbours, &distances[local.index()], &mut load);
+        let from = &distances[local.index()];
+        lists[local.index()] = Lists {
+            ordinary: build(local, ordinary, from, &mut load),
+            private: (!all.is_empty()).then(|| build(local, all, from, &mut load_of_all)),
+        };
     }
     lists
 }
 
-fn build(local: NodeId, neighbours: &[Neighbour], distances: &[u8], load: &mut [u32]) -> Lists {
+fn build(local: NodeId, neighbours: &[Neighbour], distances: &[u8], load: &mut [u32]) -> List {
     let mut left: Vec<&Neighbour> = neighbours.iter().collect();
-    let mut lists = Lists::default();
+    let mut list = List::default();
     let mut last = local;
     while let Some(place) = nearest(local, &left, distances, load) {
         let next = left.remove(place);
@@ -55,13 +104,13 @@ fn build(local: NodeId, neighbours: &[Neighbour], distances: &[u8], load: &mut [
             load[next.node.index()] += 1;
         }
         last = next.node;
-        lists.nodes.push(next.node);
-        lists.zones.extend(next.zones.iter().map(|&kind| ZoneRef { node: next.node, kind }));
+        list.nodes.push(next.node);
+        list.zones.extend(next.zones.iter().map(|&kind| ZoneRef { node: next.node, kind }));
         if next.node == local {
-            lists.own = lists.zones.len();
+            list.own = list.zones.len();
         }
     }
-    lists
+    list
 }
 
 /// The place of the next node. A small penalty each for a lower number than the local node's, so that not all nodes begin with the

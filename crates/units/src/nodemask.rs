@@ -53,6 +53,12 @@ impl Nodemask {
         Self(self.0 & other.0)
     }
 
+    /// The nodes in either.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Is the set empty?
     #[must_use]
     pub const fn is_empty(self) -> bool {

@@ -1,0 +1,327 @@
+//! An isolated page allocator.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use memmap::Broken;
+use policy::{NodeSpec, Topology, TopologyError, ZoneRef};
+use units::{CpuId, NodeId, Order, PerZone, Pfn, ZoneKind};
+use zone::tuning::{HighFraction, PcpInputs, PcpTuning};
+use zone::watermark::{MarkInputs, ReserveRatios, ScaleFactor, Watermarks, lowmem_reserve};
+use zone::{PerCpuPages, PerCpuState, Zone};
+
+use crate::context::{Context, ContextError, PageRequest};
+use crate::event::PageEvent;
+use crate::fast_path::{self, Block};
+use crate::growth::Growth;
+use crate::kswapd::NodeState;
+use crate::rules::{Cpusets, Rules};
+use crate::zones::{Cookie, ZoneCounts, ZoneParts, Zones};
+
+/// All that a page allocator is, as one value: no other instance knows of it, and what is done to it twice has the same end twice.
+#[derive(Clone, Debug)]
+pub struct PageAllocator {
+    topology: Topology,
+    rules: Rules,
+    /// By node and kind.
+    slots: Vec<Option<Slot>>,
+    nodes: Vec<NodeState>,
+    /// The node of each processor.
+    cpus: Vec<NodeId>,
+    cpu: usize,
+    cookie: Cookie,
+    events: Option<Vec<PageEvent>>,
+}
+
+/// One zone and what belongs to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    pub(crate) zone: Zone,
+    /// By processor.
+    lists: Vec<PerCpuPages>,
+    growth: Growth,
+    counts: ZoneCounts,
+}
+
+/// An instance cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AllocatorError {
+    /// Nobody could allocate.
+    #[error("an instance needs at least one processor")]
+    NoCpus,
+    /// A zone or a processor of a node that is not there.
+    #[error("the machine has no {0}")]
+    NoSuchNode(NodeId),
+    /// A processor that is not there.
+    #[error("the instance has no {0}")]
+    NoSuchCpu(CpuId),
+    /// Two zones for one place.
+    #[error("{0} has two zones {1}")]
+    TwoZones(NodeId, ZoneKind),
+    /// A zone whose blocks are not those that requests are checked against.
+    #[error("the zone {1} of {0} has blocks up to {2}, and requests may ask for up to {3}")]
+    Orders(NodeId, ZoneKind, Order, Order),
+}
+
+/// The knobs that marks and the sizes of lists follow from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Knobs {
+    /// `min_free_kbytes`.
+    pub min_free: units::Bytes,
+    /// `watermark_scale_factor`.
+    pub scale: ScaleFactor,
+    /// `lowmem_reserve_ratio`.
+    pub ratios: ReserveRatios,
+    /// `percpu_pagelist_high_fraction`.
+    pub fraction: HighFraction,
+    /// The size of a base page.
+    pub shift: units::PageShift,
+}
+
+impl PageAllocator {
+    /// The instance of these zones, with processors on these nodes. Zones keep the marks that they have, and no processor keeps pages.
+    ///
+    /// # Errors
+    /// Parts that do not fit.
+    pub fn new(
+        topology: Topology,
+        rules: Rules,
+        cpus: &[NodeId],
+        zones: impl IntoIterator<Item = Zone>,
+    ) -> Result<Self, AllocatorError> {
+        if cpus.is_empty() {
+            return Err(AllocatorError::NoCpus);
+        }
+        let known =
+            |node: NodeId| if topology.node(node).is_some() { Ok(()) } else { Err(AllocatorError::NoSuchNode(node)) };
+        cpus.iter().try_for_each(|&node| known(node))?;
+        let count = topology.states().possible.iter().map(|node| node.index() + 1).max().unwrap_or(0);
+        let mut slots: Vec<Option<Slot>> = Vec::new();
+        slots.resize_with(count * ZoneKind::COUNT, || None);
+        for mut zone in zones {
+            let (node, kind, largest) = (zone.node(), zone.layout().kind, zone.largest());
+            known(node)?;
+            if largest != rules.largest || zone.layout().pageblock != rules.pageblock {
+                return Err(AllocatorError::Orders(node, kind, largest, rules.largest));
+            }
+            zone.set_grouping(rules.grouping);
+            let lists = cpus.iter().map(|_| PerCpuPages::new(rules.pageblock, PcpTuning::BOOT)).collect();
+            let slot = &mut slots[index(ZoneRef { node, kind })];
+            if slot.is_some() {
+                return Err(AllocatorError::TwoZones(node, kind));
+            }
+            *slot = Some(Slot { zone, lists, growth: Growth::default(), counts: ZoneCounts::default() });
+        }
+        let (nodes, cpus) = (alloc::vec![NodeState::default(); count], cpus.to_vec());
+        Ok(Self { topology, rules, slots, nodes, cpus, cpu: 0, cookie: Cookie::default(), events: None })
+    }
+
+    /// Takes a block at once, or nothing: whether it is worth going the slow way is for the caller to say.
+    ///
+    /// # Errors
+    /// The request contradicts itself.
+    #[doc(alias("__alloc_pages", "__alloc_frozen_pages_context_noprof"))]
+    #[inline]
+    pub fn try_alloc(&mut self, request: &PageRequest) -> Result<Option<Block>, ContextError> {
+        let context = Context::new(request, &self.rules, &self.topology)?;
+        let block = fast_path::first(self, &context);
+        let Context { order, migratetype, .. } = context;
+        let gfp = context.first_gfp(&self.rules);
+        self.emit(|| PageEvent::Allocated { pfn: block.map(|block| block.pfn), order, gfp, migratetype });
+        Ok(block)
+    }
+
+    /// Gives a block of a zone back.
+    #[inline]
+    pub fn free(&mut self, zone: ZoneRef, pfn: Pfn, order: Order) {
+        fast_path::free(self, zone, pfn, order);
+    }
+
+    /// The processor that allocates from now on.
+    ///
+    /// # Errors
+    /// No such processor.
+    pub fn run_on(&mut self, cpu: CpuId) -> Result<(), AllocatorError> {
+        let index = usize::try_from(cpu.get()).ok().filter(|&n| n < self.cpus.len());
+        self.cpu = index.ok_or(AllocatorError::NoSuchCpu(cpu))?;
+        Ok(())
+    }
+
+    /// Changes what holds for all requests.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = Rules { largest: self.rules.largest, pageblock: self.rules.pageblock, ..rules };
+        for slot in self.slots.iter_mut().flatten() {
+            slot.zone.set_grouping(rules.grouping);
+        }
+    }
+
+    /// Changes what a node has, and makes all zone lists again. Requests that are under way notice.
+    ///
+    /// # Errors
+    /// As [`Topology::set_node`].
+    pub fn set_node(&mut self, node: NodeId, spec: NodeSpec) -> Result<(), TopologyError> {
+        self.topology.set_node(node, spec)?;
+        self.cookie.lists += 1;
+        Ok(())
+    }
+
+    /// The cpuset of a task was changed. Requests of it that are under way notice, and ask for its nodes again.
+    pub const fn note_cpuset_change(&mut self) {
+        self.cookie.cpuset += 1;
+    }
+
+    /// A zone.
+    #[must_use]
+    pub fn zone(&self, zone: ZoneRef) -> Option<&Zone> {
+        Some(&self.slots.get(index(zone))?.as_ref()?.zone)
+    }
+
+    /// The parts of a zone.
+    pub fn parts(&mut self, zone: ZoneRef) -> Option<ZoneParts<'_>> {
+        let slot = self.slots.get_mut(index(zone))?.as_mut()?;
+        let lists = slot.lists.get_mut(self.cpu)?;
+        Some(ZoneParts { zone: &mut slot.zone, lists, growth: &mut slot.growth, counts: &mut slot.counts })
+    }
+
+    /// What a zone has counted.
+    #[must_use]
+    pub fn counts(&self, zone: ZoneRef) -> Option<ZoneCounts> {
+        Some(self.slots.get(index(zone))?.as_ref()?.counts)
+    }
+
+    /// What the processor at hand keeps of a zone.
+    #[must_use]
+    pub fn lists(&self, zone: ZoneRef) -> Option<&PerCpuPages> {
+        self.slots.get(index(zone))?.as_ref()?.lists.get(self.cpu)
+    }
+
+    /// Gives the processor at hand lists of a zone as they stand; what it kept goes back before.
+    pub fn set_lists(&mut self, zone: ZoneRef, tuning: PcpTuning, state: &PerCpuState) {
+        let pageblock = self.rules.pageblock;
+        if let Some(parts) = self.parts(zone) {
+            parts.zone.drain(parts.lists);
+            *parts.lists = PerCpuPages::from_state(pageblock, tuning, state);
+        }
+    }
+
+    /// Marks, protections and the sizes of lists of all zones, from their sizes of now.
+    #[doc(alias("setup_per_zone_wmarks", "init_per_zone_wmark_min"))]
+    pub fn recompute(&mut self, knobs: &Knobs) {
+        let kernel = |slot: &&Slot| slot.zone.layout().kind.is_for_kernel();
+        let lowmem = self.slots.iter().flatten().filter(kernel).map(|slot| slot.zone.managed()).sum();
+        let inputs = MarkInputs { min_free: knobs.min_free, scale: knobs.scale, lowmem, shift: knobs.shift };
+        let online_cpus = u32::try_from(self.cpus.len()).unwrap_or(u32::MAX);
+        for of_node in self.slots.chunks_mut(ZoneKind::COUNT) {
+            let managed = PerZone::from_fn(|kind| {
+                of_node[kind as usize].as_ref().map_or(units::PageCount::ZERO, |slot| slot.zone.managed())
+            });
+            let protection = lowmem_reserve(&managed, &knobs.ratios);
+            for slot in of_node.iter_mut().flatten() {
+                let kind = slot.zone.layout().kind;
+                let marks = Watermarks::new(kind, managed[kind], &inputs);
+                slot.zone.set_marks(marks);
+                slot.zone.set_protection(protection[kind]);
+                let node_cpus = self.cpus.iter().filter(|&&node| node == slot.zone.node()).count();
+                let tuning = PcpTuning::new(&PcpInputs {
+                    managed: managed[kind],
+                    low: marks.low,
+                    fraction: knobs.fraction,
+                    node_cpus: u32::try_from(node_cpus).unwrap_or(u32::MAX),
+                    online_cpus,
+                    shift: knobs.shift,
+                });
+                slot.lists.iter_mut().for_each(|lists| lists.set_tuning(tuning));
+            }
+        }
+    }
+
+    /// Starts (again) to keep events from now on, those of zones too.
+    pub fn record_events(&mut self) {
+        self.events = Some(Vec::new());
+        self.slots.iter_mut().flatten().for_each(|slot| slot.zone.record_events());
+    }
+
+    /// The events since the last call, if they are being kept.
+    pub fn take_events(&mut self) -> Vec<PageEvent> {
+        self.events.as_mut().map(core::mem::take).unwrap_or_default()
+    }
+
+    /// Recounts every zone and every list.
+    ///
+    /// # Errors
+    /// The first invariant found broken.
+    pub fn validate(&self) -> Result<(), Broken> {
+        for slot in self.slots.iter().flatten() {
+            slot.zone.validate()?;
+            slot.lists.iter().try_for_each(PerCpuPages::validate)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for PageAllocator {
+    /// One line for each zone: what is free of it, and in which blocks.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for slot in self.slots.iter().flatten() {
+            write!(f, "{} {}:", slot.zone.node(), slot.zone.layout().kind)?;
+            slot.zone.free_blocks().try_for_each(|blocks| write!(f, " {blocks}"))?;
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+#[inline]
+const fn index(zone: ZoneRef) -> usize {
+    zone.node.index() * ZoneKind::COUNT + zone.kind as usize
+}
+
+impl Zones for PageAllocator {
+    #[inline]
+    fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    #[inline]
+    fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    fn cookie(&self) -> Cookie {
+        // Who cannot be confined to nodes need not look whether that changed.
+        let cpuset = if self.rules.cpusets == Cpusets::Off { 0 } else { self.cookie.cpuset };
+        Cookie { cpuset, ..self.cookie }
+    }
+
+    #[inline]
+    fn cpu_node(&self) -> NodeId {
+        self.cpus[self.cpu]
+    }
+
+    #[inline]
+    fn with_zone<R>(&mut self, zone: ZoneRef, f: impl FnOnce(ZoneParts<'_>) -> R) -> Option<R> {
+        self.parts(zone).map(f)
+    }
+
+    fn with_node<R>(&mut self, node: NodeId, f: impl FnOnce(&mut NodeState) -> R) -> R {
+        match self.nodes.get_mut(node.index()) {
+            Some(state) => f(state),
+            None => f(&mut NodeState::default()),
+        }
+    }
+
+    fn drain_all(&mut self, zone: ZoneRef) {
+        let Some(Some(slot)) = self.slots.get_mut(index(zone)) else { return };
+        for lists in &mut slot.lists {
+            slot.zone.drain(lists);
+        }
+    }
+
+    #[inline]
+    fn emit(&mut self, event: impl FnOnce() -> PageEvent) {
+        if let Some(events) = &mut self.events {
+            events.push(event());
+        }
+    }
+}

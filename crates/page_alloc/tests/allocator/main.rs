@@ -1,0 +1,5 @@
+//! The page allocator as an isolated instance: every state is built as it stands, one step is run, and everything is looked at.
+
+mod common;
+mod context;
+mod fast_path;

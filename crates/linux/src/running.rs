@@ -361,17 +361,18 @@ impl Running {
         }
     }
 
+    /// A name is spoken of even if nothing comes of it.
     fn learn_segment(&mut self, op: &Record, made: Option<i32>) {
-        let (Some(Scalar::Text(name)), Some(id)) = (op.get("s"), made) else { return };
-        self.segments.push((name.clone(), id));
+        let Some(Scalar::Text(name)) = op.get("s") else { return };
+        match made {
+            Some(id) => self.segments.push((name.clone(), id)),
+            None => self.unmade.push(name.clone()),
+        }
     }
 
     /// What a name stands for; one under which nothing was made stands for the first segment of the script.
-    fn segment(&mut self, name: &str) -> Option<i32> {
+    fn segment(&self, name: &str) -> Option<i32> {
         let named = self.segments.iter().rev().find(|(known, _)| known == name);
-        if named.is_none() {
-            self.unmade.push(name.to_owned());
-        }
         named.or(self.segments.first()).map(|&(_, id)| id)
     }
 }

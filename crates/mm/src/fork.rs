@@ -41,7 +41,7 @@ fn copy_area<P: Env>(p: &mut P, parent: MmId, child: MmId, vma: &Vma) -> Result<
         p.with_mappings(vma.inode, |m| m.insert_behind(vma.id, copy.as_mapped(child)));
         p.with_vmas(child, |vmas| vmas.insert(copy));
     });
-    if vma.is_shared() || !vma.flags.contains(VmaFlags::ANON) {
+    if !vma.flags.contains(VmaFlags::ANON) {
         return Ok(());
     }
     if p.refused(Site::TablePage) {

@@ -383,6 +383,7 @@ fn add_area<P: Env>(p: &mut P, mm: MmId, request: &MapRequest, backing: &Backing
     let mut flags = VmaFlags::empty();
     flags.set(VmaFlags::SHARED, shared);
     flags.set(VmaFlags::MAY_WRITE, !shared || (backing.access.can_write() && !sealed));
+    flags.set(VmaFlags::READ_ONLY_FILE, shared && !backing.access.can_write());
     let vma = Vma {
         id: p.new_vma_id(),
         range: area.range,

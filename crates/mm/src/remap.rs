@@ -66,8 +66,8 @@ pub enum MremapError {
 }
 
 /// Moves or shrinks a mapping; returns where it is then. A range of several areas moves area by area, each keeping its place
-/// in the range; what lies under a hole of the range stays. What shrinks and moves at once must keep to one area, and so must
-/// what a userfaultfd watches.
+/// in the range; what lies under a hole of the range stays. What moves and changes its length must keep to one area, and so must
+/// what a userfaultfd watches; lengths that differ by a base page differ, though they round to the same huge pages.
 ///
 /// # Errors
 /// What cannot be; nothing is changed unless the error says so.
@@ -99,7 +99,8 @@ pub fn mremap<P: Env>(p: &mut P, mm: MmId, request: &RemapRequest) -> Result<Vad
             return Ok(from);
         }
         let new = p.checked_range(to, new_len).ok_or(MremapError::BadArguments)?;
-        if new_len < old_len && from + new_len > vma.range.end {
+        if p.page_range(from, request.old_len) != p.page_range(from, request.new_len) && from + new_len > vma.range.end
+        {
             return Err(MremapError::PastArea(vma.range.end));
         }
         move_to(p, mm, old, new)

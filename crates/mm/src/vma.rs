@@ -46,6 +46,8 @@ bitflags::bitflags! {
         const HUGE = 1 << 8;
         /// Huge pages not wished for: cannot be helped.
         const NO_HUGE = 1 << 9;
+        /// Shared through a descriptor that cannot write: nobody writes the file through it, now or later.
+        const READ_ONLY_FILE = 1 << 10;
     }
 }
 

@@ -9,11 +9,11 @@
 //!   is none to be had. A control group is not charged for it once more as for a page without reservation, so its
 //!   `rsvd.current` is lower by one, and a limit on that does not refuse the touch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hugefolio::{Event, HugeCount, HugeIndex, MountLimits, Pfn, ResvMapId};
 
-use super::{Observation, PoolName, adjust, adjust_groups, adjust_mount, same_but_counters, touched_pages};
+use super::{Observation, PoolName, adjust, adjust_groups, adjust_mount, rest_of, same_but_counters, touched_pages};
 use crate::conform::{Compared, DefectId, DefectWatch, Watched};
 use crate::op::{Access, Op};
 use crate::target::{Counters, StepResult};
@@ -35,6 +35,8 @@ const ID: DefectId = DefectId("K1");
 pub struct OwnerRestoresAtOnce {
     /// Places whose entry Linux has deleted while their folio is still mapped.
     early: BTreeMap<(ResvMapId, HugeIndex), Pfn>,
+    /// Places that Linux no longer knows as an owner's, since K2 took the map from them.
+    lost: BTreeSet<(ResvMapId, HugeIndex)>,
     /// By pool: reservations that Linux has one less of than we, because of the last step.
     spent: BTreeMap<PoolName, i64>,
     /// Places of a mount's maximum that Linux has freed in the last step and we have not, by the mount's name.
@@ -65,7 +67,13 @@ impl DefectWatch<Observation> for OwnerRestoresAtOnce {
         self.page_kb = [(PoolName::M2, 2 << 10), (PoolName::G1, 1 << 20)].into();
         for (at, event) in step.after.events.iter().enumerate() {
             match *event {
-                Event::OwnerLetGo { page, folio, surplus, .. } if surplus.is_zero() => {
+                Event::OwnerMovedPart { map, part, whole, .. } => {
+                    self.lost.extend(rest_of(map, part, whole));
+                    self.early.retain(|place, _| !self.lost.contains(place));
+                }
+                Event::OwnerLetGo { page, folio, surplus, .. }
+                    if surplus.is_zero() && !self.lost.contains(&(page.map, page.index)) =>
+                {
                     self.early.insert((page.map, page.index), folio);
                 }
                 Event::OwnerClosed { hstate, map, pages, .. } => {

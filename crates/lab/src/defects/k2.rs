@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hugefolio::{Event, HugeIndex, ResvMapId};
 
-use super::{Observation, PoolName, adjust, adjust_groups, same_but_counters, touched_pages};
+use super::{Observation, PoolName, adjust, adjust_groups, rest_of, same_but_counters, touched_pages};
 use crate::conform::{Compared, DefectId, DefectWatch, Watched};
 use crate::target::{Counters, StepResult};
 
@@ -81,8 +81,7 @@ impl DefectWatch<Observation> for PartialMoveForgetsTheRest {
             match *event {
                 Event::OwnerMovedPart { hstate, map, part, whole } => {
                     self.pool = step.after.pool(hstate);
-                    let rest = (whole.start.get()..whole.end.get()).map(HugeIndex::new).filter(|i| !part.contains(*i));
-                    self.lost.extend(rest.map(|index| (map, index)));
+                    self.lost.extend(rest_of(map, part, whole));
                 }
                 Event::OwnerSpent(page) => {
                     if self.lost.contains(&(page.map, page.index)) {

@@ -13,7 +13,7 @@ mod k6;
 
 use std::collections::BTreeMap;
 
-use hugefolio::{CgroupId, Event, HstateId, HugeSize, SubpoolId};
+use hugefolio::{CgroupId, Event, HstateId, HugeIndex, HugeRange, HugeSize, ResvMapId, SubpoolId};
 
 use crate::conform::{Compared, DefectWatch, Observable};
 use crate::instance::{ACTORS, Instance};
@@ -189,6 +189,12 @@ fn same_but_counters(step: &Compared<'_>, predicted: &Counters) -> bool {
     step.recorded.counters == *predicted
         && step.recorded.answer.result == step.ours.answer.result
         && step.recorded.answer.extras == step.ours.answer.extras
+}
+
+/// The places of an owner's area that stay behind when a part of it moves. Linux takes the map from them (K2).
+fn rest_of(map: ResvMapId, part: HugeRange, whole: HugeRange) -> impl Iterator<Item = (ResvMapId, HugeIndex)> {
+    let places = (whole.start.get()..whole.end.get()).map(HugeIndex::new);
+    places.filter(move |&index| !part.contains(index)).map(move |index| (map, index))
 }
 
 /// The process and the number of pages that an operation touches, if that is what it does.

@@ -67,8 +67,8 @@ impl NaiveMachine {
             return errno("EPERM");
         }
         let shared = shared(op)?;
-        let (opened, may_write) = check_access(&source, shared, prot)?;
-        let may_write = may_write && !(shared && sealed);
+        let (opened, writable) = check_access(&source, shared, prot)?;
+        let may_write = writable && !(shared && sealed);
         if place.replaces {
             self.unmap_areas(p, place.addr, place.addr + len);
         }
@@ -84,6 +84,7 @@ impl NaiveMachine {
             shared,
             prot,
             may_write,
+            reads_only: !writable,
             owner: None,
             stolen: false,
             had_anon: false,

@@ -23,9 +23,9 @@ impl NaiveMachine {
         Ok(Answer::ok())
     }
 
-    /// The child knows all names and descriptors and has every VMA that fork is not told to leave out, but no reservation
-    /// no mark of a stolen page, and nobody who watches it. Entries are copied for private VMAs that were prepared for anonymous pages; the others
-    /// start empty.
+    /// The child knows all names and descriptors and has every VMA that fork is not told to leave out, but no reservation,
+    /// no mark of a stolen page, and nobody who watches it. Entries are copied for VMAs that were prepared for anonymous pages; the
+    /// others start empty.
     pub(super) fn fork(&mut self, p: u16, op: &Fork) -> Outcome {
         let number = self.check_new(op.child)?;
         let parent = self.process(p).clone();
@@ -43,7 +43,7 @@ impl NaiveMachine {
             // A child's VMA stands right behind its parent's.
             let place = self.place_behind(vma.place);
             child.vmas.push(Vma { owner: None, stolen: false, watch: None, place, ..*vma });
-            if vma.shared || !vma.had_anon {
+            if !vma.had_anon {
                 continue;
             }
             for (addr, page) in parent.entries.range(vma.start..vma.end) {

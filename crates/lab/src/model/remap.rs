@@ -13,6 +13,8 @@ struct Call {
     to: u64,
     new: u64,
     fixed: bool,
+    /// The lengths differ in base pages.
+    resizes: bool,
 }
 
 fn overlap(a: u64, a_len: u64, b: u64, b_len: u64) -> bool {
@@ -49,7 +51,8 @@ impl NaiveMachine {
         let (Some(old), Some(new)) = lengths else {
             return Err(Fail::Errno("EINVAL"));
         };
-        let call = Call { from: named.addr.wrapping_add(off), old, to, new, fixed: op.flags.has(MremapFlag::Fixed) };
+        let (from, fixed) = (named.addr.wrapping_add(off), op.flags.has(MremapFlag::Fixed));
+        let call = Call { from, old, to, new, fixed, resizes: old != new };
         check_arguments(op, call)?;
         let first = self.process(p).vma_at(call.from);
         let first = first.ok_or(Fail::Errno("EFAULT"))?;
@@ -60,7 +63,8 @@ impl NaiveMachine {
     }
 
     /// Without MREMAP_FIXED the tail goes and the rest stays. With it every VMA of the range moves by itself: its part of the
-    /// target is emptied, then the tail goes. A range that also shrinks must lie in one VMA, and so must what is watched.
+    /// target is emptied, then the tail goes. A range that changes its length, even within a huge page, must lie in one VMA, and
+    /// so must what is watched.
     fn shrink_or_move(&mut self, p: u16, call: Call, first: &Vma) -> Result<u64, Fail> {
         let kept = call.from + call.new;
         let end = call.from + call.old;
@@ -71,7 +75,7 @@ impl NaiveMachine {
             self.unmap(p, kept, end);
             return Ok(call.from);
         }
-        if call.new < call.old && kept > first.end {
+        if call.resizes && kept > first.end {
             return Err(Fail::Errno("EFAULT"));
         }
         for vma in self.process(p).vmas_in(call.from, kept) {

@@ -63,6 +63,7 @@ impl NaiveMachine {
             shared: true,
             prot,
             may_write: !reads,
+            reads_only: reads,
             owner: None,
             stolen: false,
             had_anon: false,

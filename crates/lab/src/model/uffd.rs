@@ -163,11 +163,11 @@ impl NaiveMachine {
     }
 
     /// The process and the VMA that pages are to be filled in: the one at the start, which must reach over the end and be
-    /// watched by anybody. A private one is prepared for anonymous pages even if it does not.
+    /// watched by anybody. One that can never write to its file is prepared for anonymous pages even if it does not.
     fn target(&mut self, call: &Call) -> Result<(u16, Vma), Fail> {
         let owner = call.owner.ok_or(Fail::Errno("ESRCH"))?;
         let vma = self.process(owner).vma_at(call.start).ok_or(UNWATCHED)?;
-        if !vma.shared {
+        if !vma.shared || vma.reads_only {
             self.prepare(owner, call.start);
         }
         if vma.watch.is_none() || vma.end < call.end {

@@ -151,6 +151,8 @@ pub(super) struct Vma {
     pub(super) owner: Option<OwnerId>,
     /// A page was taken from it for the owner's copy: absent pages fail for ever.
     pub(super) stolen: bool,
+    /// It is shared through a descriptor that cannot write.
+    pub(super) reads_only: bool,
     /// It was prepared for anonymous pages at some time; fork copies the entries of such VMAs only.
     pub(super) had_anon: bool,
     pub(super) hints: Hints,

@@ -8,7 +8,7 @@ use units::{Access, Blame, Bytes, HugeIndex, Ledger, MmId, Pfn, Scope, Site, Uff
 
 use super::{UffdModes, whole_pages};
 use crate::fault::{Place, alloc_page, anon_installed, install, prepare_anon};
-use crate::{Entry, Env, Prot, Vma};
+use crate::{Entry, Env, Prot, Vma, VmaFlags};
 
 /// What is copied in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,12 +195,13 @@ fn target<P: Env>(p: &mut P, uffd: UffdId, start: Vaddr, len: Bytes) -> Result<(
     Ok((mm, range))
 }
 
-/// The area around `range`, which somebody watches. An area without pages of its own may get one, whatever comes of it.
+/// The area around `range`, which somebody watches. An area that does not write to its file is prepared for pages of its own,
+/// whatever comes of it; one that shares what it only reads is so too, though it never gets any.
 #[doc(alias = "find_dst_vma")]
 fn watched_area<P: Env>(p: &mut P, mm: MmId, range: VaddrRange) -> Result<Vma, FillRefusal> {
     let found = p.with_vmas(mm, |vmas| vmas.find(range.start).copied()).ok_or(FillRefusal::Gone)?;
     let vma = found.ok_or(FillRefusal::NotWatched(range))?;
-    if !vma.is_shared() {
+    if !vma.is_shared() || vma.flags.contains(VmaFlags::READ_ONLY_FILE) {
         prepare_anon(p, mm, &vma);
     }
     if vma.uffd.is_none() || range.end > vma.range.end {

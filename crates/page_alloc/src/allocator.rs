@@ -5,14 +5,15 @@ use core::fmt;
 
 use memmap::Broken;
 use policy::{NodeSpec, Topology, TopologyError, ZoneRef};
-use units::{CpuId, NodeId, Order, PerZone, Pfn, ZoneKind};
+use units::{CpuId, GfpFlags, NodeId, Order, PerZone, Pfn, ZoneKind};
 use zone::tuning::{HighFraction, PcpInputs, PcpTuning};
 use zone::watermark::{MarkInputs, ReserveRatios, ScaleFactor, Watermarks, lowmem_reserve};
 use zone::{PerCpuPages, PerCpuState, Zone};
 
+use crate::allocation::{Allocation, Attempted};
 use crate::context::{Context, ContextError, PageRequest};
 use crate::event::PageEvent;
-use crate::fast_path::{self, Block};
+use crate::fast_path;
 use crate::growth::Growth;
 use crate::kswapd::NodeState;
 use crate::rules::{Cpusets, Rules};
@@ -117,19 +118,35 @@ impl PageAllocator {
         Ok(Self { topology, rules, slots, nodes, cpus, cpu: 0, cookie: Cookie::default(), events: None })
     }
 
-    /// Takes a block at once, or nothing: whether it is worth going the slow way is for the caller to say.
+    /// Takes a block at once, or says what else is to be tried.
     ///
     /// # Errors
     /// The request contradicts itself.
     #[doc(alias("__alloc_pages", "__alloc_frozen_pages_context_noprof"))]
     #[inline]
-    pub fn try_alloc(&mut self, request: &PageRequest) -> Result<Option<Block>, ContextError> {
-        let context = Context::new(request, &self.rules, &self.topology)?;
-        let block = fast_path::first(self, &context);
-        let Context { order, migratetype, .. } = context;
-        let gfp = context.first_gfp(&self.rules);
-        self.emit(|| PageEvent::Allocated { pfn: block.map(|block| block.pfn), order, gfp, migratetype });
-        Ok(block)
+    pub fn alloc(&mut self, request: &PageRequest) -> Result<Attempted, ContextError> {
+        let context = match Context::new(request, &self.rules, &self.topology) {
+            Ok(context) => context,
+            Err(error) => return Err(self.refuse(request, error)),
+        };
+        Ok(match fast_path::first(self, &context) {
+            Some(block) => {
+                let Context { order, migratetype, .. } = context;
+                let gfp = context.first_gfp(&self.rules);
+                self.emit(|| PageEvent::Allocated { pfn: Some(block.pfn), order, gfp, migratetype });
+                Attempted::Done(block)
+            }
+            None => Attempted::Slow(Allocation::new(context, self.rules)),
+        })
+    }
+
+    #[cold]
+    fn refuse(&mut self, request: &PageRequest, error: ContextError) -> ContextError {
+        let (order, gfp) = (request.order, request.gfp);
+        if matches!(error, ContextError::OrderTooLarge { .. }) && !gfp.contains(GfpFlags::NOWARN) {
+            self.emit(|| PageEvent::Warned { order, gfp });
+        }
+        error
     }
 
     /// Gives a block of a zone back.

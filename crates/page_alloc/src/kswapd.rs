@@ -1,9 +1,10 @@
 //! Background reclaim, as far as requests wake it.
 
 use policy::{NodeCap, Topology, ZoneRef};
-use units::{GfpFlags, NodeId, Order, ZoneKind};
+use units::{GfpFlags, NodeId, Nodemask, Order, ZoneKind};
 use zone::{AllocFlags, Level, MarkCheck};
 
+use crate::context::Context;
 use crate::event::PageEvent;
 use crate::zones::Zones;
 
@@ -132,4 +133,24 @@ pub(crate) fn wake<P: Zones>(p: &mut P, zone: ZoneRef, gfp: GfpFlags, order: Ord
 /// Memory of a private node is reclaimed only if its driver permits it.
 fn may_reclaim(topology: &Topology, node: NodeId) -> bool {
     topology.permits(node, NodeCap::Reclaim)
+}
+
+/// Wakes the background reclaim of every node that the request could use: one zone of each in a row.
+#[doc(alias = "wake_all_kswapds")]
+pub(crate) fn wake_all<P: Zones>(p: &mut P, context: &Context, mask: Option<Nodemask>) {
+    let rules = *p.rules();
+    let mut place = 0;
+    let mut last = None;
+    while let Some(next) = context.next_zone(p.topology(), mask, place) {
+        place = next.place + 1;
+        let node = next.zone.node;
+        let managed = p.with_zone(next.zone, |parts| !parts.zone.managed().is_zero()) == Some(true);
+        if !managed || last == Some(node) {
+            continue;
+        }
+        last = Some(node);
+        if context.allows(node, context.gfp, &rules) {
+            wake(p, next.zone, context.gfp, context.order, context.highest);
+        }
+    }
 }

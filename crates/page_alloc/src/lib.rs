@@ -4,11 +4,12 @@
 //! ledger refused. Huge pages ask here for their memory like everybody else.
 //!
 //! A [`PageAllocator`] is a page allocator of its own, with several zones for each node: a [`PageRequest`] becomes a [`Context`], which walks
-//! along a zone list.
+//! along a zone list. One that finds nothing becomes an [`Allocation`], which asks its caller [`Question`]s until it has a block or none.
 #![no_std]
 
 extern crate alloc;
 
+mod allocation;
 mod allocator;
 mod context;
 mod event;
@@ -18,9 +19,11 @@ mod growth;
 mod kswapd;
 mod path;
 mod rules;
+mod slow_path;
 mod task;
 mod zones;
 
+pub use allocation::{Allocation, Answer, Attempted, NoBlock, Question};
 pub use allocator::{AllocatorError, Knobs, PageAllocator};
 pub use context::{Access, Attempt, Context, ContextError, Nodes, PageRequest};
 pub use event::PageEvent;
@@ -29,6 +32,7 @@ pub use growth::Growth;
 pub use kswapd::{Dirty, Kswapd, NearReclaim, NodeState, Sleep};
 pub use path::{NoPages, Request, alloc, free};
 pub use rules::{BulkMark, Compaction, Cpusets, Defrag, Killer, NearReclaimMode, ReserveAfter, Rules};
+pub use slow_path::{Compacted, Priority, Progress, SlowPath, Step};
 pub use task::{Fate, IoScope, Pin, Standing, Task, TaskSite};
 pub use zones::{Cookie, ZoneCounts, ZoneParts, Zones};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use page_alloc::{Block, PageAllocator, PageRequest, Rules};
+use page_alloc::{Attempted, Block, PageAllocator, PageRequest, Rules};
 use policy::{NodeSpec, Topology, ZoneRef};
 use units::{GfpFlags, Migratetype, NodeId, Order, PageCount, Pfn, ZoneKind};
 use zone::watermark::Watermarks;
@@ -99,9 +99,12 @@ pub(crate) fn request(order: u8, gfp: GfpFlags) -> PageRequest {
 
 /// One attempt, with a recount after it.
 pub(crate) fn first(instance: &mut PageAllocator, request: &PageRequest) -> Option<Block> {
-    let block = instance.try_alloc(request).unwrap_or_else(|error| panic!("{error}"));
+    let attempted = instance.alloc(request).unwrap_or_else(|error| panic!("{error}"));
     checked(instance);
-    block
+    match attempted {
+        Attempted::Done(block) => Some(block),
+        Attempted::Slow(_) => None,
+    }
 }
 
 /// Where a block came from, counted from the start of its zone.

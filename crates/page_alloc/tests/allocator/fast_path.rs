@@ -147,8 +147,10 @@ fn nasty_what_a_cpuset_allows() {
     ] {
         let mut instance = machine_with(zones(), rules, 0);
         assert_eq!(first(&mut instance, &ask).map(|block| block.zone), from, "{ask:?}");
-        let Some(PageEvent::Allocated { gfp, .. }) = instance.take_events().pop() else { panic!("no event") };
-        assert_eq!(gfp, ask.gfp | GfpFlags::HARDWALL, "the first attempt insists");
+        if from.is_some() {
+            let Some(PageEvent::Allocated { gfp, .. }) = instance.take_events().pop() else { panic!("no event") };
+            assert_eq!(gfp, ask.gfp | GfpFlags::HARDWALL, "the first attempt insists");
+        }
     }
     let off = machine(zones());
     let mut off = off;

@@ -3,3 +3,6 @@
 mod common;
 mod context;
 mod fast_path;
+mod slow_model;
+mod slow_path;
+mod slow_steps;

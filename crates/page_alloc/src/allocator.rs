@@ -5,15 +5,17 @@ use core::fmt;
 
 use memmap::Broken;
 use policy::{NodeSpec, Topology, TopologyError, ZoneRef};
-use units::{CpuId, GfpFlags, NodeId, Order, PerZone, Pfn, ZoneKind};
+use units::{Bytes, CpuId, GfpFlags, NodeId, Order, PageCount, PageShift, PerZone, Pfn, ZoneKind};
 use zone::tuning::{HighFraction, PcpInputs, PcpTuning};
 use zone::watermark::{MarkInputs, ReserveRatios, ScaleFactor, Watermarks, lowmem_reserve};
 use zone::{PerCpuPages, PerCpuState, Zone};
 
 use crate::allocation::{Allocation, Attempted};
+use crate::bulk::{self, Bulk};
 use crate::context::{Context, ContextError, PageRequest};
 use crate::event::PageEvent;
-use crate::fast_path;
+use crate::exact::{self, ExactRange};
+use crate::fast_path::{self, Block};
 use crate::growth::Growth;
 use crate::kswapd::NodeState;
 use crate::rules::{Cpusets, Rules};
@@ -69,7 +71,7 @@ pub enum AllocatorError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Knobs {
     /// `min_free_kbytes`.
-    pub min_free: units::Bytes,
+    pub min_free: Bytes,
     /// `watermark_scale_factor`.
     pub scale: ScaleFactor,
     /// `lowmem_reserve_ratio`.
@@ -77,7 +79,7 @@ pub struct Knobs {
     /// `percpu_pagelist_high_fraction`.
     pub fraction: HighFraction,
     /// The size of a base page.
-    pub shift: units::PageShift,
+    pub shift: PageShift,
 }
 
 impl PageAllocator {
@@ -147,6 +149,29 @@ impl PageAllocator {
             self.emit(|| PageEvent::Warned { order, gfp });
         }
         error
+    }
+
+    /// Fills the empty slots with single pages, as many as are at hand: perhaps not all, perhaps one that must be waited for.
+    ///
+    /// # Errors
+    /// The request contradicts itself; nothing was taken.
+    pub fn alloc_bulk(&mut self, request: &PageRequest, slots: &mut [Option<Block>]) -> Result<Bulk, ContextError> {
+        bulk::alloc(self, request, slots)
+    }
+
+    /// What to ask for to have a block that `pages` single pages can be cut out of: [`PageAllocator::trim`] does that.
+    pub fn exact_request(&mut self, request: &PageRequest, pages: PageCount) -> PageRequest {
+        exact::request(self, request, pages)
+    }
+
+    /// Splits a block into single pages and gives back those behind the first `pages`.
+    pub fn trim(&mut self, block: Block, pages: PageCount) -> ExactRange {
+        exact::trim(self, block, pages)
+    }
+
+    /// Gives the pages of a range back one by one.
+    pub fn free_exact(&mut self, range: ExactRange) {
+        exact::free(self, range);
     }
 
     /// Gives a block of a zone back.
@@ -231,7 +256,7 @@ impl PageAllocator {
         let online_cpus = u32::try_from(self.cpus.len()).unwrap_or(u32::MAX);
         for of_node in self.slots.chunks_mut(ZoneKind::COUNT) {
             let managed = PerZone::from_fn(|kind| {
-                of_node[kind as usize].as_ref().map_or(units::PageCount::ZERO, |slot| slot.zone.managed())
+                of_node[kind as usize].as_ref().map_or(PageCount::ZERO, |slot| slot.zone.managed())
             });
             let protection = lowmem_reserve(&managed, &knobs.ratios);
             for slot in of_node.iter_mut().flatten() {

@@ -56,6 +56,11 @@ pub enum PageEvent {
         /// What was wished.
         gfp: GfpFlags,
     },
+    /// Wishes that make no sense for a range of single pages were left out.
+    Stripped {
+        /// What was left out.
+        gfp: GfpFlags,
+    },
     /// A request that must not fail is for more than two pages: it may wait for ever.
     NofailTooLarge {
         /// The order asked for.

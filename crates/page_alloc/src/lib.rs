@@ -11,8 +11,10 @@ extern crate alloc;
 
 mod allocation;
 mod allocator;
+mod bulk;
 mod context;
 mod event;
+mod exact;
 mod fast_path;
 pub mod gfp;
 mod growth;
@@ -25,8 +27,10 @@ mod zones;
 
 pub use allocation::{Allocation, Answer, Attempted, NoBlock, Question};
 pub use allocator::{AllocatorError, Knobs, PageAllocator};
+pub use bulk::Bulk;
 pub use context::{Access, Attempt, Context, ContextError, Nodes, PageRequest};
 pub use event::PageEvent;
+pub use exact::ExactRange;
 pub use fast_path::{Block, Purpose};
 pub use growth::Growth;
 pub use kswapd::{Dirty, Kswapd, NearReclaim, NodeState, Sleep};

@@ -24,6 +24,7 @@ mod pcp;
 mod range;
 mod runs;
 mod state;
+mod tail;
 pub mod tuning;
 mod validate;
 pub mod watermark;

@@ -1,7 +1,7 @@
 //! One walk along a zone list, from states that are built as they stand.
 
 use crate::common::{
-    BLOCK, at, checked, first, free, full, machine, machine_with, marked, node, place, request, singles, typed,
+    BLOCK, at, checked, first, full, machine, machine_with, marked, node, place, request, singles, typed,
 };
 use page_alloc::{
     Access, Cpusets, Defrag, Dirty, NearReclaim, NearReclaimMode, PageAllocator, PageEvent, PageRequest, Purpose,
@@ -322,5 +322,4 @@ fn an_instance_is_made_of_parts_that_fit() {
     instance.free(block.zone, block.pfn, block.order);
     checked(&instance);
     assert_eq!(instance.to_string(), "node:0 Normal: 4 0 0 0 0 0 0 0 0 0 0\n");
-    let _ = free(full(at(0, Normal), 4), 0, Movable, &[0]);
 }

@@ -3,6 +3,7 @@
 mod common;
 mod context;
 mod fast_path;
+mod many;
 mod slow_model;
 mod slow_path;
 mod slow_steps;

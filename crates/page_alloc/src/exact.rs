@@ -1,0 +1,59 @@
+//! Ranges of exactly so many pages.
+
+use policy::ZoneRef;
+use units::{GfpFlags, Order, PageCount, Pfn};
+
+use crate::context::PageRequest;
+use crate::event::PageEvent;
+use crate::fast_path::{self, Block};
+use crate::zones::Zones;
+
+/// Single pages that follow each other. Each is freed by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExactRange {
+    /// The first frame.
+    pub pfn: Pfn,
+    /// How many pages.
+    pub pages: PageCount,
+    /// Where they come from.
+    pub zone: ZoneRef,
+}
+
+/// The request for the block that the range is cut out of. It can be neither a folio nor memory that the kernel does not map.
+#[doc(alias = "alloc_pages_exact")]
+pub(crate) fn request<P: Zones>(p: &mut P, request: &PageRequest, pages: PageCount) -> PageRequest {
+    let order = order_of(pages);
+    let stripped = GfpFlags::COMP.union(GfpFlags::HIGHMEM);
+    let gfp = request.gfp;
+    if gfp.intersects(stripped) {
+        p.emit(|| PageEvent::Stripped { gfp: gfp.intersection(stripped) });
+    }
+    PageRequest { order, gfp: gfp.difference(stripped), ..*request }
+}
+
+/// The smallest order that has room for so many pages. An order above all others if there is none.
+fn order_of(pages: PageCount) -> Order {
+    let order = pages.get().max(1).checked_next_power_of_two().map_or(64, u64::trailing_zeros);
+    u8::try_from(order).ok().and_then(Order::try_new).unwrap_or(Order::MAX)
+}
+
+/// Splits a block into single pages and gives back those behind the first `pages`, to the tails of their lists.
+#[doc(alias("make_alloc_exact", "split_page"))]
+pub(crate) fn trim<P: Zones>(p: &mut P, block: Block, pages: PageCount) -> ExactRange {
+    let Block { pfn, order, zone, .. } = block;
+    let pages = pages.min(order.pages());
+    let _ = p.with_zone(zone, |parts| {
+        for n in pages.get()..order.pages().get() {
+            parts.zone.put_last(pfn.offset(PageCount::new(n)), Order::ZERO);
+        }
+    });
+    ExactRange { pfn, pages, zone }
+}
+
+/// Gives the pages back one by one.
+#[doc(alias = "free_pages_exact")]
+pub(crate) fn free<P: Zones>(p: &mut P, range: ExactRange) {
+    for n in 0..range.pages.get() {
+        fast_path::free(p, range.zone, range.pfn.offset(PageCount::new(n)), Order::ZERO);
+    }
+}

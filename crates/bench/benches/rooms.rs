@@ -21,7 +21,7 @@ use zone::{Want, Zone};
 fn take_and_put((mut zone, want): (Zone, Want)) -> Zone {
     for _ in 0..OPERATIONS {
         let block = zone.take(black_box(want)).expect("the zone is free");
-        zone.put(black_box(block), want.order);
+        zone.put(black_box(block), want.order).expect("it was just handed out");
     }
     zone
 }
@@ -56,7 +56,7 @@ fn machine_for(order: u8) -> (Machine, Order) {
 fn alloc_and_free((mut machine, order): (Machine, Order)) -> Machine {
     for _ in 0..OPERATIONS {
         let (pfn, node) = page_alloc::alloc(&mut machine, black_box(&block(order))).expect("memory is free");
-        page_alloc::free(&mut machine, pfn, node, order);
+        page_alloc::free(&mut machine, pfn, node, order).expect("it was just handed out");
     }
     machine
 }

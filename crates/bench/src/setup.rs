@@ -146,7 +146,6 @@ pub const fn block(order: Order) -> page_alloc::Request {
         placement: Placement::local(NODE),
         allowed: Nodemask::ALL,
         gfp: GfpFlags::HIGHUSER.union(GfpFlags::MOVABLE),
-        kind: FolioKind::Page,
     }
 }
 

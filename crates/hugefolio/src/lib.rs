@@ -79,8 +79,8 @@ pub use units::{
 pub use units::{Migratetype, PerZone, ZoneKind};
 pub use zone::extfrag::Permille;
 pub use zone::{
-    AllocFlags, BelowHigh, CacheSlice, FreeBlocks, Grouping, IsolateRefusal, LastFree, Level, MarkCheck, Ownership,
-    PerCpuPages, PerCpuState, Reclaim, StateError, Unreserve, Want, Zone, ZoneError, ZoneEvent, ZoneLayout,
+    AllocFlags, BadFree, BelowHigh, CacheSlice, FreeBlocks, Grouping, IsolateRefusal, LastFree, Level, MarkCheck,
+    Ownership, PerCpuPages, PerCpuState, Reclaim, StateError, Unreserve, Want, Zone, ZoneError, ZoneEvent, ZoneLayout,
     ZonePressure, ZoneState, extfrag, tuning, watermark,
 };
 

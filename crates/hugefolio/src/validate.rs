@@ -24,8 +24,8 @@ impl Machine {
         for zone in self.zones.iter().flatten() {
             zone.validate()?;
         }
-        for lists in self.lists.iter().flatten() {
-            lists.validate()?;
+        for (zone, lists) in self.zones.iter().flatten().zip(self.lists.iter().flatten()) {
+            zone.validate_lists(lists)?;
         }
         for (n, pool) in self.pools.iter().enumerate() {
             pool.validate().map_err(|b| Broken(format!("pool {n}: {b}")))?;

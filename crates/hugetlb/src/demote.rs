@@ -115,6 +115,8 @@ fn split<P: Env>(p: &mut P, folio: HugeFolio, larger: Hstate, smaller: Hstate) {
             map.claim(piece.pfn, smaller.order, kind);
         }
     });
+    let split = page_alloc::split(p, folio.pfn, folio.node, larger.order, smaller.order);
+    debug_assert_eq!(split, Ok(()), "a folio of a pool is what the page allocator handed out");
     p.with_pool(smaller.id, |pool| pieces.iter().for_each(|&piece| pool.place(piece)));
     p.with_shelf(smaller.id, folio.node, |shelf| pieces.iter().for_each(|&piece| shelf.put(piece)));
     p.with_pool(smaller.id, |pool| {

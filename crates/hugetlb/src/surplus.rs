@@ -50,11 +50,14 @@ pub(crate) fn new_folio<P: Env>(
     allowed: Nodemask,
     gfp: GfpFlags,
 ) -> Result<HugeFolio, page_alloc::NoPages> {
-    let kind = FolioKind::Huge(HugeSlot { hstate: hstate.id, slot });
     let gfp = gfp | GfpFlags::COMP | GfpFlags::MOVABLE;
-    let request = page_alloc::Request { order: hstate.order, placement, allowed, gfp, kind };
+    let request = page_alloc::Request { order: hstate.order, placement, allowed, gfp };
     match page_alloc::alloc(p, &request) {
-        Ok((pfn, node)) => Ok(HugeFolio { pfn, hstate: hstate.id, node, slot }),
+        Ok((pfn, node)) => {
+            let kind = FolioKind::Huge(HugeSlot { hstate: hstate.id, slot });
+            p.with_memmap(|map| map.claim(pfn, hstate.order, kind));
+            Ok(HugeFolio { pfn, hstate: hstate.id, node, slot })
+        }
         Err(refusal) => {
             p.with_pool(hstate.id, |pool| pool.drop_slot(slot));
             Err(refusal)
@@ -66,7 +69,9 @@ pub(crate) fn new_folio<P: Env>(
 #[inline]
 pub(crate) fn destroy_folio<P: Env>(p: &mut P, hstate: Hstate, folio: HugeFolio) {
     p.with_pool(hstate.id, |pool| pool.drop_slot(folio.slot));
-    page_alloc::free(p, folio.pfn, folio.node, hstate.order);
+    p.with_memmap(|map| map.release(folio.pfn));
+    let freed = page_alloc::free(p, folio.pfn, folio.node, hstate.order);
+    debug_assert_eq!(freed, Ok(()), "a folio of a pool is what the page allocator handed out");
 }
 
 /// A surplus page, counted and frozen. The cap is checked before the allocation and again after it.

@@ -8,7 +8,7 @@ use policy::{NodeSpec, Topology, TopologyError, ZoneRef};
 use units::{Bytes, CpuId, GfpFlags, NodeId, Order, PageCount, PageShift, PerZone, Pfn, ZoneKind};
 use zone::tuning::{HighFraction, PcpInputs, PcpTuning};
 use zone::watermark::{MarkInputs, ReserveRatios, ScaleFactor, Watermarks, lowmem_reserve};
-use zone::{PerCpuPages, PerCpuState, Zone};
+use zone::{BadFree, PerCpuPages, PerCpuState, Zone};
 
 use crate::allocation::{Allocation, Attempted};
 use crate::bulk::{self, Bulk};
@@ -165,19 +165,28 @@ impl PageAllocator {
     }
 
     /// Splits a block into single pages and gives back those behind the first `pages`.
-    pub fn trim(&mut self, block: Block, pages: PageCount) -> ExactRange {
+    ///
+    /// # Errors
+    /// It is not what was handed out, and nothing was done.
+    pub fn trim(&mut self, block: Block, pages: PageCount) -> Result<ExactRange, BadFree> {
         exact::trim(self, block, pages)
     }
 
     /// Gives the pages of a range back one by one.
-    pub fn free_exact(&mut self, range: ExactRange) {
-        exact::free(self, range);
+    ///
+    /// # Errors
+    /// A page of it is not what was handed out; those before it are free.
+    pub fn free_exact(&mut self, range: ExactRange) -> Result<(), BadFree> {
+        exact::free(self, range)
     }
 
     /// Gives a block of a zone back.
+    ///
+    /// # Errors
+    /// It is not what was handed out, and nothing was done.
     #[inline]
-    pub fn free(&mut self, zone: ZoneRef, pfn: Pfn, order: Order) {
-        fast_path::free(self, zone, pfn, order);
+    pub fn free(&mut self, zone: ZoneRef, pfn: Pfn, order: Order) -> Result<(), BadFree> {
+        fast_path::free(self, zone, pfn, order)
     }
 
     /// The processor that allocates from now on.
@@ -239,12 +248,15 @@ impl PageAllocator {
     }
 
     /// Gives the processor at hand lists of a zone as they stand; what it kept goes back before.
-    pub fn set_lists(&mut self, zone: ZoneRef, tuning: PcpTuning, state: &PerCpuState) {
+    ///
+    /// # Errors
+    /// A block that is not allocated: then the lists are empty.
+    pub fn set_lists(&mut self, zone: ZoneRef, tuning: PcpTuning, state: &PerCpuState) -> Result<(), BadFree> {
         let pageblock = self.rules.pageblock;
-        if let Some(parts) = self.parts(zone) {
-            parts.zone.drain(parts.lists);
-            *parts.lists = PerCpuPages::from_state(pageblock, tuning, state);
-        }
+        let Some(parts) = self.parts(zone) else { return Ok(()) };
+        parts.zone.drain(parts.lists);
+        *parts.lists = parts.zone.lists(pageblock, tuning, state)?;
+        Ok(())
     }
 
     /// Marks, protections and the sizes of lists of all zones, from their sizes of now.
@@ -296,7 +308,7 @@ impl PageAllocator {
     pub fn validate(&self) -> Result<(), Broken> {
         for slot in self.slots.iter().flatten() {
             slot.zone.validate()?;
-            slot.lists.iter().try_for_each(PerCpuPages::validate)?;
+            slot.lists.iter().try_for_each(|lists| slot.zone.validate_lists(lists))?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use policy::ZoneRef;
 use units::{GfpFlags, Order, PageCount, Pfn};
+use zone::BadFree;
 
 use crate::context::PageRequest;
 use crate::event::PageEvent;
@@ -39,21 +40,23 @@ fn order_of(pages: PageCount) -> Order {
 
 /// Splits a block into single pages and gives back those behind the first `pages`, to the tails of their lists.
 #[doc(alias("make_alloc_exact", "split_page"))]
-pub(crate) fn trim<P: Zones>(p: &mut P, block: Block, pages: PageCount) -> ExactRange {
+pub(crate) fn trim<P: Zones>(p: &mut P, block: Block, pages: PageCount) -> Result<ExactRange, BadFree> {
     let Block { pfn, order, zone, .. } = block;
     let pages = pages.min(order.pages());
-    let _ = p.with_zone(zone, |parts| {
-        for n in pages.get()..order.pages().get() {
-            parts.zone.put_last(pfn.offset(PageCount::new(n)), Order::ZERO);
-        }
+    let trimmed = p.with_zone(zone, |parts| {
+        parts.zone.split_used(pfn, order, Order::ZERO)?;
+        (pages.get()..order.pages().get()).try_for_each(|n| {
+            let page = pfn.offset(PageCount::new(n));
+            parts.zone.put_last(page, Order::ZERO)
+        })
     });
-    ExactRange { pfn, pages, zone }
+    trimmed.unwrap_or(Err(BadFree::Outside { pfn, order }))?;
+    Ok(ExactRange { pfn, pages, zone })
 }
 
 /// Gives the pages back one by one.
 #[doc(alias = "free_pages_exact")]
-pub(crate) fn free<P: Zones>(p: &mut P, range: ExactRange) {
-    for n in 0..range.pages.get() {
-        fast_path::free(p, range.zone, range.pfn.offset(PageCount::new(n)), Order::ZERO);
-    }
+pub(crate) fn free<P: Zones>(p: &mut P, range: ExactRange) -> Result<(), BadFree> {
+    (0..range.pages.get())
+        .try_for_each(|n| fast_path::free(p, range.zone, range.pfn.offset(PageCount::new(n)), Order::ZERO))
 }

@@ -2,7 +2,7 @@
 
 use policy::ZoneRef;
 use units::{GfpFlags, Migratetype, Order, Pfn};
-use zone::{AllocFlags, BelowHigh, Level, MarkCheck, Want};
+use zone::{AllocFlags, BadFree, BelowHigh, Level, MarkCheck, Want};
 
 use crate::context::{Attempt, Context, Nodes, Preferred};
 use crate::event::PageEvent;
@@ -221,10 +221,12 @@ fn take_or_grow(parts: &mut ZoneParts<'_>, want: Want) -> Option<Pfn> {
     }
 }
 
-/// Gives a block back.
+/// Gives a block back, or nothing if it is not what was handed out.
 #[doc(alias("__free_pages", "free_unref_page"))]
 #[inline]
-pub(crate) fn free<P: Zones>(p: &mut P, zone: ZoneRef, pfn: Pfn, order: Order) {
+pub(crate) fn free<P: Zones>(p: &mut P, zone: ZoneRef, pfn: Pfn, order: Order) -> Result<(), BadFree> {
+    let freed = p.with_zone(zone, |parts| parts.zone.put_cached(parts.lists, pfn, order));
+    freed.unwrap_or(Err(BadFree::Outside { pfn, order }))?;
     p.emit(|| PageEvent::Freed { pfn, order });
-    let _ = p.with_zone(zone, |parts| parts.zone.put_cached(parts.lists, pfn, order));
+    Ok(())
 }

@@ -76,14 +76,16 @@ impl Growth {
     /// Accepts one block; whether there was one.
     pub(crate) fn accept_one(&mut self, zone: &mut Zone) -> bool {
         let Some(pfn) = self.unaccepted.pop() else { return false };
-        zone.put(pfn, zone.largest());
+        let put = zone.put(pfn, zone.largest());
+        debug_assert_eq!(put, Ok(()), "a block that was not accepted is nobody's");
         true
     }
 
     /// Makes the records of the next block; whether there was one.
     pub(crate) fn grow(&mut self, zone: &mut Zone) -> bool {
         let Some((pfn, order)) = self.deferred.pop() else { return false };
-        zone.put(pfn, order);
+        let put = zone.put(pfn, order);
+        debug_assert_eq!(put, Ok(()), "a block without records is nobody's");
         true
     }
 }

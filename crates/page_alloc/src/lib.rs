@@ -34,7 +34,7 @@ pub use exact::ExactRange;
 pub use fast_path::{Block, Purpose};
 pub use growth::Growth;
 pub use kswapd::{Dirty, Kswapd, NearReclaim, NodeState, Sleep};
-pub use path::{NoPages, Request, alloc, free};
+pub use path::{NoPages, Request, alloc, free, split};
 pub use rules::{BulkMark, Compaction, Cpusets, Defrag, Killer, NearReclaimMode, ReserveAfter, Rules};
 pub use slow_path::{Compacted, Priority, Progress, SlowPath, Step};
 pub use task::{Fate, IoScope, Pin, Standing, Task, TaskSite};

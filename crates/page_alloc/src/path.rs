@@ -1,9 +1,8 @@
 //! Allocation and free.
 
-use memmap::FolioKind;
 use policy::{Mode, Placement};
 use units::{Blame, GfpFlags, Ledger, Migratetype, NodeId, Nodemask, Order, PageCount, Pfn, Site};
-use zone::{AllocFlags, PerCpuPages, Want, Zone};
+use zone::{AllocFlags, BadFree, PerCpuPages, Want, Zone};
 
 use crate::Env;
 
@@ -19,8 +18,6 @@ pub struct Request {
     pub allowed: Nodemask,
     /// What the caller wishes and permits.
     pub gfp: GfpFlags,
-    /// Who will own the folio.
-    pub kind: FolioKind,
 }
 
 /// No block could be had.
@@ -43,11 +40,11 @@ impl Blame for NoPages {
     }
 }
 
-/// Takes a block and records it as a frozen folio, without references.
+/// Takes a block. Nobody can refer to its pages before their owner records a folio of them.
 ///
 /// # Errors
 /// No permitted node has such a block.
-#[doc(alias("__alloc_pages", "get_page_from_freelist", "alloc_contig_pages"))]
+#[doc(alias("alloc_frozen_pages", "__alloc_pages", "get_page_from_freelist", "alloc_contig_pages"))]
 #[inline]
 pub fn alloc<P: Env>(p: &mut P, request: &Request) -> Result<(Pfn, NodeId), NoPages> {
     let mut refusal = NoPages { order: request.order, nodes_tried: 0, free: PageCount::ZERO, refused_by: Ledger::Node };
@@ -64,12 +61,25 @@ pub fn alloc<P: Env>(p: &mut P, request: &Request) -> Result<(Pfn, NodeId), NoPa
     hit.ok_or(refusal)
 }
 
-/// Gives a block back; its folio must have no references.
-#[doc(alias("__free_pages", "free_contig_range"))]
+/// Gives a block back of which there is no folio any more.
+///
+/// # Errors
+/// It is not what was handed out, and nothing was done.
+#[doc(alias("free_frozen_pages", "__free_pages", "free_contig_range"))]
 #[inline]
-pub fn free<P: Env>(p: &mut P, pfn: Pfn, node: NodeId, order: Order) {
-    p.with_memmap(|map| map.release(pfn));
-    p.with_zone_and_lists(node, |zone, lists| zone.put_cached(lists, pfn, order));
+pub fn free<P: Env>(p: &mut P, pfn: Pfn, node: NodeId, order: Order) -> Result<(), BadFree> {
+    let freed = p.with_zone_and_lists(node, |zone, lists| zone.put_cached(lists, pfn, order));
+    freed.unwrap_or(Err(BadFree::Outside { pfn, order }))
+}
+
+/// Makes blocks of `to` of a block that was handed out, each of which goes back by itself.
+///
+/// # Errors
+/// It is not what was handed out, and nothing was done.
+#[doc(alias = "split_page")]
+pub fn split<P: Env>(p: &mut P, pfn: Pfn, node: NodeId, from: Order, to: Order) -> Result<(), BadFree> {
+    let split = p.with_zone(node, |zone| zone.split_used(pfn, from, to));
+    split.unwrap_or(Err(BadFree::Outside { pfn, order: from }))
 }
 
 fn mask_of(request: &Request) -> Nodemask {
@@ -98,7 +108,7 @@ fn first_fit<P: Env>(p: &mut P, request: &Request, mask: Nodemask, refusal: &mut
     }
 }
 
-/// Takes a block of one node and records it. A node without memory refuses nothing.
+/// Takes a block of one node. A node without memory refuses nothing.
 #[inline]
 fn take_from<P: Env>(p: &mut P, request: &Request, node: NodeId, refusal: &mut NoPages) -> Option<(Pfn, NodeId)> {
     let migratetype =
@@ -108,10 +118,7 @@ fn take_from<P: Env>(p: &mut P, request: &Request, node: NodeId, refusal: &mut N
         take_or_drain(zone, lists, want).ok_or_else(|| (zone.free(), zone.largest()))
     })?;
     match taken {
-        Ok(pfn) => {
-            p.with_memmap(|map| map.claim(pfn, request.order, request.kind));
-            Some((pfn, node))
-        }
+        Ok(pfn) => Some((pfn, node)),
         Err((free, largest)) => {
             refusal.nodes_tried += 1;
             refusal.free += free;

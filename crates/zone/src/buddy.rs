@@ -5,8 +5,9 @@ use units::{Migratetype, Order, PageCount, Pfn};
 
 use crate::event::ZoneEvent;
 use crate::list::{End, Link, NIL};
+use crate::owner::BadFree;
 use crate::pageblock::Mark;
-use crate::zone::{Zone, bit, order_of, size};
+use crate::zone::{Zone, bit, order_of, size, up};
 
 /// Where a freed block goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +39,7 @@ impl Zone {
     #[inline]
     pub(crate) fn take_head(&mut self, order: usize, found: usize, migratetype: Migratetype) -> Option<u64> {
         let frame = if found < self.pageblock {
-            let list = &mut self.lists[found][migratetype.index()];
-            let slot = list.unlink_head(&mut self.frames)?;
-            list.blocks -= 1;
-            if list.is_empty() {
-                self.occupied[migratetype.index()] &= !bit(found);
-            }
-            self.frames.set_mark(slot, Mark::NONE);
+            let slot = self.pop_piece(found, migratetype)?;
             self.split_pieces(slot, order, found, migratetype);
             self.frames.frame(slot)
         } else {
@@ -82,45 +77,38 @@ impl Zone {
     }
 
     /// Gives a block back, whatever its size: a large one in pieces of a pageblock, since these may have different types.
+    ///
+    /// # Errors
+    /// It is not what was handed out.
     #[doc(alias("free_one_page", "split_large_buddy"))]
     #[inline]
-    pub fn put(&mut self, pfn: Pfn, order: Order) {
-        debug_assert!(pfn.is_aligned(order), "{pfn} is not the start of a block of {order}");
-        debug_assert!(self.holds(pfn, order), "{pfn} is not a frame of {}", self.layout.node);
-        let (frame, order) = (self.frame(pfn), usize::from(order.get()));
-        if order > self.pageblock {
-            self.put_range(frame, 1 << order);
-        } else {
-            let migratetype = self.type_for_freed(frame);
-            self.free_one(frame, order, migratetype, Placement::Usual);
-        }
+    pub fn put(&mut self, pfn: Pfn, order: Order) -> Result<(), BadFree> {
+        let order = usize::from(order.get());
+        let (place, migratetype) = self.take_back(pfn, order, Mark::NONE)?;
+        self.put_block(place, order, migratetype);
+        Ok(())
     }
 
-    /// The type that a freed frame goes by; the mark that its owner may have left on the whole pageblock goes.
+    /// The same for a block that has no mark any more.
     #[inline]
-    pub(crate) fn type_for_freed(&mut self, frame: u64) -> Migratetype {
-        let block = self.block(frame);
-        let Some(record) = self.blocks.get(block) else { return Migratetype::Movable };
-        let migratetype = record.migratetype();
-        if record.mark != Mark::NONE {
-            debug_assert!(record.mark.free_order().is_none(), "{} is free already", self.pfn(frame));
-            self.blocks.record(block).mark = Mark::NONE;
+    pub(crate) fn put_block(&mut self, place: u32, order: usize, migratetype: Migratetype) {
+        if order < self.pageblock {
+            self.free_piece(place, order, migratetype, Placement::Usual);
+        } else if order == self.pageblock {
+            self.free_block(place, order, migratetype, Placement::Usual);
+        } else {
+            self.put_range(place, order);
         }
-        migratetype
     }
 
-    /// Gives back `pages` from `frame` on, more than a pageblock.
-    fn put_range(&mut self, frame: u64, pages: u64) {
-        let (first, last) = (self.block(frame), self.block(frame + pages - 1));
-        if pages >> self.top != 0
+    /// Gives back more than a pageblock.
+    fn put_range(&mut self, first: u32, order: usize) {
+        let (frame, pages) = (up(first.into(), self.pageblock), size(order));
+        let last = self.block(frame + pages - 1);
+        if order >= self.top
             && let Some(migratetype) = self.blocks.common_type(first, last)
         {
             // Piece by piece, each of these blocks would have been merged and put before the one below it.
-            for block in first..=last {
-                if self.blocks.get(block).is_some_and(|b| b.mark != Mark::NONE) {
-                    self.blocks.record(block).mark = Mark::NONE;
-                }
-            }
             let (low, high) = (self.top_block(frame), self.top_block(frame + pages - 1));
             self.runs.push(&mut self.lists[self.top][migratetype.index()], high, low, End::Head);
             self.occupied[migratetype.index()] |= bit(self.top);
@@ -128,23 +116,23 @@ impl Zone {
             return;
         }
         for block in first..=last {
-            let start = u64::from(block) << self.pageblock;
-            let migratetype = self.type_for_freed(start);
-            self.free_one(start, self.pageblock, migratetype, Placement::Usual);
+            let migratetype = self.blocks.migratetype(block);
+            self.free_block(block, self.pageblock, migratetype, Placement::Usual);
         }
     }
 
-    /// Gives one block back to the lists of `migratetype`, merging it with its buddy as far as that goes.
+    /// Gives a block of at least a pageblock back to the lists of `migratetype`, merging it with its buddy as far as that goes.
     #[doc(alias = "__free_one_page")]
     #[inline]
-    pub(crate) fn free_one(&mut self, frame: u64, order: usize, migratetype: Migratetype, placement: Placement) {
+    pub(crate) fn free_block(&mut self, block: u32, order: usize, migratetype: Migratetype, placement: Placement) {
         self.count_freed(migratetype, size(order));
-        if order >= self.pageblock {
-            self.merge_blocks(frame, order, migratetype, placement);
-            return;
-        }
-        let mut slot = self.refine(frame);
-        self.frames.set_mark(slot, Mark::NONE);
+        self.merge_blocks(up(block.into(), self.pageblock), order, migratetype, placement);
+    }
+
+    /// The same for a piece of a pageblock, or for all pieces of one together. Nothing of it has a mark any more.
+    #[inline]
+    pub(crate) fn free_piece(&mut self, mut slot: u32, order: usize, migratetype: Migratetype, placement: Placement) {
+        self.count_freed(migratetype, size(order));
         let mut at = order;
         while at < self.pageblock {
             let buddy = slot ^ bit(at);
@@ -157,11 +145,12 @@ impl Zone {
             slot &= !bit(at);
             at += 1;
         }
+        let frame = self.frames.frame(slot);
         let block = self.block(frame);
         let record = self.blocks.record(block);
         let page = core::mem::replace(&mut record.frames, NIL);
         self.frames.coarsen(page);
-        self.merge_blocks(u64::from(block) << self.pageblock, at, migratetype, placement);
+        self.merge_blocks(frame, at, migratetype, placement);
     }
 
     /// Merges a whole pageblock, or more, with its neighbours.
@@ -254,7 +243,7 @@ impl Zone {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_piece(&mut self, slot: u32, order: usize, migratetype: Migratetype, end: End) {
         let list = &mut self.lists[order][migratetype.index()];
         list.link(&mut self.frames, slot, end);
@@ -290,7 +279,7 @@ impl Zone {
     }
 
     /// Takes a free piece off its list.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn unlink_piece(&mut self, slot: u32, order: usize, migratetype: Migratetype) {
         let list = &mut self.lists[order][migratetype.index()];
         list.unlink(&mut self.frames, slot);
@@ -329,12 +318,25 @@ impl Zone {
         }
     }
 
+    /// Takes the head of a list of pieces.
+    #[inline]
+    pub(crate) fn pop_piece(&mut self, order: usize, migratetype: Migratetype) -> Option<u32> {
+        let list = &mut self.lists[order][migratetype.index()];
+        let slot = list.unlink_head(&mut self.frames)?;
+        list.blocks -= 1;
+        if list.is_empty() {
+            self.occupied[migratetype.index()] &= !bit(order);
+        }
+        self.frames.set_mark(slot, Mark::NONE);
+        Some(slot)
+    }
+
     /// Takes the head of a list of blocks of at least a pageblock.
     #[inline]
-    fn pop_large(&mut self, order: usize, migratetype: Migratetype) -> Option<u64> {
+    pub(crate) fn pop_large(&mut self, order: usize, migratetype: Migratetype) -> Option<u64> {
         let list = &mut self.lists[order][migratetype.index()];
         if order != self.top {
-            let frame = (!list.is_empty()).then(|| u64::from(list.head) << self.pageblock)?;
+            let frame = (!list.is_empty()).then(|| up(list.head.into(), self.pageblock))?;
             self.unlink_large(frame, order, migratetype);
             return Some(frame);
         }
@@ -342,43 +344,44 @@ impl Zone {
         if list.is_empty() {
             self.occupied[migratetype.index()] &= !bit(order);
         }
-        Some(u64::from(block) << order)
+        Some(up(block.into(), order))
     }
 
     /// The first frame of a list.
     pub(crate) fn head(&self, order: usize, migratetype: Migratetype) -> Option<u64> {
         let list = self.lists[order][migratetype.index()];
         if order == self.top {
-            return self.runs.of(list).next().map(|(first, _)| u64::from(first) << order);
+            return self.runs.of(list).next().map(|(first, _)| up(first.into(), order));
         }
         let node = (!list.is_empty()).then_some(list.head)?;
-        Some(if order < self.pageblock { self.frames.frame(node) } else { u64::from(node) << self.pageblock })
+        Some(if order < self.pageblock { self.frames.frame(node) } else { up(node.into(), self.pageblock) })
     }
 
     #[inline]
     pub(crate) fn count_freed(&mut self, migratetype: Migratetype, pages: u64) {
         match migratetype {
-            Migratetype::Isolate => return,
+            Migratetype::Isolate => (),
             Migratetype::Cma => self.free_cma += pages,
             Migratetype::HighAtomic => self.free_highatomic += pages,
-            _ => (),
+            _ => self.free_plain += pages,
         }
-        self.free += pages;
     }
 
     #[inline]
     pub(crate) fn count_taken(&mut self, migratetype: Migratetype, pages: u64) {
         match migratetype {
-            Migratetype::Isolate => return,
+            Migratetype::Isolate => (),
             Migratetype::Cma => self.free_cma -= pages,
             Migratetype::HighAtomic => self.free_highatomic -= pages,
-            _ => (),
+            _ => self.free_plain -= pages,
         }
-        self.free -= pages;
     }
 
-    fn holds(&self, pfn: Pfn, order: Order) -> bool {
-        self.layout.spans.iter().any(|&(start, end)| start <= pfn && pfn.offset(order.pages()) <= end)
+    pub(crate) fn holds(&self, pfn: Pfn, order: Order) -> bool {
+        let fits = |&(start, end): &(Pfn, Pfn)| {
+            start <= pfn && end.get().checked_sub(pfn.get()).is_some_and(|room| order.pages().get() <= room)
+        };
+        self.layout.spans.iter().any(fits)
     }
 
     pub(crate) fn broken(&self, what: core::fmt::Arguments<'_>) -> Broken {

@@ -30,31 +30,35 @@ impl Zone {
     #[inline]
     pub fn take(&mut self, want: Want) -> Option<Pfn> {
         let order = usize::from(want.order.get());
-        if order > self.top {
-            return self.take_range(want.order);
-        }
+        let frame = if order > self.top { self.take_range(want.order) } else { self.take_frame(order, want) }?;
+        self.mark_used(frame, order);
+        Some(self.pfn(frame))
+    }
+
+    #[inline]
+    fn take_frame(&mut self, order: usize, want: Want) -> Option<u64> {
         // Most requests have no right that leads elsewhere and find a block of their own type.
         if !want.flags.intersects(AllocFlags::HIGHATOMIC.with(AllocFlags::CMA))
             && let Some(frame) = self.take_smallest(order, self.type_of_request(want.migratetype))
         {
-            return Some(self.pfn(frame));
+            return Some(frame);
         }
         self.take_other(want)
     }
 
     #[inline(never)]
-    fn take_other(&mut self, want: Want) -> Option<Pfn> {
+    fn take_other(&mut self, want: Want) -> Option<u64> {
         let order = usize::from(want.order.get());
         if want.flags.contains(AllocFlags::HIGHATOMIC)
             && let Some(frame) = self.take_smallest(order, Migratetype::HighAtomic)
         {
-            return Some(self.pfn(frame));
+            return Some(frame);
         }
         let mut frame = self.take_by_mode(want, &mut Mode::Own);
         if frame.is_none() && want.flags.intersects(AllocFlags::OOM.with(AllocFlags::NON_BLOCK)) {
             frame = self.take_smallest(order, Migratetype::HighAtomic);
         }
-        frame.map(|frame| self.pfn(frame))
+        frame
     }
 
     /// Takes a block of the type asked for, or in the order of [`Mode`] of others.
@@ -65,7 +69,7 @@ impl Zone {
         let migratetype = self.type_of_request(want.migratetype);
         // Lent memory is used evenly: as soon as it is more than half of what is free, it comes first.
         if want.flags.contains(AllocFlags::CMA)
-            && self.free_cma > self.free / 2
+            && self.free_cma > self.free().get() / 2
             && let Some(frame) = self.take_smallest(order, Migratetype::Cma)
         {
             return Some(frame);
@@ -215,7 +219,7 @@ impl Zone {
     fn raise_boost(&mut self) {
         let limit = boost_limit(self.marks.high, self.managed(), self.boost_factor, self.layout.pageblock);
         if let Some(limit) = limit {
-            self.boost = (self.boost + self.layout.pageblock.pages()).min(limit);
+            self.set_boost((self.boost + self.layout.pageblock.pages()).min(limit));
         }
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Frames {
     spare: Vec<u32>,
     /// The order of a pageblock.
     shift: u32,
+    /// The bits of a frame inside its pageblock.
+    mask: u32,
 }
 
 impl Nodes for Frames {
@@ -35,7 +37,14 @@ impl Nodes for Frames {
 
 impl Frames {
     pub(crate) const fn new(shift: u32) -> Self {
-        Self { marks: Vec::new(), links: Vec::new(), owners: Vec::new(), spare: Vec::new(), shift }
+        Self {
+            marks: Vec::new(),
+            links: Vec::new(),
+            owners: Vec::new(),
+            spare: Vec::new(),
+            shift,
+            mask: (1 << shift) - 1,
+        }
     }
 
     /// A page for the frames of `block`, all of them allocated.
@@ -78,16 +87,32 @@ impl Frames {
         self.marks[slot as usize] = mark;
     }
 
+    /// The same for a slot that may not be.
+    #[inline]
+    pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Mark> {
+        self.marks.get_mut(slot as usize)
+    }
+
+    #[inline]
+    pub(crate) fn mark_mut(&mut self, slot: u32) -> &mut Mark {
+        &mut self.marks[slot as usize]
+    }
+
     /// The slot of a frame of the pageblock that has `page`.
     #[inline]
     pub(crate) const fn slot(&self, page: u32, frame: u32) -> u32 {
-        (page << self.shift) | (frame & ((1 << self.shift) - 1))
+        page.wrapping_shl(self.shift) | (frame & self.mask)
+    }
+
+    /// The pageblock of a slot.
+    #[inline]
+    pub(crate) fn owner(&self, slot: u32) -> u32 {
+        self.owners[slot.wrapping_shr(self.shift) as usize]
     }
 
     /// The frame of a slot.
     #[inline]
     pub(crate) fn frame(&self, slot: u32) -> u64 {
-        (u64::from(self.owners[(slot >> self.shift) as usize]) << self.shift)
-            | u64::from(slot & ((1 << self.shift) - 1))
+        u64::from(self.owner(slot)).wrapping_shl(self.shift) | u64::from(slot & self.mask)
     }
 }

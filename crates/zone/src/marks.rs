@@ -59,9 +59,15 @@ impl Zone {
     }
 
     /// Gives the zone marks, computed from the sizes and knobs of now. The boost ends.
-    pub const fn set_marks(&mut self, marks: Watermarks) {
+    pub fn set_marks(&mut self, marks: Watermarks) {
         self.marks = marks;
-        self.boost = PageCount::ZERO;
+        self.set_boost(PageCount::ZERO);
+    }
+
+    pub(crate) fn set_boost(&mut self, boost: PageCount) {
+        let Watermarks { min, low, high, promo, .. } = self.marks;
+        self.boost = boost;
+        self.levels = [min, low, high, promo].map(|mark| mark.saturating_add(boost));
     }
 
     /// What the zone keeps from requests that could have used a higher one.
@@ -84,7 +90,7 @@ impl Zone {
 
     /// Takes back so much of the boost, as background reclaim does when it has made up for it.
     pub fn lower_boost(&mut self, pages: PageCount) {
-        self.boost = self.boost.saturating_sub(pages);
+        self.set_boost(self.boost.saturating_sub(pages));
     }
 
     /// How far the boost may go.
@@ -108,14 +114,8 @@ impl Zone {
     #[doc(alias("wmark_pages", "min_wmark_pages", "low_wmark_pages", "high_wmark_pages"))]
     #[must_use]
     #[inline]
-    pub fn mark(&self, level: Level) -> PageCount {
-        let mark = match level {
-            Level::Min => self.marks.min,
-            Level::Low => self.marks.low,
-            Level::High => self.marks.high,
-            Level::Promo => self.marks.promo,
-        };
-        mark.saturating_add(self.boost)
+    pub const fn mark(&self, level: Level) -> PageCount {
+        self.levels[level as usize]
     }
 
     /// Does the zone stay above the mark, with a block of that order left?
@@ -142,14 +142,21 @@ impl Zone {
     #[must_use]
     #[inline]
     pub fn is_above_fast(&self, check: MarkCheck) -> bool {
-        let mark = self.mark(check.level);
-        if check.order == Order::ZERO {
-            let usable = self.free.saturating_sub(self.unusable(check.order, check.flags));
-            if usable > mark.saturating_add(self.protection[check.highest]).get() {
-                return true;
-            }
-        }
-        self.is_above_slow(check, mark)
+        // Most requests may have no more than others, and for them enough is left in blocks of a type that every request can have.
+        let least = self.mark(check.level).get().checked_add(self.protection[check.highest].get());
+        let enough = match check.order {
+            Order::ZERO => least.is_some_and(|least| self.free_plain > least),
+            order => least.is_some_and(|least| self.is_enough(order, least)),
+        };
+        enough || self.is_above_slow(check, self.mark(check.level))
+    }
+
+    #[inline]
+    fn is_enough(&self, order: Order, least: u64) -> bool {
+        let [unmovable, movable, reclaimable, ..] = self.occupied;
+        let rest = order.pages().get() - 1;
+        let fits = (unmovable | movable | reclaimable).wrapping_shr(order.get().into()) != 0;
+        fits && self.free_plain.checked_sub(rest).is_some_and(|usable| usable > least)
     }
 
     #[inline(never)]

@@ -5,8 +5,8 @@ use units::{Migratetype, Order, PageCount, Pfn};
 use crate::buddy::Placement;
 use crate::grouping::Grouping;
 use crate::list::{End, NIL};
-use crate::pageblock::Mark;
-use crate::zone::Zone;
+use crate::pageblock::{Mark, Start};
+use crate::zone::{Zone, bit};
 
 /// What is in a pageblock, in base pages. Allocated pages that nobody said to be movable are neither.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,32 +41,15 @@ impl Zone {
     /// Says that the owner of an allocated block can move it: it lies on a list of pages in use, or knows how to move itself. The
     /// mark goes when the block is freed.
     pub fn mark_movable(&mut self, pfn: Pfn, order: Order) {
-        let frame = self.frame(pfn);
-        if usize::from(order.get()) >= self.pageblock {
-            let first = self.block(frame);
-            for block in first..first + (1 << (usize::from(order.get()) - self.pageblock)) {
-                self.blocks.record(block).mark = Mark::movable(self.layout.pageblock);
-            }
+        let (frame, order) = (self.frame(pfn), usize::from(order.get()));
+        if order >= self.pageblock {
+            let block = self.block(frame);
+            self.blocks.record(block).mark = Mark::movable(order);
         } else {
             let slot = self.refine(frame);
             debug_assert!(self.frames.mark(slot).free_order().is_none(), "{pfn} is free");
             self.frames.set_mark(slot, Mark::movable(order));
         }
-    }
-
-    /// The type that a freed block goes by; what its owner said of it is forgotten.
-    #[inline]
-    pub(crate) fn forget(&mut self, pfn: Pfn, order: Order) -> Migratetype {
-        let frame = self.frame(pfn);
-        let migratetype = self.type_for_freed(frame);
-        if usize::from(order.get()) < self.pageblock
-            && self.blocks.get(self.block(frame)).is_some_and(|b| b.frames != NIL)
-        {
-            let slot = self.refine(frame);
-            debug_assert!(self.frames.mark(slot).free_order().is_none(), "{pfn} is free already");
-            self.frames.set_mark(slot, Mark::NONE);
-        }
-        migratetype
     }
 
     /// The pieces of a pageblock: for each slot that starts something, its mark.
@@ -77,7 +60,7 @@ impl Zone {
             while at < size {
                 let slot = self.frames.slot(page, at);
                 let mark = self.frames.mark(slot);
-                at += mark.free_order().or(mark.movable_order()).map_or(1, |order| 1 << order);
+                at += mark.order().map_or(1, bit);
                 if mark != Mark::NONE {
                     return Some((slot, mark));
                 }
@@ -93,10 +76,16 @@ impl Zone {
         if whole.free_order().is_some() {
             return BlockPages { free: size, movable: 0 };
         }
-        let mut pages = BlockPages { free: 0, movable: if whole.movable_order().is_some() { size } else { 0 } };
+        if let Start::Movable(_) = whole.start() {
+            return BlockPages { free: 0, movable: size };
+        }
+        let mut pages = BlockPages::default();
         for (_, mark) in self.pieces(block) {
-            pages.free += mark.free_order().map_or(0, |order| 1 << order);
-            pages.movable += mark.movable_order().map_or(0, |order| 1 << order);
+            match mark.start() {
+                Start::Free(order) => pages.free += 1 << order,
+                Start::Movable(order) => pages.movable += 1 << order,
+                _ => (),
+            }
         }
         pages
     }
@@ -177,7 +166,7 @@ impl Zone {
         } else if self.blocks.mark(block) == Mark::free(self.pageblock) && self.has_free_neighbour(block) {
             self.unlink_large(frame, self.pageblock, Migratetype::Isolate);
             self.blocks.unisolate(block);
-            self.free_one(frame, self.pageblock, to, Placement::Tail);
+            self.free_block(block, self.pageblock, to, Placement::Tail);
         } else {
             self.move_free(block, Migratetype::Isolate, to);
             self.blocks.unisolate(block);
@@ -210,7 +199,7 @@ impl Zone {
         let first = self.block(frame);
         for block in first..first + (1 << (order - self.pageblock)) {
             let migratetype = self.blocks.migratetype(block);
-            self.free_one(u64::from(block) << self.pageblock, self.pageblock, migratetype, Placement::Usual);
+            self.free_block(block, self.pageblock, migratetype, Placement::Usual);
         }
     }
 

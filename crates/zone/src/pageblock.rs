@@ -3,37 +3,89 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use units::{Migratetype, Order};
+use units::Migratetype;
 
 use crate::list::{Link, NIL, Nodes};
 
-/// The state byte of a frame or block: the order of the free block that starts here.
+/// The state byte of a frame or pageblock: what starts here, and of which order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark(u8);
 
+/// What a mark says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Nothing starts here, or nobody knows of it: it was allocated before the zone was described.
+    Nothing,
+    /// A free block.
+    Free(usize),
+    /// An allocated block.
+    Used(usize),
+    /// An allocated block that its owner can move.
+    Movable(usize),
+    /// A block on a processor's list.
+    Cached(usize),
+}
+
 impl Mark {
-    /// No free block starts here.
     pub(crate) const NONE: Self = Self(0);
+    const USED: u8 = 0x40;
+    const MOVABLE: u8 = Self::USED | Self::CAN_MOVE;
+    const CAN_MOVE: u8 = 0x20;
+    const CACHED: u8 = 0xa0;
+    const FREE: u8 = 0x80;
+    const ORDER: u8 = 0x1f;
+
+    #[inline]
+    const fn of(kind: u8, order: usize) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "orders are below 32")]
+        Self(kind | order as u8)
+    }
 
     #[inline]
     pub(crate) const fn free(order: usize) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "orders are below 16")]
-        Self(0x80 | order as u8)
+        Self::of(Self::FREE, order)
     }
 
-    /// The block of `order` that starts here is allocated, and its owner can move it.
-    pub(crate) const fn movable(order: Order) -> Self {
-        Self(0x40 | order.get())
+    #[inline]
+    pub(crate) const fn used(order: usize) -> Self {
+        Self::of(Self::USED, order)
+    }
+
+    #[inline]
+    pub(crate) const fn movable(order: usize) -> Self {
+        Self::of(Self::MOVABLE, order)
+    }
+
+    #[inline]
+    pub(crate) const fn cached(order: usize) -> Self {
+        Self::of(Self::CACHED, order)
+    }
+
+    /// Is this an allocated block of `order`?
+    #[inline]
+    pub(crate) const fn is_used(self, order: usize) -> bool {
+        self.0 & !Self::CAN_MOVE == Self::used(order).0
+    }
+
+    pub(crate) const fn start(self) -> Start {
+        let order = (self.0 & Self::ORDER) as usize;
+        match self.0 & !Self::ORDER {
+            Self::USED => Start::Used(order),
+            Self::MOVABLE => Start::Movable(order),
+            Self::CACHED => Start::Cached(order),
+            Self::FREE => Start::Free(order),
+            _ => Start::Nothing,
+        }
     }
 
     /// The order of the free block that starts here.
     pub(crate) const fn free_order(self) -> Option<usize> {
-        if self.0 & 0x80 != 0 { Some((self.0 & 0x1f) as usize) } else { None }
+        if let Start::Free(order) = self.start() { Some(order) } else { None }
     }
 
-    /// The order of the allocated block that starts here and can be moved.
-    pub(crate) const fn movable_order(self) -> Option<usize> {
-        if self.0 & 0x40 != 0 { Some((self.0 & 0x1f) as usize) } else { None }
+    /// The order of whatever starts here.
+    pub(crate) const fn order(self) -> Option<usize> {
+        if self.0 == 0 { None } else { Some((self.0 & Self::ORDER) as usize) }
     }
 }
 
@@ -47,23 +99,33 @@ pub(crate) struct Pageblock {
     /// What starts at its first frame, if that is as large as the pageblock.
     pub(crate) mark: Mark,
     migratetype: Migratetype,
-    isolated: bool,
+    /// The type that it will have again when it is not isolated any more; its type otherwise.
+    beneath: Migratetype,
 }
 
 impl Pageblock {
-    const FRESH: Self =
-        Self { link: Link::NONE, frames: NIL, mark: Mark::NONE, migratetype: Migratetype::Movable, isolated: false };
+    const FRESH: Self = Self {
+        link: Link::NONE,
+        frames: NIL,
+        mark: Mark::NONE,
+        migratetype: Migratetype::Movable,
+        beneath: Migratetype::Movable,
+    };
 
     #[inline]
     pub(crate) const fn migratetype(&self) -> Migratetype {
-        if self.isolated { Migratetype::Isolate } else { self.migratetype }
+        self.migratetype
     }
 }
 
+/// How many pageblocks have their records together.
+const CHUNK: usize = 512;
+const CHUNK_SHIFT: u32 = CHUNK.trailing_zeros();
+
 /// Pageblocks of one stretch of memory that came to be used.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Chunk {
-    blocks: Box<[Pageblock]>,
+    blocks: [Pageblock; CHUNK],
     /// How many are not movable.
     deviating: u32,
 }
@@ -71,24 +133,16 @@ struct Chunk {
 impl Chunk {
     #[cold]
     #[inline(never)]
-    fn make(&mut self, mask: u32) {
-        self.blocks = alloc::vec![Pageblock::FRESH; mask as usize + 1].into_boxed_slice();
+    fn fresh() -> Box<Self> {
+        Box::new(Self { blocks: [Pageblock::FRESH; CHUNK], deviating: 0 })
     }
 }
 
 /// All pageblocks of a zone. All are movable at the start, and a stretch that nobody used has no records.
 #[derive(Clone, Debug)]
 pub(crate) struct Pageblocks {
-    /// One that has no records was never used.
-    chunks: Vec<Chunk>,
-    /// Records of one chunk, as a power of two.
-    chunk_shift: u32,
-    /// One less than these.
-    mask: u32,
+    chunks: Vec<Option<Box<Chunk>>>,
 }
-
-/// Records of one chunk in a large zone.
-const CHUNK_SHIFT: u32 = 9;
 
 impl Nodes for Pageblocks {
     #[inline]
@@ -104,26 +158,39 @@ impl Nodes for Pageblocks {
 
 impl Pageblocks {
     pub(crate) fn new(blocks: u32) -> Self {
-        let chunk_shift = blocks.next_power_of_two().trailing_zeros().min(CHUNK_SHIFT);
-        let chunks = (blocks as usize).div_ceil(1 << chunk_shift);
-        Self { chunks: alloc::vec![Chunk::default(); chunks], chunk_shift, mask: (1 << chunk_shift) - 1 }
+        Self { chunks: alloc::vec![None; (blocks as usize).div_ceil(CHUNK)] }
     }
 
     /// The record of a block, if its stretch was ever used.
     #[inline]
     pub(crate) fn get(&self, block: u32) -> Option<&Pageblock> {
-        let chunk = self.chunks.get(block.wrapping_shr(self.chunk_shift) as usize)?;
-        chunk.blocks.get((block & self.mask) as usize)
+        let chunk = self.chunks.get((block >> CHUNK_SHIFT) as usize)?.as_ref()?;
+        Some(&chunk.blocks[block as usize % CHUNK])
+    }
+
+    /// The record of a block that the zone may not have, if its stretch was ever used.
+    #[inline]
+    pub(crate) fn find(&self, block: u64) -> Option<&Pageblock> {
+        let chunk = self.chunks.get(usize::try_from(block >> CHUNK_SHIFT).ok()?)?.as_ref()?;
+        #[expect(clippy::cast_possible_truncation, reason = "below the number of records in a chunk")]
+        let at = (block % CHUNK as u64) as usize;
+        Some(&chunk.blocks[at])
+    }
+
+    /// The same, to change it.
+    #[inline]
+    pub(crate) fn find_mut(&mut self, block: u64) -> Option<&mut Pageblock> {
+        let chunk = self.chunks.get_mut(usize::try_from(block >> CHUNK_SHIFT).ok()?)?.as_mut()?;
+        #[expect(clippy::cast_possible_truncation, reason = "below the number of records in a chunk")]
+        let at = (block % CHUNK as u64) as usize;
+        Some(&mut chunk.blocks[at])
     }
 
     /// The record of a block, which the zone must have.
     #[inline]
     pub(crate) fn record(&mut self, block: u32) -> &mut Pageblock {
-        let chunk = &mut self.chunks[block.wrapping_shr(self.chunk_shift) as usize];
-        if chunk.blocks.is_empty() {
-            chunk.make(self.mask);
-        }
-        &mut chunk.blocks[(block & self.mask) as usize]
+        let chunk = self.chunks[(block >> CHUNK_SHIFT) as usize].get_or_insert_with(Chunk::fresh);
+        &mut chunk.blocks[block as usize % CHUNK]
     }
 
     #[inline]
@@ -141,9 +208,9 @@ impl Pageblocks {
         let common = self.migratetype(first);
         let mut block = first;
         while block <= last {
-            let at = block >> self.chunk_shift;
-            let behind = ((at + 1) << self.chunk_shift).min(last + 1);
-            let uniform = self.chunks.get(at as usize).is_none_or(|chunk| chunk.deviating == 0);
+            let at = block >> CHUNK_SHIFT;
+            let behind = ((at + 1) << CHUNK_SHIFT).min(last + 1);
+            let uniform = self.chunks[at as usize].as_ref().is_none_or(|chunk| chunk.deviating == 0);
             if uniform && common != Migratetype::Movable {
                 return None;
             }
@@ -158,26 +225,32 @@ impl Pageblocks {
     /// Gives a block a type. Isolation comes and goes with [`Pageblocks::isolate`], and the type stays beneath.
     pub(crate) fn set_migratetype(&mut self, block: u32, migratetype: Migratetype) {
         debug_assert!(migratetype != Migratetype::Isolate, "isolation is a state beside the type");
-        if self.get(block).map_or(Migratetype::Movable, |b| b.migratetype) != migratetype {
-            self.change(block, |b| b.migratetype = migratetype);
+        if self.beneath(block) != migratetype {
+            self.change(block, |b| {
+                b.beneath = migratetype;
+                if b.migratetype != Migratetype::Isolate {
+                    b.migratetype = migratetype;
+                }
+            });
         }
     }
 
     pub(crate) fn isolate(&mut self, block: u32) {
-        self.change(block, |b| b.isolated = true);
+        self.change(block, |b| b.migratetype = Migratetype::Isolate);
     }
 
     pub(crate) fn unisolate(&mut self, block: u32) {
-        self.change(block, |b| b.isolated = false);
+        self.change(block, |b| b.migratetype = b.beneath);
     }
 
     fn change(&mut self, block: u32, f: impl FnOnce(&mut Pageblock)) {
         let record = self.record(block);
-        let before = record.migratetype() != Migratetype::Movable;
+        let before = record.migratetype != Migratetype::Movable;
         f(record);
-        let after = record.migratetype() != Migratetype::Movable;
-        let chunk = &mut self.chunks[(block >> self.chunk_shift) as usize];
-        chunk.deviating = chunk.deviating + u32::from(after) - u32::from(before);
+        let after = record.migratetype != Migratetype::Movable;
+        if let Some(chunk) = &mut self.chunks[(block >> CHUNK_SHIFT) as usize] {
+            chunk.deviating = chunk.deviating + u32::from(after) - u32::from(before);
+        }
     }
 
     /// Blocks that are not movable, and their types.
@@ -187,15 +260,15 @@ impl Pageblocks {
 
     /// The type that an isolated block will have again.
     pub(crate) fn beneath(&self, block: u32) -> Migratetype {
-        self.get(block).map_or(Migratetype::Movable, |b| b.migratetype)
+        self.get(block).map_or(Migratetype::Movable, |b| b.beneath)
     }
 
     /// Every block that has a record.
     pub(crate) fn records(&self) -> impl Iterator<Item = (u32, &Pageblock)> {
         let chunks = self.chunks.iter().enumerate();
-        chunks.flat_map(move |(at, chunk)| {
-            let first = u32::try_from(at).unwrap_or(NIL) << self.chunk_shift;
-            (first..).zip(&*chunk.blocks)
+        chunks.filter_map(|(at, chunk)| Some((at, chunk.as_ref()?))).flat_map(|(at, chunk)| {
+            let first = u32::try_from(at).unwrap_or(NIL) << CHUNK_SHIFT;
+            (first..).zip(&chunk.blocks)
         })
     }
 }

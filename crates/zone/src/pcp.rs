@@ -1,43 +1,48 @@
 //! Free pages that a processor keeps for itself.
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use memmap::Broken;
-use units::{Migratetype, Order, PageCount, Pfn, ZoneKind};
+use units::{Migratetype, Order, PageCount, Pfn};
 
-use crate::alloc_flags::AllocFlags;
-use crate::buddy::Placement;
-use crate::event::ZoneEvent;
-use crate::fallback::Mode;
-use crate::marks::{Level, MarkCheck};
+use crate::stack::Stack;
 use crate::tuning::PcpTuning;
-use crate::zone::{Want, Zone, order_of};
+use crate::zone::size;
 
 /// The largest order that is kept for every type.
 const COSTLY: usize = 3;
 /// A batch grows up to so many doublings.
 const BATCH_SCALE: u32 = 5;
-/// Lists of the small orders, and two for huge pages: one for those that can be moved and one for all others.
-const LISTS: usize = (COSTLY + 1) * Migratetype::OF_REQUESTS.len() + 2;
+/// Lists of the small orders, by type, and two for huge pages: one for those that can be moved and one for all others.
+pub(crate) const LISTS: usize = HUGE_LISTS + 2;
+const HUGE_LISTS: usize = (COSTLY + 1) << TYPE_SHIFT;
+/// Room for the types of requests.
+const TYPE_SHIFT: usize = 2;
 
 /// The lists that one processor has of one zone. They belong to whoever owns the processor, so that no lock guards them; pages on them
 /// are not among the zone's free ones.
 #[doc(alias = "per_cpu_pages")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PerCpuPages {
-    /// What is freed last is at the back and taken first.
-    lists: [VecDeque<Pfn>; LISTS],
-    huge: Order,
-    count: u64,
-    high: u64,
-    tuning: PcpTuning,
-    /// How often in a row pages were taken from the zone, without a free between.
-    alloc_factor: u32,
+    /// What is freed last is at the top and taken first. Blocks are named by their places in the zone.
+    pub(crate) lists: [Stack; LISTS],
+    pub(crate) count: u64,
+    /// While there are fewer pages and none are scarce, a free has nothing to decide: the upper bound where it is between the bounds
+    /// of the tuning, or zero.
+    quiet: u64,
     /// Pages freed lately: halved by each allocation.
     free_count: u64,
+    /// Above that they are not counted.
+    most_counted: u64,
+    /// From so many pages freed lately a chain of blocks goes back early.
+    many_from: u64,
+    /// How often in a row pages were taken from the zone, without a free between.
+    alloc_factor: u32,
     last_free: LastFree,
     cache: CacheSlice,
+    huge: Order,
+    pub(crate) high: u64,
+    tuning: PcpTuning,
 }
 
 /// What the last free was.
@@ -83,30 +88,41 @@ impl PerCpuPages {
     /// Empty lists of a zone whose huge pages have that order.
     #[must_use]
     pub fn new(huge: Order, tuning: PcpTuning) -> Self {
-        Self::from_state(huge, tuning, &PerCpuState::default())
+        Self::without_pages(huge, tuning, &PerCpuState::default())
     }
 
-    /// Lists that are in this state. Blocks of an order that no list takes are left out.
-    #[must_use]
-    pub fn from_state(huge: Order, tuning: PcpTuning, state: &PerCpuState) -> Self {
+    /// The state without its pages.
+    pub(crate) fn without_pages(huge: Order, tuning: PcpTuning, state: &PerCpuState) -> Self {
         let mut lists = Self {
-            lists: [const { VecDeque::new() }; LISTS],
-            huge,
+            lists: [const { Stack::EMPTY }; LISTS],
             count: 0,
-            high: state.high.get(),
-            tuning,
-            alloc_factor: state.alloc_factor,
+            quiet: 0,
             free_count: state.free_count.get(),
+            most_counted: 0,
+            many_from: 0,
+            alloc_factor: state.alloc_factor,
             last_free: state.last_free,
             cache: state.cache,
+            huge,
+            high: state.high.get(),
+            tuning,
         };
-        for &(pfn, order, migratetype) in &state.pages {
-            if let Some(list) = lists.list_of(order, migratetype) {
-                lists.lists[list].push_front(pfn);
-                lists.count += order.pages().get();
-            }
-        }
+        lists.settle();
         lists
+    }
+
+    /// Works out what follows from the bounds; after every change of one.
+    fn settle(&mut self) {
+        self.quiet = if self.tuning.clamp(self.high()).get() == self.high { self.high } else { 0 };
+        self.most_counted = self.tuning.batch.get() << BATCH_SCALE;
+        self.many_from = self.tuning.batch.get() + self.tuning.high_min.get() / 2;
+    }
+
+    pub(crate) fn set_high(&mut self, high: u64) {
+        if self.high != high {
+            self.high = high;
+            self.settle();
+        }
     }
 
     /// Base pages on all lists.
@@ -129,8 +145,9 @@ impl PerCpuPages {
     }
 
     /// Gives the lists other bounds. What is too much goes with the next free.
-    pub const fn set_tuning(&mut self, tuning: PcpTuning) {
+    pub fn set_tuning(&mut self, tuning: PcpTuning) {
         self.tuning = tuning;
+        self.settle();
     }
 
     /// Doublings of the next batch.
@@ -145,11 +162,6 @@ impl PerCpuPages {
         PageCount::new(self.free_count)
     }
 
-    /// The blocks of one list, from head to tail.
-    pub fn pages(&self, order: Order, migratetype: Migratetype) -> impl Iterator<Item = Pfn> {
-        self.list_of(order, migratetype).into_iter().flat_map(|list| self.lists[list].iter().rev().copied())
-    }
-
     /// Are blocks of that order kept at all?
     #[doc(alias = "pcp_allowed_order")]
     #[must_use]
@@ -158,17 +170,21 @@ impl PerCpuPages {
         usize::from(order.get()) <= COSTLY || order == self.huge
     }
 
-    #[inline]
-    fn list_of(&self, order: Order, migratetype: Migratetype) -> Option<usize> {
+    /// The list of an order and a type of requests.
+    #[inline(always)]
+    pub(crate) fn list_of(&self, order: Order, migratetype: Migratetype) -> Option<usize> {
         let at = usize::from(order.get());
-        if at <= COSTLY && migratetype.is_mergeable() {
-            return Some(at * Migratetype::OF_REQUESTS.len() + migratetype.index());
+        if !migratetype.is_mergeable() {
+            return None;
         }
-        (order == self.huge).then_some(LISTS - 2 + usize::from(migratetype == Migratetype::Movable))
+        if at <= COSTLY {
+            return Some((at << TYPE_SHIFT) | migratetype.index());
+        }
+        (order == self.huge).then_some(HUGE_LISTS + usize::from(migratetype == Migratetype::Movable))
     }
 
-    const fn order_of_list(&self, list: usize) -> usize {
-        if list < LISTS - 2 { list / Migratetype::OF_REQUESTS.len() } else { self.huge.get() as usize }
+    pub(crate) const fn order_of_list(&self, list: usize) -> usize {
+        if list < HUGE_LISTS { list >> TYPE_SHIFT } else { self.huge.get() as usize }
     }
 
     /// Recounts.
@@ -176,25 +192,84 @@ impl PerCpuPages {
     /// # Errors
     /// The count is not what the lists have.
     pub fn validate(&self) -> Result<(), Broken> {
-        let found: u64 = self.lists.iter().enumerate().map(|(n, l)| (l.len() as u64) << self.order_of_list(n)).sum();
+        let found: u64 =
+            self.lists.iter().enumerate().map(|(n, list)| (list.len() as u64) << self.order_of_list(n)).sum();
         if found == self.count {
             return Ok(());
         }
         Err(Broken(alloc::format!("{} pages on a processor's lists by count, {found} by the lists", self.count)))
     }
 
+    /// Takes a block off a list, if there is one.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, list: usize, order: usize) -> Option<u32> {
+        let place = self.lists[list].pop()?;
+        self.count -= size(order);
+        self.note_request();
+        Some(place)
+    }
+
+    /// An allocation asked for a block of these lists.
+    #[inline]
+    pub(crate) const fn note_request(&mut self) {
+        self.free_count >>= 1;
+    }
+
+    /// Puts a page, or a huge page, on a list where that is all there is to do: nothing was done otherwise.
+    #[inline(always)]
+    pub(crate) fn put_quietly(&mut self, list: usize, place: u32, order: usize) -> bool {
+        let count = self.count + size(order);
+        if count >= self.quiet || !self.lists[list].push_quietly(place) {
+            return false;
+        }
+        self.last_free = LastFree::Single;
+        self.count = count;
+        self.count_freed(order);
+        true
+    }
+
+    /// The list of huge pages of a type, if that is what blocks of this order are. Those of a small order are listed with others.
+    #[inline(always)]
+    pub(crate) fn huge_list(&self, order: Order, migratetype: Migratetype) -> Option<usize> {
+        let is_huge = order == self.huge && usize::from(order.get()) > COSTLY && migratetype.is_mergeable();
+        is_huge.then_some(HUGE_LISTS + usize::from(migratetype == Migratetype::Movable))
+    }
+
+    /// Puts a block on a list. Is there nothing else to do? Otherwise, whether pages should go early.
+    #[inline]
+    pub(crate) fn put(&mut self, list: usize, place: u32, order: usize) -> Result<(), Early> {
+        self.lists[list].push(place);
+        self.count += size(order);
+        let early = self.is_early(order);
+        self.count_freed(order);
+        if self.count < self.quiet && early == Early::No { Ok(()) } else { Err(early) }
+    }
+
+    #[inline]
+    fn count_freed(&mut self, order: usize) {
+        self.alloc_factor >>= 1;
+        if self.free_count < self.most_counted {
+            self.free_count += size(order);
+        }
+    }
+
+    /// Pages that move at once.
+    pub(crate) const fn most_at_once(&self) -> u64 {
+        self.tuning.batch.get() << BATCH_SCALE
+    }
+
     /// How many blocks to fetch from the zone.
     #[doc(alias = "nr_pcp_alloc")]
-    fn next_batch(&mut self, order: usize, below_high: BelowHigh) -> u64 {
+    pub(crate) fn next_batch(&mut self, order: usize, below_high: BelowHigh) -> u64 {
         let batch = self.tuning.batch.get();
         let high = self.tuning.clamp(self.high()).get();
-        self.high = high;
+        self.set_high(high);
         if high < batch {
             return 1;
         }
         let mut pages = if order == 0 { batch << self.alloc_factor } else { batch };
         if self.tuning.high_min != self.tuning.high_max && below_high == BelowHigh::No {
-            self.high = (high + pages).min(self.tuning.high_max.get());
+            self.set_high((high + pages).min(self.tuning.high_max.get()));
         }
         if order == 0 {
             let most = high.saturating_sub(self.count).saturating_sub(batch).max(batch);
@@ -208,38 +283,38 @@ impl PerCpuPages {
 
     /// How many pages may stay, and what that bound becomes.
     #[doc(alias = "nr_pcp_high")]
-    fn may_stay(&mut self, early: Early, zone: ZonePressure) -> u64 {
+    pub(crate) fn may_stay(&mut self, early: Early, zone: ZonePressure) -> u64 {
         let (batch, least) = (self.tuning.batch.get(), self.tuning.high_min.get());
         let high = self.tuning.clamp(self.high()).get();
-        self.high = high;
+        self.set_high(high);
         let lower_by = |pages: u64| high.saturating_sub(pages).max(least);
         if high == 0 {
             return 0;
         }
         if early == Early::Yes {
-            self.high = lower_by(batch << BATCH_SCALE);
+            self.set_high(lower_by(batch << BATCH_SCALE));
             return 0;
         }
         if zone.reclaim == Reclaim::Active {
-            self.high = lower_by(self.free_count.max(batch));
+            self.set_high(lower_by(self.free_count.max(batch)));
             return (batch * 4).min(self.high);
         }
         if least == self.tuning.high_max.get() {
             return high;
         }
         if zone.below_high == BelowHigh::Yes {
-            self.high = lower_by(self.free_count.max(batch));
+            self.set_high(lower_by(self.free_count.max(batch)));
             return self.count.max(least);
         }
         if self.count >= high && high < self.free_count + batch {
-            self.high = self.tuning.clamp(PageCount::new(self.free_count + batch)).get();
+            self.set_high(self.tuning.clamp(PageCount::new(self.free_count + batch)).get());
         }
         high
     }
 
     /// How many pages to give back.
     #[doc(alias = "nr_pcp_free")]
-    fn surplus(&self, high: u64, early: Early) -> u64 {
+    pub(crate) fn surplus(&self, high: u64, early: Early) -> u64 {
         let batch = self.tuning.batch.get();
         if early == Early::Yes {
             return self.count.min(batch << BATCH_SCALE);
@@ -253,13 +328,14 @@ impl PerCpuPages {
     }
 
     /// A block was freed after others of its kind: is it time to give pages back early?
+    #[inline]
     fn is_early(&mut self, order: usize) -> Early {
         if order == 0 || order > COSTLY {
             self.last_free = LastFree::Single;
             return Early::No;
         }
         let batch = self.tuning.batch.get();
-        let many = self.free_count >= batch + self.tuning.high_min.get() / 2;
+        let many = self.free_count >= self.many_from;
         let kept = self.cache == CacheSlice::Small || self.count >= batch;
         let again = core::mem::replace(&mut self.last_free, LastFree::Block) == LastFree::Block;
         if many && again && kept { Early::Yes } else { Early::No }
@@ -268,7 +344,7 @@ impl PerCpuPages {
 
 /// Whether pages are given back although the lists are not full.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Early {
+pub(crate) enum Early {
     Yes,
     No,
 }
@@ -302,131 +378,4 @@ pub struct ZonePressure {
     pub reclaim: Reclaim,
     /// Was it seen below its high mark?
     pub below_high: BelowHigh,
-}
-
-impl Zone {
-    /// How scarce pages are.
-    #[must_use]
-    pub const fn pressure(&self) -> ZonePressure {
-        self.pressure
-    }
-
-    /// Says how scarce pages are.
-    pub const fn set_pressure(&mut self, pressure: ZonePressure) {
-        self.pressure = pressure;
-    }
-
-    /// Takes a block from a processor's lists, which fetch more from the zone when they are empty. Whatever the lists do not take, and
-    /// what urgent requests may have, comes straight from the zone.
-    #[doc(alias("rmqueue", "rmqueue_pcplist"))]
-    #[inline]
-    pub fn take_cached(&mut self, lists: &mut PerCpuPages, want: Want) -> Option<Pfn> {
-        let migratetype = self.type_of_request(want.migratetype);
-        if lists.takes(want.order)
-            && let Some(list) = lists.list_of(want.order, migratetype)
-        {
-            lists.free_count >>= 1;
-            if lists.lists[list].is_empty() {
-                self.fetch(lists, list, Want { migratetype, ..want });
-            }
-            if let Some(pfn) = lists.lists[list].pop_back() {
-                lists.count -= want.order.pages().get();
-                return Some(pfn);
-            }
-        }
-        self.take(want)
-    }
-
-    /// Fetches blocks for an empty list, in the order in which the zone gives them.
-    #[doc(alias = "rmqueue_bulk")]
-    #[inline(never)]
-    fn fetch(&mut self, lists: &mut PerCpuPages, list: usize, want: Want) {
-        let order = usize::from(want.order.get());
-        let mut mode = Mode::Own;
-        for _ in 0..lists.next_batch(order, self.pressure.below_high) {
-            let Some(frame) = self.take_by_mode(want, &mut mode) else { break };
-            lists.lists[list].push_front(self.pfn(frame));
-            lists.count += 1 << order;
-        }
-    }
-
-    /// Gives a block back to a processor's lists, and from there to the zone what has become too much. Pages of isolated blocks, and of
-    /// orders that the lists do not take, go straight to the zone.
-    #[doc(alias("free_unref_page", "free_frozen_page_commit"))]
-    #[inline]
-    pub fn put_cached(&mut self, lists: &mut PerCpuPages, pfn: Pfn, order: Order) {
-        let migratetype = match self.forget(pfn, order) {
-            Migratetype::Cma | Migratetype::HighAtomic => Migratetype::Movable,
-            other => other,
-        };
-        let list = if migratetype == Migratetype::Isolate { None } else { lists.list_of(order, migratetype) };
-        let Some(list) = list else { return self.put(pfn, order) };
-        lists.alloc_factor >>= 1;
-        lists.lists[list].push_back(pfn);
-        lists.count += order.pages().get();
-        let early = lists.is_early(order.get().into());
-        if lists.free_count < lists.tuning.batch.get() << BATCH_SCALE {
-            lists.free_count += order.pages().get();
-        }
-        let high = lists.may_stay(early, self.pressure);
-        if lists.count >= high {
-            self.give_back_too_much(lists, list, high, early);
-        }
-    }
-
-    #[inline(never)]
-    fn give_back_too_much(&mut self, lists: &mut PerCpuPages, list: usize, high: u64, early: Early) {
-        let pages = lists.surplus(high, early);
-        self.give_back(lists, list, pages);
-        let check =
-            MarkCheck { order: Order::ZERO, level: Level::High, highest: ZoneKind::Movable, flags: AllocFlags::NONE };
-        if self.pressure.below_high == BelowHigh::Yes && self.is_above(check) {
-            self.pressure.below_high = BelowHigh::No;
-        }
-    }
-
-    /// Gives at least `pages` back from list to list, beginning with `list`: of each the coldest, until it is empty. A block may be
-    /// larger than what is left to give; and its pageblock may have another type than when it was freed.
-    #[doc(alias = "free_pcppages_bulk")]
-    fn give_back(&mut self, lists: &mut PerCpuPages, mut list: usize, pages: u64) {
-        let mut left = pages.min(lists.count);
-        while left > 0 {
-            let Some(pfn) = lists.lists[list].pop_front() else {
-                list = (list + 1) % LISTS;
-                continue;
-            };
-            let order = lists.order_of_list(list);
-            lists.count -= 1 << order;
-            left = left.saturating_sub(1 << order);
-            let frame = self.frame(pfn);
-            let migratetype = self.blocks.migratetype(self.block(frame));
-            self.free_one(frame, order, migratetype, Placement::Usual);
-            self.note(|| ZoneEvent::Drained { pfn, order: order_of(order), migratetype });
-        }
-    }
-
-    /// Gives everything back.
-    #[doc(alias = "drain_pages_zone")]
-    pub fn drain(&mut self, lists: &mut PerCpuPages) {
-        while lists.count > 0 {
-            self.give_back(lists, 0, lists.tuning.batch.get() << BATCH_SCALE);
-        }
-    }
-
-    /// Once a second: lists that grew beyond their least size shrink by an eighth, and give back, batch by batch, what does not
-    /// fit any more.
-    #[doc(alias = "decay_pcp_high")]
-    pub fn decay(&mut self, lists: &mut PerCpuPages) {
-        let (batch, least) = (lists.tuning.batch.get(), lists.tuning.high_min.get());
-        if lists.high > least {
-            let by_count = lists.count.saturating_sub(batch << BATCH_SCALE);
-            lists.high = by_count.max(lists.high - (lists.high >> 3)).max(least);
-        }
-        let mut left = lists.count.saturating_sub(lists.high);
-        while left > 0 {
-            let some = left.min(batch);
-            self.give_back(lists, 0, some);
-            left -= some;
-        }
-    }
 }

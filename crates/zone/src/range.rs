@@ -2,43 +2,66 @@
 
 use alloc::vec::Vec;
 
-use units::{Migratetype, Order, Pfn};
+use units::{Migratetype, Order};
 
-use crate::zone::Zone;
+use crate::zone::{Zone, down, size, up};
 
 impl Zone {
     /// Takes the lowest aligned range that is free in blocks of the largest order.
     #[doc(alias = "alloc_contig_pages")]
-    #[cold]
-    pub(crate) fn take_range(&mut self, order: Order) -> Option<Pfn> {
-        let blocks = 1u64 << (usize::from(order.get()) - self.top);
-        let mut free: Vec<(u64, u64)> = Vec::new();
+    #[inline(never)]
+    pub(crate) fn take_range(&mut self, order: Order) -> Option<u64> {
+        let blocks = size(usize::from(order.get()) - self.top);
+        let start = self.range_in_one_run(blocks).or_else(|| self.range_in_runs(blocks))?;
+        let (first, last) = (u32::try_from(start).ok()?, u32::try_from(start + blocks - 1).ok()?);
         for migratetype in Migratetype::OF_REQUESTS {
-            let list = self.lists[self.top][migratetype.index()];
-            free.extend(self.runs.of(list).map(|(a, b)| (a.min(b).into(), u64::from(a.max(b)) + 1)));
+            let list = &mut self.lists[self.top][migratetype.index()];
+            if list.is_empty() {
+                continue;
+            }
+            let taken = self.runs.remove(list, first, last);
+            if list.is_empty() {
+                self.occupied[migratetype.index()] &= !(1 << self.top);
+            }
+            self.count_taken(migratetype, up(taken, self.top));
         }
+        Some(up(start, self.top))
+    }
+
+    /// All runs: the lowest and the last block.
+    fn all_runs(&self) -> impl Iterator<Item = (u64, u64)> {
+        let lists = Migratetype::OF_REQUESTS.map(|migratetype| self.lists[self.top][migratetype.index()]);
+        lists.into_iter().flat_map(|list| self.runs.of(list)).map(|(a, b)| (a.min(b).into(), a.max(b).into()))
+    }
+
+    /// The first block from `start` on where a range can begin.
+    fn aligned(&self, start: u64, blocks: u64) -> u64 {
+        let offset = down(self.base, self.top);
+        (start + offset).next_multiple_of(blocks) - offset
+    }
+
+    /// The range where the lowest run of all has it: no other one can begin before.
+    fn range_in_one_run(&self, blocks: u64) -> Option<u64> {
+        let (start, last) = self.all_runs().min()?;
+        let aligned = self.aligned(start, blocks);
+        (aligned + blocks <= last + 1).then_some(aligned)
+    }
+
+    /// The range wherever it is: runs that follow each other may have it together.
+    #[cold]
+    fn range_in_runs(&self, blocks: u64) -> Option<u64> {
+        let mut free: Vec<(u64, u64)> = self.all_runs().collect();
         free.sort_unstable();
         free.dedup_by(|next, before| {
-            let adjacent = before.1 == next.0;
+            let adjacent = before.1 + 1 == next.0;
             if adjacent {
                 before.1 = next.1;
             }
             adjacent
         });
-        let offset = self.base >> self.top;
-        let start = free.iter().find_map(|&(start, end)| {
-            let aligned = (start + offset).next_multiple_of(blocks) - offset;
-            (aligned + blocks <= end).then_some(aligned)
-        })?;
-        let (first, last) = (u32::try_from(start).ok()?, u32::try_from(start + blocks - 1).ok()?);
-        for migratetype in Migratetype::OF_REQUESTS {
-            let list = &mut self.lists[self.top][migratetype.index()];
-            let taken = self.runs.remove(list, first, last);
-            if list.is_empty() {
-                self.occupied[migratetype.index()] &= !(1 << self.top);
-            }
-            self.count_taken(migratetype, taken << self.top);
-        }
-        Some(self.pfn(start << self.top))
+        free.iter().find_map(|&(start, last)| {
+            let aligned = self.aligned(start, blocks);
+            (aligned + blocks <= last + 1).then_some(aligned)
+        })
     }
 }

@@ -154,6 +154,15 @@ impl Runs {
         list.nodes(self).any(|node| self.nodes[node as usize].contains(block))
     }
 
+    /// A block from `lowest` to `highest` that is on the list.
+    pub(crate) fn first_of(&self, list: FreeList, lowest: u32, highest: u32) -> Option<u32> {
+        list.nodes(self).find_map(|node| {
+            let run = self.nodes[node as usize];
+            let from = run.lowest().max(lowest);
+            (from <= highest && run.contains(from)).then_some(from)
+        })
+    }
+
     #[inline(never)]
     fn add(&mut self, first: u32, last: u32) -> u32 {
         let run = Run { first, last, link: Link::NONE };

@@ -7,11 +7,11 @@ use units::{Migratetype, Order, PageCount, Pfn};
 
 use crate::grouping::Grouping;
 use crate::list::{End, NIL};
-use crate::pageblock::Mark;
+use crate::pageblock::{Mark, Start};
 use crate::watermark::{BoostFactor, Protection, Watermarks};
 use crate::zone::{Zone, ZoneError, ZoneLayout, order_of};
 
-/// Everything that a zone is. What is not free is allocated.
+/// Everything that a zone is. What is not free is allocated, to processors' lists too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneState {
     /// What does not change in it.
@@ -24,6 +24,8 @@ pub struct ZoneState {
     pub free: Vec<FreeBlocks>,
     /// Allocated blocks whose owners can move them.
     pub movable: Vec<(Pfn, Order)>,
+    /// Other allocated blocks whose sizes are known. What is neither here nor free may be given back in any size.
+    pub used: Vec<(Pfn, Order)>,
     /// The marks.
     pub marks: Watermarks,
     /// What is kept from whom.
@@ -83,6 +85,7 @@ impl ZoneState {
             isolated: Vec::new(),
             free: Vec::new(),
             movable: Vec::new(),
+            used: Vec::new(),
             marks: Watermarks::default(),
             protection: Protection::default(),
             boost: PageCount::ZERO,
@@ -104,6 +107,16 @@ impl ZoneState {
     pub fn with_type(mut self, pfn: Pfn, migratetype: Migratetype) -> Self {
         self.types.push((pfn, migratetype));
         self
+    }
+}
+
+impl ZoneState {
+    fn note_used(&mut self, pfn: Pfn, mark: Mark) {
+        match mark.start() {
+            Start::Movable(order) => self.movable.push((pfn, order_of(order))),
+            Start::Used(order) => self.used.push((pfn, order_of(order))),
+            _ => (),
+        }
     }
 }
 
@@ -135,15 +148,18 @@ impl Zone {
             }
         }
         for &(pfn, order) in &state.movable {
-            zone.check_start(pfn, order)?;
-            if zone.mark_at(pfn, order) != Mark::NONE {
-                return Err(StateError::Twice(pfn));
-            }
+            zone.check_used(pfn, order)?;
             zone.mark_movable(pfn, order);
         }
+        for &(pfn, order) in &state.used {
+            zone.check_used(pfn, order)?;
+            zone.mark_used(zone.frame(pfn), order.get().into());
+        }
         zone.reserved_highatomic = zone.pages_of_type(Migratetype::HighAtomic);
-        (zone.marks, zone.protection) = (state.marks, state.protection);
-        (zone.boost, zone.boost_factor, zone.grouping) = (state.boost, state.boost_factor, state.grouping);
+        zone.set_marks(state.marks);
+        zone.protection = state.protection;
+        zone.set_boost(state.boost);
+        (zone.boost_factor, zone.grouping) = (state.boost_factor, state.grouping);
         zone.validate().map_err(StateError::Broken)?;
         Ok(zone)
     }
@@ -161,13 +177,9 @@ impl Zone {
             if record.migratetype() == Migratetype::Isolate {
                 state.isolated.push(pfn);
             }
-            if let Some(order) = record.mark.movable_order() {
-                state.movable.push((pfn, order_of(order)));
-            }
+            state.note_used(pfn, record.mark);
             for (slot, mark) in self.pieces(block) {
-                if let Some(order) = mark.movable_order() {
-                    state.movable.push((self.pfn(self.frames.frame(slot)), order_of(order)));
-                }
+                state.note_used(self.pfn(self.frames.frame(slot)), mark);
             }
         }
         for order in 0..=self.top {
@@ -207,7 +219,7 @@ impl Zone {
         let blocks = first.get().abs_diff(last.get()) >> at;
         for n in 0..=blocks {
             let pfn = Pfn::new(if first <= last { first.get() + (n << at) } else { first.get() - (n << at) });
-            if self.mark_at(pfn, order) != Mark::NONE {
+            if self.is_marked(pfn, order) {
                 return Err(StateError::Twice(pfn));
             }
             self.push(self.frame(pfn), at, migratetype, End::Tail);
@@ -216,15 +228,23 @@ impl Zone {
         Ok(())
     }
 
-    /// What starts at a frame as a block of `order`.
-    fn mark_at(&self, pfn: Pfn, order: Order) -> Mark {
+    /// Does something start at a frame where a block of `order` would, or is that pageblock one block?
+    fn is_marked(&self, pfn: Pfn, order: Order) -> bool {
         let frame = self.frame(pfn);
-        let Some(record) = self.blocks.get(self.block(frame)) else { return Mark::NONE };
-        if usize::from(order.get()) >= self.pageblock || record.frames == NIL {
-            return record.mark;
+        let record = self.blocks.get(self.block(frame));
+        record.is_some_and(|r| r.mark != Mark::NONE || usize::from(order.get()) >= self.pageblock && r.frames != NIL)
+            || self.mark_at(frame) != Mark::NONE
+    }
+
+    /// May an allocated block be here? Those above the largest order are ranges.
+    fn check_used(&self, pfn: Pfn, order: Order) -> Result<(), StateError> {
+        if !pfn.is_aligned(order) {
+            return Err(StateError::Misaligned { pfn, order });
         }
-        let inside = u32::try_from(frame & ((1 << self.pageblock) - 1)).unwrap_or(0);
-        self.frames.mark(self.frames.slot(record.frames, inside))
+        if !self.holds(pfn, order) {
+            return Err(StateError::Outside(pfn));
+        }
+        if self.is_marked(pfn, order) { Err(StateError::Twice(pfn)) } else { Ok(()) }
     }
 
     fn check_start(&self, pfn: Pfn, order: Order) -> Result<(), StateError> {

@@ -6,7 +6,7 @@ use memmap::Broken;
 use units::{Migratetype, Order, Pfn};
 
 use crate::list::NIL;
-use crate::pageblock::Mark;
+use crate::pageblock::{Mark, Start};
 use crate::zone::{Zone, order_of};
 
 /// Free blocks that follow each other in memory and on their list.
@@ -133,30 +133,41 @@ impl Zone {
         )))
     }
 
-    /// Whatever is marked free is on a list.
+    /// Whatever is marked free is on a list, and whatever is marked as handed out is neither free nor handed out twice.
     fn check_marks(&self, sorted: &[Extent]) -> Result<(), Broken> {
         let listed = |frame: u64, order: usize| {
             sorted.binary_search_by_key(&frame, |extent| extent.frame).is_ok_and(|at| sorted[at].order == order)
         };
-        for (number, record) in self.blocks.records() {
-            let start = u64::from(number) << self.pageblock;
-            if record.mark.free_order().is_some_and(|order| !listed(start, order)) {
-                return Err(
-                    self.broken(format_args!("the pageblock at {} is marked free and on no list", self.pfn(start)))
-                );
-            }
-            if record.frames == NIL {
-                continue;
-            }
-            for n in 0..1 << self.pageblock {
-                let mark = self.frames.mark(self.frames.slot(record.frames, n));
-                let frame = start + u64::from(n);
-                if mark.free_order().is_some_and(|order| !listed(frame, order)) {
+        let mut spans: Vec<(u64, u64)> = sorted.iter().map(|extent| (extent.frame, extent.end)).collect();
+        for (frame, mark) in self.marked() {
+            match (mark.start(), mark.order()) {
+                (Start::Free(order), _) if !listed(frame, order) => {
                     return Err(self.broken(format_args!("{} is marked free and on no list", self.pfn(frame))));
                 }
+                (Start::Used(_) | Start::Movable(_) | Start::Cached(_), Some(order)) => {
+                    spans.push((frame, frame + (1 << order)));
+                }
+                _ => (),
             }
         }
-        Ok(())
+        spans.sort_unstable();
+        match spans.windows(2).find(|pair| pair[0].1 > pair[1].0) {
+            Some(pair) => {
+                let (a, b) = (self.pfn(pair[0].0), self.pfn(pair[1].0));
+                Err(self.broken(format_args!("the blocks at {a} and {b} overlap, and one of them is allocated")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Every frame at which something starts, as far as marks say.
+    fn marked(&self) -> impl Iterator<Item = (u64, Mark)> {
+        self.blocks.records().flat_map(move |(block, record)| {
+            let whole = (u64::from(block) << self.pageblock, record.mark);
+            let frames = if record.frames == NIL { 0 } else { 1 << self.pageblock };
+            let piece = move |n: u32| (whole.0 + u64::from(n), self.frames.mark(self.frames.slot(record.frames, n)));
+            core::iter::once(whole).chain((0..frames).map(piece)).filter(|&(_, mark)| mark != Mark::NONE)
+        })
     }
 
     fn check_counts(&self, all: &[Extent]) -> Result<(), Broken> {
@@ -164,7 +175,7 @@ impl Zone {
             all.iter().filter(|extent| f(extent.migratetype)).map(|extent| extent.end - extent.frame).sum()
         };
         let counts = [
-            ("free", self.free, of(&|t| t != Migratetype::Isolate)),
+            ("free", self.free().get(), of(&|t| t != Migratetype::Isolate)),
             ("free and lent", self.free_cma, of(&|t| t == Migratetype::Cma)),
             ("free and kept for urgent requests", self.free_highatomic, of(&|t| t == Migratetype::HighAtomic)),
             ("isolated", self.isolated_blocks << self.pageblock, self.pages_of_type(Migratetype::Isolate)),

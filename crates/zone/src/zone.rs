@@ -53,8 +53,8 @@ pub struct Zone {
     pub(crate) blocks: Pageblocks,
     pub(crate) frames: Frames,
     pub(crate) runs: Runs,
-    /// Free pages that are not isolated.
-    pub(crate) free: u64,
+    /// Free pages that every request can have.
+    pub(crate) free_plain: u64,
     pub(crate) free_cma: u64,
     pub(crate) free_highatomic: u64,
     pub(crate) reserved_highatomic: u64,
@@ -64,9 +64,13 @@ pub struct Zone {
     pub(crate) marks: Watermarks,
     pub(crate) protection: Protection,
     pub(crate) boost: PageCount,
+    /// The marks with the boost.
+    pub(crate) levels: [PageCount; 4],
     pub(crate) boost_factor: BoostFactor,
     pub(crate) boosted: bool,
     pub(crate) pressure: ZonePressure,
+    /// Nothing is scarce.
+    pub(crate) is_calm: bool,
     pub(crate) events: Option<Vec<ZoneEvent>>,
 }
 
@@ -79,7 +83,7 @@ pub enum ZoneError {
         /// Where it starts.
         start: Pfn,
     },
-    /// A pageblock larger than the largest block, or blocks too large.
+    /// A pageblock larger than the largest block or no larger than a frame, or blocks too large.
     Orders {
         /// The largest order.
         largest: Order,
@@ -101,7 +105,7 @@ impl fmt::Display for ZoneError {
             }
             Self::Orders { largest, pageblock } => write!(
                 f,
-                "pageblocks of {pageblock} with blocks up to {largest}: the former is at most the latter, which is at most {}",
+                "pageblocks of {pageblock} with blocks up to {largest}: the former is 1 at least and the latter at most, which is at most {}",
                 Zone::LARGEST
             ),
             Self::TooLarge { end } => write!(f, "a zone up to {end} has more pageblocks than can be counted (2^31)"),
@@ -142,7 +146,7 @@ impl Zone {
     /// The zone of `layout`, nothing of it free.
     pub(crate) fn allocated(layout: ZoneLayout) -> Result<Self, ZoneError> {
         let ZoneLayout { largest, pageblock, .. } = layout;
-        if largest > Self::LARGEST || pageblock > largest {
+        if largest > Self::LARGEST || pageblock > largest || pageblock == Order::ZERO {
             return Err(ZoneError::Orders { largest, pageblock });
         }
         let mut past = Pfn::new(0);
@@ -166,7 +170,7 @@ impl Zone {
             blocks: Pageblocks::new(blocks),
             frames: Frames::new(pageblock.get().into()),
             runs: Runs::default(),
-            free: 0,
+            free_plain: 0,
             free_cma: 0,
             free_highatomic: 0,
             reserved_highatomic: 0,
@@ -176,9 +180,11 @@ impl Zone {
             marks: Watermarks::default(),
             protection: Protection::default(),
             boost: PageCount::ZERO,
+            levels: [PageCount::ZERO; 4],
             boost_factor: BoostFactor::default(),
             boosted: false,
             pressure: ZonePressure::default(),
+            is_calm: true,
             events: None,
             layout,
         })
@@ -199,7 +205,7 @@ impl Zone {
             } else {
                 self.push(at, order, Migratetype::Movable, End::Tail);
             }
-            self.free += blocks << order;
+            self.free_plain += blocks << order;
             at += blocks << order;
         }
     }
@@ -221,7 +227,7 @@ impl Zone {
     #[must_use]
     #[inline]
     pub const fn free(&self) -> PageCount {
-        PageCount::new(self.free)
+        PageCount::new(self.free_plain + self.free_cma + self.free_highatomic)
     }
 
     /// Free base pages in areas of contiguous memory.
@@ -339,15 +345,21 @@ impl Zone {
     #[inline]
     pub(crate) const fn block(&self, frame: u64) -> u32 {
         #[expect(clippy::cast_possible_truncation, reason = "a zone has at most 2^31 pageblocks")]
-        let block = frame.wrapping_shr(self.pageblock as u32) as u32;
+        let block = down(frame, self.pageblock) as u32;
         block
+    }
+
+    /// The same for a frame that may not be one of the zone.
+    #[inline]
+    pub(crate) fn block_of(&self, frame: u64) -> Option<u32> {
+        u32::try_from(down(frame, self.pageblock)).ok()
     }
 
     /// The block of the largest order that a frame lies in.
     #[inline]
     pub(crate) const fn top_block(&self, frame: u64) -> u32 {
         #[expect(clippy::cast_possible_truncation, reason = "a zone has at most 2^31 pageblocks")]
-        let block = frame.wrapping_shr(self.top as u32) as u32;
+        let block = down(frame, self.top) as u32;
         block
     }
 
@@ -373,6 +385,20 @@ pub(crate) const fn order_of(n: usize) -> Order {
 pub(crate) const fn size(n: usize) -> u64 {
     #[expect(clippy::cast_possible_truncation, reason = "orders of a zone are below 16")]
     1u64.wrapping_shl(n as u32)
+}
+
+/// In blocks of order `n`, rounded down.
+#[inline]
+pub(crate) const fn down(frame: u64, n: usize) -> u64 {
+    #[expect(clippy::cast_possible_truncation, reason = "orders of a zone are below 16")]
+    frame.wrapping_shr(n as u32)
+}
+
+/// In base pages.
+#[inline]
+pub(crate) const fn up(blocks: u64, n: usize) -> u64 {
+    #[expect(clippy::cast_possible_truncation, reason = "orders of a zone are below 16")]
+    blocks.wrapping_shl(n as u32)
 }
 
 /// Order `n` in a mask of orders.

@@ -54,7 +54,7 @@ impl Pair {
             Op::Put { .. } if self.taken.is_empty() => (),
             Op::Put { which } => {
                 let (frame, o) = self.taken.remove(which % self.taken.len());
-                self.zone.put(Pfn::new(frame), order(o));
+                self.zone.put(Pfn::new(frame), order(o)).unwrap_or_else(|error| panic!("{error}"));
                 self.naive.put(frame, o);
             }
         }

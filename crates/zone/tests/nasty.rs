@@ -66,7 +66,7 @@ fn take(zone: &mut Zone, order: u8, migratetype: Migratetype, flags: AllocFlags)
 }
 
 fn put(zone: &mut Zone, frame: u64, order: u8) {
-    zone.put(Pfn::new(frame), Order::new(order));
+    zone.put(Pfn::new(frame), Order::new(order)).unwrap_or_else(|error| panic!("{error}"));
     zone.validate().unwrap_or_else(|broken| panic!("{broken}"));
 }
 

@@ -42,9 +42,13 @@ fn want(order: u8, migratetype: Migratetype) -> Want {
     Want { order: Order::new(order), migratetype, flags: AllocFlags::NONE }
 }
 
+fn lists_of(zone: &mut Zone, tuning: PcpTuning, state: &PerCpuState) -> PerCpuPages {
+    zone.lists(HUGE, tuning, state).unwrap_or_else(|error| panic!("{error}"))
+}
+
 fn check(zone: &Zone, lists: &PerCpuPages) {
     zone.validate().unwrap_or_else(|broken| panic!("{broken}"));
-    lists.validate().unwrap_or_else(|broken| panic!("{broken}"));
+    zone.validate_lists(lists).unwrap_or_else(|broken| panic!("{broken}"));
 }
 
 fn take(zone: &mut Zone, lists: &mut PerCpuPages, want: Want) -> Pfn {
@@ -54,7 +58,7 @@ fn take(zone: &mut Zone, lists: &mut PerCpuPages, want: Want) -> Pfn {
 }
 
 fn put(zone: &mut Zone, lists: &mut PerCpuPages, pfn: u64, order: u8) {
-    zone.put_cached(lists, Pfn::new(pfn), Order::new(order));
+    zone.put_cached(lists, Pfn::new(pfn), Order::new(order)).unwrap_or_else(|error| panic!("{error}"));
     check(zone, lists);
 }
 
@@ -153,7 +157,7 @@ fn nasty_a_chain_of_freed_blocks_goes_back_early() {
     for cache in [CacheSlice::Small, CacheSlice::Large] {
         let mut zone = build(&ZoneState::allocated(layout(8)));
         let state = PerCpuState { high: PageCount::new(252), cache, ..PerCpuState::default() };
-        let mut lists = PerCpuPages::from_state(HUGE, tuning(63, 252, 100_000), &state);
+        let mut lists = lists_of(&mut zone, tuning(63, 252, 100_000), &state);
         for n in 0..24 {
             put(&mut zone, &mut lists, 16 * n, 3);
             assert_eq!(zone.free(), PageCount::ZERO);
@@ -170,7 +174,7 @@ fn nasty_a_chain_of_freed_blocks_goes_back_early() {
     ] {
         let mut zone = build(&ZoneState::allocated(layout(8)));
         let state = PerCpuState { last_free, cache, ..state.clone() };
-        let mut lists = PerCpuPages::from_state(HUGE, tuning(63, 252, 252), &state);
+        let mut lists = lists_of(&mut zone, tuning(63, 252, 252), &state);
         put(&mut zone, &mut lists, 0, 3);
         assert_eq!(lists.count().get(), kept, "{last_free:?} {cache:?}");
     }
@@ -179,7 +183,8 @@ fn nasty_a_chain_of_freed_blocks_goes_back_early() {
 #[test]
 fn nasty_lists_that_grew_shrink_by_an_eighth_each_second() {
     let state = PerCpuState { high: PageCount::new(174_081), ..PerCpuState::default() };
-    let (mut zone, mut lists) = (roomy(), PerCpuPages::from_state(HUGE, tuning(63, 1000, 174_081), &state));
+    let mut zone = roomy();
+    let mut lists = lists_of(&mut zone, tuning(63, 1000, 174_081), &state);
     for high in [152_321, 133_281, 116_621] {
         zone.decay(&mut lists);
         assert_eq!(lists.high().get(), high);
@@ -192,7 +197,7 @@ fn nasty_regression_a_surplus_decays_to_what_fits() {
     let mut zone = build(&ZoneState::allocated(layout(16)));
     let pages: Vec<_> = (0..4000).map(|n| (Pfn::new(2 * n), Order::ZERO, Movable)).collect();
     let state = PerCpuState { pages, high: PageCount::new(100), ..PerCpuState::default() };
-    let mut lists = PerCpuPages::from_state(HUGE, tuning(63, 100, 100), &state);
+    let mut lists = lists_of(&mut zone, tuning(63, 100, 100), &state);
     zone.decay(&mut lists);
     check(&zone, &lists);
     assert_eq!((lists.count().get(), zone.free().get()), (100, 3900));
@@ -200,7 +205,7 @@ fn nasty_regression_a_surplus_decays_to_what_fits() {
     let pages: Vec<_> = (0..4000).map(|n| (Pfn::new(2 * n), Order::ZERO, Movable)).collect();
     let state = PerCpuState { pages, high: PageCount::new(200), ..PerCpuState::default() };
     let mut zone = build(&ZoneState::allocated(layout(16)));
-    let mut lists = PerCpuPages::from_state(HUGE, tuning(63, 100, 10_000), &state);
+    let mut lists = lists_of(&mut zone, tuning(63, 100, 10_000), &state);
     zone.decay(&mut lists);
     assert_eq!((lists.high().get(), lists.count().get()), (4000 - 2016, 4000 - 2016));
 }
@@ -214,7 +219,7 @@ fn nasty_scarce_pages_shorten_the_lists() {
     for (pressure, high, count) in [(ZonePressure::default(), 5000, 301), (active, 4937, 238), (low, 4937, 238)] {
         let mut zone = build(&ZoneState::allocated(layout(8)));
         zone.set_pressure(pressure);
-        let mut lists = PerCpuPages::from_state(HUGE, tuning(63, 100, 100_000), &state);
+        let mut lists = lists_of(&mut zone, tuning(63, 100, 100_000), &state);
         put(&mut zone, &mut lists, 1001, 0);
         assert_eq!((lists.high().get(), lists.count().get()), (high, count), "{pressure:?}");
         assert_eq!(zone.pressure().below_high, BelowHigh::No, "63 pages are above a mark of zero");
@@ -328,7 +333,7 @@ proptest! {
                 }
                 Op::Put(which) if !taken.is_empty() => {
                     let (pfn, order) = taken.swap_remove(which % taken.len());
-                    zone.put_cached(&mut lists, Pfn::new(pfn), Order::new(order));
+                    zone.put_cached(&mut lists, Pfn::new(pfn), Order::new(order)).unwrap_or_else(|error| panic!("{error}"));
                 }
                 Op::Put(_) => (),
                 Op::Decay => zone.decay(&mut lists),
@@ -339,7 +344,7 @@ proptest! {
             prop_assert_eq!(zone.free().get() + lists.count().get() + allocated, zone.managed().get());
         }
         for (pfn, order) in taken.drain(..) {
-            zone.put_cached(&mut lists, Pfn::new(pfn), Order::new(order));
+            zone.put_cached(&mut lists, Pfn::new(pfn), Order::new(order)).unwrap_or_else(|error| panic!("{error}"));
         }
         zone.drain(&mut lists);
         check(&zone, &lists);

@@ -319,7 +319,7 @@ fn an_instance_is_made_of_parts_that_fit() {
     let mut instance = machine(vec![own(at(0, Normal))]);
     assert_eq!(instance.run_on(units::CpuId::new(7)), Err(AllocatorError::NoSuchCpu(units::CpuId::new(7))));
     let block = first(&mut instance, &request(0, KERNEL)).expect("a page");
-    instance.free(block.zone, block.pfn, block.order);
+    assert_eq!(instance.free(block.zone, block.pfn, block.order), Ok(()));
     checked(&instance);
     assert_eq!(instance.to_string(), "node:0 Normal: 4 0 0 0 0 0 0 0 0 0 0\n");
 }

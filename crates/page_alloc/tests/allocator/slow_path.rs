@@ -115,7 +115,7 @@ fn nasty_pages_come_in_the_nth_round() {
             if rounds < round {
                 return Answer::Reclaimed(PageCount::ZERO);
             }
-            machine.free(zone, Pfn::new(start_of(zone) + 8), Order::new(order));
+            assert_eq!(machine.free(zone, Pfn::new(start_of(zone) + 8), Order::new(order)), Ok(()));
             Answer::Reclaimed(Order::new(order).pages())
         });
         assert_eq!((served(&ended), rounds), (Some((zone, 8)), round));
@@ -240,7 +240,7 @@ fn nasty_regression_pages_on_other_processors_lists() {
     let tuning = PcpTuning { batch: PageCount::new(63), high_min: PageCount::new(999), high_max: PageCount::new(999) };
     machine.run_on(CpuId::new(1)).expect("a processor");
     let pages = vec![(Pfn::new(start_of(zone) + 7), Order::ZERO, Movable)];
-    machine.set_lists(zone, tuning, &PerCpuState { pages, ..PerCpuState::default() });
+    assert_eq!(machine.set_lists(zone, tuning, &PerCpuState { pages, ..PerCpuState::default() }), Ok(()));
     machine.run_on(CpuId::new(0)).expect("a processor");
     let ask = request(0, KERNEL | GfpFlags::NORETRY);
     let ended = run(&mut machine, &ask, |machine, question| match question {
@@ -407,7 +407,7 @@ fn nasty_compaction_frees_a_block_for_anybody() {
     let mut machine = machine(vec![with_free(zone, 64, (1, 2, 3))]);
     let ended = run(&mut machine, &request(9, KERNEL), |machine, question| {
         assert_eq!(question, Question::Compact(Priority::Async));
-        machine.free(zone, Pfn::new(start_of(zone) + 1024), Order::new(9));
+        assert_eq!(machine.free(zone, Pfn::new(start_of(zone) + 1024), Order::new(9)), Ok(()));
         Answer::Compacted(Compacted::Success)
     });
     assert_eq!(served(&ended), Some((zone, 1024)));
@@ -448,7 +448,7 @@ fn nasty_a_request_changed_under_way_stays_what_it_was() {
     }
     ask.order = Order::new(9);
     ask.gfp = GfpFlags::DMA;
-    machine.free(zone, Pfn::new(start_of(zone) + 8), Order::new(1));
+    assert_eq!(machine.free(zone, Pfn::new(start_of(zone) + 8), Order::new(1)), Ok(()));
     let question = path.answer(&mut machine, Answer::Reclaimed(PageCount::new(2)));
     assert!(matches!(question, Question::Done(block) if block.order == Order::new(1)), "{ask:?}");
 }

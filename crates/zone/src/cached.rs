@@ -1,0 +1,445 @@
+//! Allocation and free through the lists of a processor.
+
+use alloc::vec::Vec;
+
+use memmap::Broken;
+use units::{Migratetype, Order, Pfn, ZoneKind};
+
+use crate::alloc_flags::AllocFlags;
+use crate::buddy::Placement;
+use crate::event::ZoneEvent;
+use crate::fallback::Mode;
+use crate::list::End;
+use crate::marks::{Level, MarkCheck};
+use crate::owner::BadFree;
+use crate::pageblock::Mark;
+use crate::pcp::{BelowHigh, Early, LISTS, PerCpuPages, PerCpuState, ZonePressure};
+use crate::stack::{Fill, Stack};
+use crate::tuning::PcpTuning;
+use crate::zone::{Want, Zone, bit, down, order_of, size, up};
+
+impl Zone {
+    /// How scarce pages are.
+    #[must_use]
+    pub const fn pressure(&self) -> ZonePressure {
+        self.pressure
+    }
+
+    /// Says how scarce pages are.
+    pub fn set_pressure(&mut self, pressure: ZonePressure) {
+        self.pressure = pressure;
+        self.is_calm = pressure == ZonePressure::default();
+    }
+
+    /// A processor's lists of this zone in that state.
+    ///
+    /// # Errors
+    /// A block that is not allocated as far as the zone knows, or of an order or type that no list takes.
+    pub fn lists(&mut self, huge: Order, tuning: PcpTuning, state: &PerCpuState) -> Result<PerCpuPages, BadFree> {
+        let mut lists = PerCpuPages::without_pages(huge, tuning, state);
+        for &(pfn, order, migratetype) in state.pages.iter().rev() {
+            let at = usize::from(order.get());
+            let list = lists.list_of(order, migratetype).ok_or(BadFree::Misaligned { pfn, order });
+            match list.and_then(|list| Ok((list, self.take_back(pfn, at, Mark::cached(at))?.0))) {
+                Ok((list, place)) => {
+                    lists.lists[list].push(place);
+                    lists.count += order.pages().get();
+                }
+                Err(error) => {
+                    self.forget_lists(&lists);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(lists)
+    }
+
+    /// What is on the lists is allocated as if it had never been there.
+    fn forget_lists(&mut self, lists: &PerCpuPages) {
+        for (n, list) in lists.lists.iter().enumerate() {
+            let order = lists.order_of_list(n);
+            list.coldest_first().iter().for_each(|&place| self.set_mark(place, order, Mark::used(order)));
+        }
+    }
+
+    /// The blocks of one list of a processor, from head to tail.
+    #[must_use]
+    pub fn cached(&self, lists: &PerCpuPages, order: Order, migratetype: Migratetype) -> Vec<Pfn> {
+        let places = lists.list_of(order, migratetype).map_or(&[][..], |list| lists.lists[list].coldest_first());
+        places.iter().rev().map(|&place| self.pfn(self.frame_at(place, order.get().into()))).collect()
+    }
+
+    /// Recounts a processor's lists and looks whether the zone knows of what is on them.
+    ///
+    /// # Errors
+    /// The count is not what the lists have, or a block is not marked as theirs.
+    pub fn validate_lists(&self, lists: &PerCpuPages) -> Result<(), Broken> {
+        lists.validate()?;
+        for list in 0..LISTS {
+            let order = lists.order_of_list(list);
+            for &place in lists.lists[list].coldest_first() {
+                let frame = self.frame_at(place, order);
+                if self.mark_at(frame) != Mark::cached(order) {
+                    let what = self.mark_at(frame);
+                    return Err(self.broken(format_args!("{} on a processor's list is {what:?}", self.pfn(frame))));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a block from a processor's lists, which fetch more from the zone when they are empty. Whatever the lists do not take, and
+    /// what urgent requests may have, comes straight from the zone.
+    #[doc(alias("rmqueue", "rmqueue_pcplist"))]
+    #[inline(always)]
+    pub fn take_cached(&mut self, lists: &mut PerCpuPages, want: Want) -> Option<Pfn> {
+        // Single pages are most of what is asked for, and much of the way is known for them.
+        let quietly = match want.order {
+            Order::ZERO => self.take_quietly(lists, Order::ZERO, want.migratetype),
+            order => self.take_block_quietly(lists, order, want.migratetype),
+        };
+        match quietly {
+            Some(pfn) => Some(pfn),
+            None => self.take_or_fetch(lists, want),
+        }
+    }
+
+    #[inline(always)]
+    fn take_quietly(&mut self, lists: &mut PerCpuPages, order: Order, migratetype: Migratetype) -> Option<Pfn> {
+        let list = lists.list_of(order, self.type_of_request(migratetype))?;
+        let place = lists.take(list, order.get().into())?;
+        Some(self.hand_out(place, order.get().into()))
+    }
+
+    #[inline(never)]
+    fn take_block_quietly(&mut self, lists: &mut PerCpuPages, order: Order, migratetype: Migratetype) -> Option<Pfn> {
+        let at = usize::from(order.get());
+        let migratetype = self.type_of_request(migratetype);
+        let Some(list) = lists.huge_list(order, migratetype).filter(|_| at >= self.pageblock) else {
+            return self.take_quietly(lists, order, migratetype);
+        };
+        let place = lists.take(list, at)?;
+        if let Some(record) = self.blocks.find_mut(place.into()) {
+            record.mark = Mark::used(at);
+        }
+        Some(self.pfn(up(place.into(), self.pageblock)))
+    }
+
+    #[inline(never)]
+    fn take_or_fetch(&mut self, lists: &mut PerCpuPages, want: Want) -> Option<Pfn> {
+        let want = Want { migratetype: self.type_of_request(want.migratetype), ..want };
+        let Some(list) = lists.list_of(want.order, want.migratetype) else { return self.take(want) };
+        let order = usize::from(want.order.get());
+        let most = lists.next_batch(order, self.pressure.below_high);
+        self.fetch(lists.lists[list].fill(usize::try_from(most).unwrap_or(0)), want);
+        lists.count += up(lists.lists[list].len() as u64, order);
+        let Some(place) = lists.take(list, order) else {
+            lists.note_request();
+            return self.take(want);
+        };
+        Some(self.hand_out(place, order))
+    }
+
+    /// Fetches blocks for an empty list, in the order in which the zone gives them.
+    #[doc(alias = "rmqueue_bulk")]
+    fn fetch(&mut self, mut fill: Fill<'_>, want: Want) {
+        let order = usize::from(want.order.get());
+        let plain = !want.flags.contains(AllocFlags::CMA) && self.events.is_none();
+        let mut mode = Mode::Own;
+        while fill.room() > 0 {
+            if plain && mode == Mode::Own && self.take_parts(&mut fill, order, want.migratetype) {
+                continue;
+            }
+            let Some(frame) = self.take_by_mode(want, &mut mode) else { break };
+            let place = if order < self.pageblock { self.refine(frame) } else { self.block(frame) };
+            self.set_mark(place, order, Mark::cached(order));
+            fill.add(place);
+        }
+    }
+
+    /// Takes parts of the smallest free block that has any: one split instead of many, with the same outcome, since no smaller
+    /// block was free. Whether there was such a block.
+    fn take_parts(&mut self, fill: &mut Fill<'_>, order: usize, migratetype: Migratetype) -> bool {
+        let fitting = self.occupied[migratetype.index()] >> order;
+        if fitting == 0 {
+            return false;
+        }
+        let found = order + fitting.trailing_zeros() as usize;
+        let wanted = u32::try_from(fill.room()).unwrap_or(u32::MAX);
+        if order < self.pageblock {
+            self.take_pieces(fill, order, found, wanted, migratetype)
+        } else {
+            self.take_blocks(fill, order, found, wanted, migratetype)
+        }
+    }
+
+    fn take_pieces(
+        &mut self,
+        fill: &mut Fill<'_>,
+        order: usize,
+        found: usize,
+        wanted: u32,
+        migratetype: Migratetype,
+    ) -> bool {
+        let slot = if found < self.pageblock {
+            self.pop_piece(found, migratetype)
+        } else {
+            self.pop_large(found, migratetype).map(|frame| {
+                self.split(frame, self.pageblock, found, migratetype);
+                self.refine(frame)
+            })
+        };
+        let Some(slot) = slot else { return false };
+        let whole = found.min(self.pageblock);
+        let pieces = bit(whole - order).min(wanted);
+        let mut piece = slot;
+        for place in fill.next(pieces as usize).iter_mut().rev() {
+            self.frames.set_mark(piece, Mark::cached(order));
+            *place = piece;
+            piece += bit(order);
+        }
+        self.count_taken(migratetype, up(pieces.into(), order));
+        let mut at = pieces << order;
+        while at < bit(whole) {
+            let rest = at.trailing_zeros();
+            self.push_piece(slot + at, rest as usize, migratetype, End::Head);
+            at += 1 << rest;
+        }
+        true
+    }
+
+    fn take_blocks(
+        &mut self,
+        fill: &mut Fill<'_>,
+        order: usize,
+        found: usize,
+        wanted: u32,
+        migratetype: Migratetype,
+    ) -> bool {
+        let Some(frame) = self.pop_large(found, migratetype) else { return false };
+        let parts = bit(found - order).min(wanted);
+        let mut block = self.block(frame);
+        for place in fill.next(parts as usize).iter_mut().rev() {
+            self.blocks.record(block).mark = Mark::cached(order);
+            *place = block;
+            block += bit(order - self.pageblock);
+        }
+        self.count_taken(migratetype, up(parts.into(), order));
+        let mut at = up(parts.into(), order);
+        while at < size(found) {
+            let rest = at.trailing_zeros();
+            self.push_large(frame + at, rest as usize, migratetype, End::Head);
+            at += 1 << rest;
+        }
+        true
+    }
+
+    #[inline]
+    fn set_mark(&mut self, place: u32, order: usize, mark: Mark) {
+        if order < self.pageblock {
+            self.frames.set_mark(place, mark);
+        } else {
+            self.blocks.record(place).mark = mark;
+        }
+    }
+
+    /// Gives a block back to a processor's lists, and from there to the zone what has become too much. Pages of isolated blocks, and of
+    /// orders that the lists do not take, go straight to the zone.
+    ///
+    /// # Errors
+    /// It is not what was handed out.
+    #[doc(alias("free_unref_page", "free_frozen_page_commit"))]
+    #[inline(always)]
+    pub fn put_cached(&mut self, lists: &mut PerCpuPages, pfn: Pfn, order: Order) -> Result<(), BadFree> {
+        // Single pages are most of what is given back, and much of the way is known for them.
+        let quietly = match order {
+            Order::ZERO => self.put_page_quietly(lists, pfn),
+            order => self.put_huge_quietly(lists, pfn, order),
+        };
+        if quietly { Ok(()) } else { self.put_block_cached(lists, pfn, order) }
+    }
+
+    /// The common case: a page of a usual type, while nothing is scarce. Otherwise nothing was done.
+    #[inline(always)]
+    fn put_page_quietly(&mut self, lists: &mut PerCpuPages, pfn: Pfn) -> bool {
+        let frame = pfn.get().wrapping_sub(self.base);
+        let Some(record) = self.blocks.find(down(frame, self.pageblock)) else { return false };
+        let Some(list) = lists.list_of(Order::ZERO, record.migratetype()) else { return false };
+        #[expect(clippy::cast_possible_truncation, reason = "only the bits inside a pageblock count")]
+        let slot = self.frames.slot(record.frames, frame as u32);
+        let Some(mark) = self.frames.get_mut(slot) else { return false };
+        if !self.is_calm || !mark.is_used(0) || !lists.put_quietly(list, slot, 0) {
+            return false;
+        }
+        *mark = Mark::cached(0);
+        true
+    }
+
+    /// The same for a huge page of at least a pageblock.
+    #[inline(never)]
+    fn put_huge_quietly(&mut self, lists: &mut PerCpuPages, pfn: Pfn, order: Order) -> bool {
+        let at = usize::from(order.get());
+        let frame = pfn.get().wrapping_sub(self.base);
+        let block = down(frame, self.pageblock);
+        let Some(record) = self.blocks.find_mut(block) else { return false };
+        let Some(list) = lists.huge_list(order, record.migratetype()) else { return false };
+        if at < self.pageblock || up(block, self.pageblock) != frame || !self.is_calm || !record.mark.is_used(at) {
+            return false;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "there is a record of it")]
+        let put = lists.put_quietly(list, block as u32, at);
+        if put {
+            record.mark = Mark::cached(at);
+        }
+        put
+    }
+
+    #[inline(never)]
+    fn put_block_cached(&mut self, lists: &mut PerCpuPages, pfn: Pfn, order: Order) -> Result<(), BadFree> {
+        let at = usize::from(order.get());
+        let (place, migratetype) = self.take_back(pfn, at, Mark::cached(at))?;
+        let listed = match migratetype {
+            Migratetype::Cma | Migratetype::HighAtomic => Migratetype::Movable,
+            other => other,
+        };
+        let Some(list) = lists.list_of(order, listed) else {
+            self.set_mark(place, at, Mark::NONE);
+            self.put_block(place, at, migratetype);
+            return Ok(());
+        };
+        match lists.put(list, place, at) {
+            Ok(()) if self.is_calm => (),
+            Ok(()) => self.give_back_too_much(lists, list, Early::No),
+            Err(early) => self.give_back_too_much(lists, list, early),
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn give_back_too_much(&mut self, lists: &mut PerCpuPages, list: usize, early: Early) {
+        let high = lists.may_stay(early, self.pressure);
+        if lists.count < high {
+            return;
+        }
+        let pages = lists.surplus(high, early);
+        self.give_back(lists, list, pages);
+        let check =
+            MarkCheck { order: Order::ZERO, level: Level::High, highest: ZoneKind::Movable, flags: AllocFlags::NONE };
+        if self.pressure.below_high == BelowHigh::Yes && self.is_above(check) {
+            self.set_pressure(ZonePressure { below_high: BelowHigh::No, ..self.pressure });
+        }
+    }
+
+    /// Gives at least `pages` back from list to list, beginning with `list`: of each the coldest, until it is empty. A block may be
+    /// larger than what is left to give; and its pageblock may have another type than when it was freed.
+    #[doc(alias = "free_pcppages_bulk")]
+    fn give_back(&mut self, lists: &mut PerCpuPages, mut list: usize, pages: u64) {
+        let mut left = pages.min(lists.count);
+        while left > 0 {
+            let order = lists.order_of_list(list);
+            let stack = core::mem::replace(&mut lists.lists[list], Stack::EMPTY);
+            let blocks = usize::try_from(left.div_ceil(size(order))).unwrap_or(usize::MAX).min(stack.len());
+            self.give_back_from(&stack.coldest_first()[..blocks], order);
+            lists.lists[list] = stack;
+            lists.lists[list].drop_coldest(blocks);
+            let given = (blocks as u64) << order;
+            lists.count -= given;
+            left = left.saturating_sub(given);
+            list = (list + 1) % LISTS;
+        }
+    }
+
+    /// Blocks that follow each other in memory are merged before they are put anywhere: that is where they would end.
+    fn give_back_from(&mut self, places: &[u32], order: usize) {
+        let mut rest = places;
+        while let Some(&place) = rest.first() {
+            let taken = if order < self.pageblock {
+                let joined = joined(rest, order, self.pageblock);
+                self.give_back_pieces(place, order, joined);
+                1 << (joined - order)
+            } else {
+                self.give_back_blocks(rest, order)
+            };
+            if self.events.is_some() {
+                rest[..taken].iter().for_each(|&place| self.note_drained(place, order));
+            }
+            rest = &rest[taken..];
+        }
+    }
+
+    /// Gives back a block of at least a pageblock, and the next one with it if they are the halves of a largest block.
+    #[inline]
+    fn give_back_blocks(&mut self, places: &[u32], order: usize) -> usize {
+        let block = places[0];
+        let migratetype = self.blocks.migratetype(block);
+        let half = bit(order - self.pageblock);
+        self.blocks.record(block).mark = Mark::NONE;
+        if order + 1 == self.top
+            && block & half == 0
+            && places.get(1) == Some(&(block + half))
+            && self.blocks.common_type(block, block + 2 * half - 1) == Some(migratetype)
+        {
+            self.blocks.record(block + half).mark = Mark::NONE;
+            self.free_block(block, self.top, migratetype, Placement::Usual);
+            return 2;
+        }
+        self.free_block(block, order, migratetype, Placement::Usual);
+        1
+    }
+
+    /// Gives back pieces of `order` that make a block of `joined`.
+    #[inline]
+    fn give_back_pieces(&mut self, slot: u32, order: usize, joined: usize) {
+        let block = self.frames.owner(slot);
+        let migratetype = self.blocks.migratetype(block);
+        for piece in 0..bit(joined - order) {
+            self.frames.set_mark(slot + (piece << order), Mark::NONE);
+        }
+        self.free_piece(slot, joined, migratetype, Placement::Usual);
+    }
+
+    #[cold]
+    fn note_drained(&mut self, place: u32, order: usize) {
+        let frame = self.frame_at(place, order);
+        let (pfn, migratetype) = (self.pfn(frame), self.blocks.migratetype(self.block(frame)));
+        self.note(|| ZoneEvent::Drained { pfn, order: order_of(order), migratetype });
+    }
+
+    /// Gives everything back.
+    #[doc(alias = "drain_pages_zone")]
+    pub fn drain(&mut self, lists: &mut PerCpuPages) {
+        while lists.count > 0 {
+            self.give_back(lists, 0, lists.most_at_once());
+        }
+    }
+
+    /// Once a second: lists that grew beyond their least size shrink by an eighth, and give back, batch by batch, what does not
+    /// fit any more.
+    #[doc(alias = "decay_pcp_high")]
+    pub fn decay(&mut self, lists: &mut PerCpuPages) {
+        let (batch, least) = (lists.tuning().batch.get(), lists.tuning().high_min.get());
+        if lists.high > least {
+            let by_count = lists.count.saturating_sub(lists.most_at_once());
+            lists.set_high(by_count.max(lists.high - (lists.high >> 3)).max(least));
+        }
+        let mut left = lists.count.saturating_sub(lists.high);
+        while left > 0 {
+            let some = left.min(batch);
+            self.give_back(lists, 0, some);
+            left -= some;
+        }
+    }
+}
+
+/// The order of the largest aligned block, within a pageblock, that the first places make when they follow each other upwards.
+#[inline]
+fn joined(places: &[u32], order: usize, pageblock: usize) -> usize {
+    let (first, step) = (places[0], bit(order));
+    // Blocks at random places have no right neighbour behind them.
+    if first & step != 0 || places.get(1) != Some(&(first + step)) {
+        return order;
+    }
+    let most = bit(pageblock - order).min(bit((first.trailing_zeros() as usize).min(pageblock) - order));
+    let behind = places.iter().take(most as usize).zip(0u32..).take_while(|&(&place, n)| place == first + (n << order));
+    order + behind.count().ilog2() as usize
+}

@@ -132,7 +132,7 @@ pub fn memory_map(count: u64) -> (MemMap, Vec<Pfn>) {
 /// A group below another one.
 #[must_use]
 pub fn groups(hstates: u8) -> (Charges, CgroupId) {
-    let mut charges = Charges::new(hstates);
+    let mut charges = Charges::new(hstates, charge::GroupVersion::V2);
     let outer = charges.create(None, "outer").expect("the root is there");
     let inner = charges.create(Some(outer), "inner").expect("the outer group is there");
     (charges, inner)

@@ -3,8 +3,8 @@
 use slotmap::SlotMap;
 use units::{CgroupId, HstateId, HugeCount, NodeId};
 
-use crate::count::{Account, Counter, GroupView, Limit, LimitError, OverLimit};
-use crate::group::Group;
+use crate::count::{Account, Count, Counter, GroupView, Limit, LimitError, OverLimit};
+use crate::group::{Controller, Group, GroupVersion, NoGroup};
 
 /// A charge that was taken: give it back with [`Charges::uncharge`] or record its owner.
 #[must_use]
@@ -18,34 +18,81 @@ pub struct Receipt {
     pub pages: HugeCount,
 }
 
-/// All groups below the root and what they are charged.
+/// All groups and what they are charged.
 #[doc(alias("hugetlb_cgroup", "page_counter"))]
 #[derive(Clone, Debug)]
 pub struct Charges {
     pub(crate) hstates: usize,
+    pub(crate) version: GroupVersion,
     pub(crate) groups: SlotMap<CgroupId, Group>,
+    /// The root, where it is accounted: in cgroup v1.
+    pub(crate) root: Option<CgroupId>,
 }
 
 impl Charges {
-    /// Only the root group, which is not accounted.
+    /// Only the root group. That of cgroup v2 is not accounted; nothing stands for it.
     #[must_use]
-    pub fn new(hstates: u8) -> Self {
-        Self { hstates: usize::from(hstates), groups: SlotMap::with_key() }
+    pub fn new(hstates: u8, version: GroupVersion) -> Self {
+        let mut charges = Self { hstates: usize::from(hstates), version, groups: SlotMap::with_key(), root: None };
+        if version == GroupVersion::V1 {
+            charges.root = Some(charges.add(None, "", Controller::Present));
+        }
+        charges
+    }
+
+    /// Which interface the groups have.
+    #[must_use]
+    pub const fn version(&self) -> GroupVersion {
+        self.version
+    }
+
+    /// The root, where it is accounted.
+    #[must_use]
+    pub const fn root(&self) -> Option<CgroupId> {
+        self.root
     }
 
     /// Sets a limit.
     ///
     /// # Errors
-    /// There is no such group with the controller, or more is charged; the old limit stays.
+    /// There is no such group with the controller, it is the root, or more is charged; the old limit stays.
     #[doc(alias = "hugetlb_cgroup_write")]
     pub fn set_limit(&mut self, cgroup: CgroupId, counter: Counter, limit: Limit) -> Result<(), LimitError> {
-        let group = self.groups.get_mut(cgroup).filter(|group| group.is_accounted()).ok_or(LimitError::NoGroup)?;
-        let count = group.accounts[counter.hstate().index()].count_mut(counter);
+        if self.root == Some(cgroup) {
+            return Err(LimitError::Root);
+        }
+        let count = self.count_mut(cgroup, counter).ok_or(LimitError::NoGroup)?;
         if let Some(pages) = limit.pages().filter(|&pages| pages < count.pages) {
             return Err(LimitError::Busy { charged: count.pages, limit: pages });
         }
         count.limit = limit;
         Ok(())
+    }
+
+    /// Forgets what a counter held at the most: from now on that is what it holds.
+    ///
+    /// # Errors
+    /// There is no such group with the controller.
+    #[doc(alias("hugetlb_cgroup_reset", "page_counter_reset_watermark"))]
+    pub fn reset_most(&mut self, cgroup: CgroupId, counter: Counter) -> Result<(), NoGroup> {
+        let count = self.count_mut(cgroup, counter).ok_or(NoGroup)?;
+        count.history.most = count.pages;
+        Ok(())
+    }
+
+    /// Forgets how often a counter's own limit refused.
+    ///
+    /// # Errors
+    /// There is no such group with the controller.
+    #[doc(alias = "hugetlb_cgroup_reset")]
+    pub fn reset_refusals(&mut self, cgroup: CgroupId, counter: Counter) -> Result<(), NoGroup> {
+        self.count_mut(cgroup, counter).ok_or(NoGroup)?.history.refusals = 0;
+        Ok(())
+    }
+
+    fn count_mut(&mut self, cgroup: CgroupId, counter: Counter) -> Option<&mut Count> {
+        let group = self.groups.get_mut(cgroup).filter(|group| group.is_accounted())?;
+        Some(group.accounts[counter.hstate().index()].count_mut(counter))
     }
 
     /// What a group is charged, its descendants included.
@@ -59,7 +106,14 @@ impl Charges {
     #[must_use]
     pub fn view(&self, cgroup: CgroupId, hstate: HstateId) -> Option<GroupView> {
         let group = self.alive(cgroup).filter(|group| group.is_accounted())?;
-        Some(group.accounts[hstate.index()].view())
+        let account = &group.accounts[hstate.index()];
+        let mut local = account.nodes().to_vec();
+        for child in self.children(Some(cgroup)) {
+            // A child has pages only where its parent has them, too.
+            let below = self.groups[child].accounts[hstate.index()].nodes();
+            local.iter_mut().zip(below).for_each(|(here, &there)| *here = here.saturating_sub(there));
+        }
+        Some(account.view(local))
     }
 
     /// Charges `pages` to a group and all its ancestors, or to nobody for the root. A refusal is an event of the charging group
@@ -75,7 +129,7 @@ impl Charges {
         pages: HugeCount,
     ) -> Result<Receipt, OverLimit> {
         let owner = cgroup.and_then(|c| self.resolve(c));
-        if let Some(refused) = self.refused(owner, counter, pages) {
+        if let Err(refused) = self.ask(owner, counter, pages) {
             let mut itself = true;
             self.walk(owner, counter.hstate(), |account| {
                 account.events += 1;
@@ -136,17 +190,20 @@ impl Charges {
         })
     }
 
-    /// The first limit on the way up that a charge would exceed.
-    fn refused(&self, owner: Option<CgroupId>, counter: Counter, asked: HugeCount) -> Option<OverLimit> {
+    /// Asks every limit on the way up. The first that refuses remembers that, and those before it what they would have held.
+    #[doc(alias = "page_counter_try_charge")]
+    fn ask(&mut self, owner: Option<CgroupId>, counter: Counter, asked: HugeCount) -> Result<(), OverLimit> {
         let mut at = owner;
-        while let Some((id, group)) = at.and_then(|id| Some((id, self.groups.get(id)?))) {
-            let count = group.accounts[counter.hstate().index()].count(counter);
+        while let Some((id, group)) = at.and_then(|id| Some((id, self.groups.get_mut(id)?))) {
+            let count = group.accounts[counter.hstate().index()].count_mut(counter);
             if let Some(limit) = count.refuses(asked) {
-                return Some(OverLimit { cgroup: id, counter, usage: count.pages, limit, asked });
+                count.history.refusals += 1;
+                return Err(OverLimit { cgroup: id, counter, usage: count.pages, limit, asked });
             }
+            count.remember(asked);
             at = group.parent;
         }
-        None
+        Ok(())
     }
 
     /// Every account from a group to the top. A removed group has its own to the end.
@@ -179,7 +236,7 @@ mod tests {
     const ONE: HugeCount = HugeCount::new(1);
 
     fn chain() -> (Charges, CgroupId, CgroupId) {
-        let mut charges = Charges::new(1);
+        let mut charges = Charges::new(1, GroupVersion::V2);
         let top = charges.create(None, "top").unwrap();
         charges.hand_on(top).unwrap();
         let low = charges.create(Some(top), "low").unwrap();
@@ -229,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_group_without_the_controller_lets_its_ancestor_pay() {
-        let mut charges = Charges::new(1);
+        let mut charges = Charges::new(1, GroupVersion::V2);
         let top = charges.create(None, "top").unwrap();
         let low = charges.create(Some(top), "low").unwrap();
         let held = charges.charge(Some(low), USAGE, ONE).unwrap();
@@ -248,5 +305,27 @@ mod tests {
         assert_eq!(charges.set_limit(top, USAGE, Limit::Pages(ONE)), Err(busy));
         charges.set_limit(top, USAGE, Limit::Pages(HugeCount::new(2))).unwrap();
         charges.uncharge(held);
+    }
+
+    #[test]
+    fn the_root_is_a_group_in_v1_alone() {
+        let mut charges = Charges::new(1, GroupVersion::V1);
+        let root = charges.root().unwrap();
+        let top = charges.create(None, "top").unwrap();
+        let low = charges.create(Some(top), "low").unwrap();
+        assert_eq!((charges.look_up(""), charges.look_up("top/low")), (Ok(None), Ok(Some(low))));
+        assert_eq!((charges.path(root).as_deref(), charges.path(low).as_deref()), (Some(""), Some("top/low")));
+        let held = charges.charge(Some(low), USAGE, ONE).unwrap();
+        charges.enter(top).unwrap();
+        charges.enter(root).unwrap();
+        assert_eq!(charges.charged(root, USAGE), ONE);
+        assert_eq!(
+            (charges.set_limit(root, USAGE, Limit::Max), charges.remove(root)),
+            (Err(LimitError::Root), Err(RemoveError::Root))
+        );
+        assert_eq!(charges.keep_to_itself(top), Err(HandOnError::Everywhere));
+        charges.uncharge(held);
+        assert_eq!(charges.view(root, H).map(|view| view.usage_history.most), Some(ONE));
+        assert_eq!(Charges::new(1, GroupVersion::V2).root(), None);
     }
 }

@@ -80,6 +80,9 @@ pub enum LimitError {
     /// No such group, or one without the controller.
     #[error("the group does not exist or is not accounted")]
     NoGroup,
+    /// The root has no limits, whatever is written to the files that it has in cgroup v1.
+    #[error("the root group cannot be limited")]
+    Root,
     /// More is charged than the new limit allows; huge pages cannot be reclaimed. The old limit stays.
     #[error("{charged} are charged, more than the new limit of {}", .limit.get())]
     Busy {
@@ -107,6 +110,23 @@ pub struct GroupView {
     pub local_events: u64,
     /// Where the pages in use lie, by node (`numa_stat`); nodes that never had one may be missing.
     pub nodes: Vec<HugeCount>,
+    /// As `nodes`, without the groups below (the first line of `numa_stat` in cgroup v1).
+    pub local_nodes: Vec<HugeCount>,
+    /// What the files of cgroup v1 remember of usage.
+    pub usage_history: History,
+    /// What the files of cgroup v1 remember of rsvd.
+    pub rsvd_history: History,
+}
+
+/// What a counter remembers; only cgroup v1 shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// The most that it held or would have held, had a limit further up not refused (`max_usage_in_bytes`).
+    #[doc(alias = "watermark")]
+    pub most: HugeCount,
+    /// How often its own limit refused (`failcnt`).
+    #[doc(alias = "failcnt")]
+    pub refusals: u64,
 }
 
 /// How many more pages may be charged where `charged` are and `limit` may be, if that is `asked` at least.
@@ -121,9 +141,15 @@ pub fn room(charged: HugeCount, limit: HugeCount, asked: HugeCount) -> Option<Hu
 pub(crate) struct Count {
     pub(crate) pages: HugeCount,
     pub(crate) limit: Limit,
+    pub(crate) history: History,
 }
 
 impl Count {
+    /// A charge comes by on its way up; what it remembers of it stays, also if a limit above refuses.
+    pub(crate) fn remember(&mut self, pages: HugeCount) {
+        self.history.most = self.history.most.max(self.pages.saturating_add(pages));
+    }
+
     /// The limit, if `pages` more would exceed it.
     pub(crate) fn refuses(self, pages: HugeCount) -> Option<HugeCount> {
         self.limit.pages().filter(|&limit| room(self.pages, limit, pages).is_none())
@@ -170,7 +196,7 @@ impl Account {
         self.usage.pages.is_zero() && self.rsvd.pages.is_zero()
     }
 
-    pub(crate) fn view(&self) -> GroupView {
+    pub(crate) fn view(&self, local_nodes: Vec<HugeCount>) -> GroupView {
         GroupView {
             usage: self.usage.pages,
             rsvd: self.rsvd.pages,
@@ -179,6 +205,9 @@ impl Account {
             events: self.events,
             local_events: self.local_events,
             nodes: self.nodes.clone(),
+            local_nodes,
+            usage_history: self.usage.history,
+            rsvd_history: self.rsvd.history,
         }
     }
 }

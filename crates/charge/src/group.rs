@@ -8,6 +8,16 @@ use units::CgroupId;
 use crate::Charges;
 use crate::count::Account;
 
+/// Which interface groups have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupVersion {
+    /// cgroup v1: a hierarchy for huge pages alone. Every group has the controller, the root too, and may hold processes.
+    V1,
+    /// cgroup v2: one hierarchy, in which a group holds processes or hands the controller on.
+    #[default]
+    V2,
+}
+
 /// There is no such group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the group does not exist")]
@@ -38,6 +48,9 @@ pub enum RemoveError {
     /// Groups below it are alive.
     #[error("the group has children: remove them first")]
     HasChildren,
+    /// The root stays.
+    #[error("the root group cannot be removed")]
+    Root,
     /// Processes are in it.
     #[error("{processes} processes are in the group: let them exit or move them away")]
     HasProcesses {
@@ -53,7 +66,7 @@ pub enum EnterError {
     /// No such group.
     #[error("the group does not exist")]
     NoGroup,
-    /// A group whose children have the controller holds no processes itself.
+    /// In cgroup v2 a group whose children have the controller holds no processes itself.
     #[error("the group hands the controller on to its children and can hold no process itself")]
     HandsOn,
 }
@@ -77,6 +90,9 @@ pub enum HandOnError {
     /// A child hands the controller on in its turn.
     #[error("a child hands the controller on in its turn")]
     ChildHandsOn,
+    /// In cgroup v1 every group has the controller.
+    #[error("in cgroup v1 every group has the controller")]
+    Everywhere,
     /// Children have charges of their own; Linux would forget their limits and events.
     #[error("groups below have the controller; remove them first (taking it from them is not modelled)")]
     AccountedChildren,
@@ -132,6 +148,7 @@ impl Charges {
     /// # Errors
     /// The parent is gone or a sibling has the name.
     pub fn create(&mut self, parent: Option<CgroupId>, name: &str) -> Result<CgroupId, CreateError> {
+        let parent = parent.or(self.root);
         let controller = match parent {
             None => Controller::Present,
             Some(parent) => self.alive(parent).ok_or(CreateError::NoParent)?.hands_on,
@@ -142,16 +159,23 @@ impl Charges {
         if matches!(name, "" | "." | "..") || self.child(parent, name).is_some() {
             return Err(CreateError::Exists);
         }
-        let accounts = alloc::vec![Account::default(); self.hstates];
-        Ok(self.groups.insert(Group {
+        Ok(self.add(parent, name, controller))
+    }
+
+    pub(crate) fn add(&mut self, parent: Option<CgroupId>, name: &str, controller: Controller) -> CgroupId {
+        let hands_on = match self.version {
+            GroupVersion::V1 => Controller::Present,
+            GroupVersion::V2 => Controller::Absent,
+        };
+        self.groups.insert(Group {
             name: name.into(),
             parent,
             life: Life::Alive,
             controller,
-            hands_on: Controller::Absent,
+            hands_on,
             processes: 0,
-            accounts,
-        }))
+            accounts: alloc::vec![Account::default(); self.hstates],
+        })
     }
 
     /// Removes a group. What it is charged for stays charged to its ancestors.
@@ -160,6 +184,9 @@ impl Charges {
     /// The group does not exist, has children or holds processes. Charges are no obstacle.
     #[doc(alias = "hugetlb_cgroup_css_offline")]
     pub fn remove(&mut self, cgroup: CgroupId) -> Result<(), RemoveError> {
+        if self.root == Some(cgroup) {
+            return Err(RemoveError::Root);
+        }
         let group = self.alive(cgroup).ok_or(RemoveError::NoGroup)?;
         if group.processes > 0 {
             return Err(RemoveError::HasProcesses { processes: group.processes });
@@ -177,8 +204,10 @@ impl Charges {
     /// # Errors
     /// There is none.
     pub fn look_up(&self, path: &str) -> Result<Option<CgroupId>, NoGroup> {
-        let names = path.split('/').filter(|name| !name.is_empty());
-        names.into_iter().try_fold(None, |parent, name| self.child(parent, name).map(Some).ok_or(NoGroup))
+        let mut names = path.split('/').filter(|name| !name.is_empty());
+        names.try_fold(None, |parent: Option<CgroupId>, name| {
+            self.child(parent.or(self.root), name).map(Some).ok_or(NoGroup)
+        })
     }
 
     /// Lets a process into a group.
@@ -188,7 +217,7 @@ impl Charges {
     #[doc(alias("cgroup_attach_task", "cgroup_migrate_vet_dst"))]
     pub fn enter(&mut self, cgroup: CgroupId) -> Result<(), EnterError> {
         let group = self.groups.get_mut(cgroup).filter(|group| group.is_alive()).ok_or(EnterError::NoGroup)?;
-        if group.hands_on == Controller::Present {
+        if self.version == GroupVersion::V2 && group.hands_on == Controller::Present {
             return Err(EnterError::HandsOn);
         }
         group.processes += 1;
@@ -232,6 +261,9 @@ impl Charges {
     /// The group does not exist, or has children.
     pub fn keep_to_itself(&mut self, cgroup: CgroupId) -> Result<(), HandOnError> {
         let group = self.alive(cgroup).ok_or(HandOnError::NoGroup)?;
+        if self.version == GroupVersion::V1 {
+            return Err(HandOnError::Everywhere);
+        }
         if group.hands_on == Controller::Present {
             let children: Vec<CgroupId> = self.children(Some(cgroup)).collect();
             if children.iter().any(|&child| self.groups[child].hands_on == Controller::Present) {
@@ -263,7 +295,7 @@ impl Charges {
         self.alive(cgroup).map_or(0, |group| group.processes)
     }
 
-    /// The groups that exist.
+    /// The groups that exist; the root only where it is accounted.
     pub fn iter(&self) -> impl Iterator<Item = CgroupId> {
         self.groups.iter().filter(|(_, group)| group.is_alive()).map(|(id, _)| id)
     }
@@ -272,7 +304,7 @@ impl Charges {
     #[must_use]
     pub fn path(&self, cgroup: CgroupId) -> Option<String> {
         let group = self.alive(cgroup)?;
-        Some(match group.parent {
+        Some(match group.parent.filter(|&parent| self.root != Some(parent)) {
             Some(parent) => alloc::format!("{}/{}", self.path(parent)?, group.name),
             None => group.name.clone(),
         })
@@ -282,7 +314,7 @@ impl Charges {
         self.groups.get(cgroup).filter(|group| group.is_alive())
     }
 
-    fn children(&self, parent: Option<CgroupId>) -> impl Iterator<Item = CgroupId> {
+    pub(crate) fn children(&self, parent: Option<CgroupId>) -> impl Iterator<Item = CgroupId> {
         self.groups.iter().filter(move |(_, group)| group.is_alive() && group.parent == parent).map(|(id, _)| id)
     }
 

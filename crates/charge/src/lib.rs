@@ -14,8 +14,8 @@ mod group;
 mod recount;
 
 pub use charges::{Charges, Receipt};
-pub use count::{Counter, GroupView, Limit, LimitError, OverLimit, room};
-pub use group::{CreateError, EnterError, HandOnError, NoGroup, RemoveError};
+pub use count::{Counter, GroupView, History, Limit, LimitError, OverLimit, room};
+pub use group::{CreateError, EnterError, GroupVersion, HandOnError, NoGroup, RemoveError};
 pub use recount::Paid;
 
 use units::Scopes;

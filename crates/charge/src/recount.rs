@@ -38,6 +38,9 @@ impl Charges {
                     let child = &child.accounts[n];
                     (usage + child.usage.pages, rsvd + child.rsvd.pages)
                 });
+                if account.usage.history.most < account.usage.pages || account.rsvd.history.most < account.rsvd.pages {
+                    return Err(format!("{id:?} remembers less than it holds in pool {n}"));
+                }
                 if usage > account.usage.pages || rsvd > account.rsvd.pages {
                     return Err(format!("{id:?} is charged less than its children in pool {n}"));
                 }

@@ -1,6 +1,6 @@
 //! Charges against a list of who pays for what.
 
-use charge::{Charges, Counter, EnterError, Limit, Receipt, RemoveError};
+use charge::{Charges, Counter, EnterError, GroupVersion, History, Limit, Receipt, RemoveError};
 use proptest::prelude::*;
 use units::{CgroupId, HstateId, HugeCount, NodeId};
 
@@ -8,8 +8,8 @@ const USAGE: Counter = Counter::Usage(HstateId::new(0));
 const RSVD: Counter = Counter::Rsvd(HstateId::new(0));
 
 /// A chain of three groups and a sibling of the lowest.
-fn tree() -> (Charges, [CgroupId; 4]) {
-    let mut charges = Charges::new(1);
+fn tree(version: GroupVersion) -> (Charges, [CgroupId; 4]) {
+    let mut charges = Charges::new(1, version);
     let mut make = |parent, name: &str| {
         let id = charges.create(parent, name).unwrap_or_else(|error| panic!("{error}"));
         if name != "low" && name != "sibling" {
@@ -37,11 +37,19 @@ fn pays(mut who: usize, group: usize) -> bool {
     }
 }
 
+/// What the naive side knows of one counter, besides what is charged to it.
+#[derive(Clone, Copy, Debug, Default)]
+struct NaiveCounter {
+    limit: Option<u64>,
+    most: u64,
+    refusals: u64,
+}
+
 /// What the naive side knows of one group.
 #[derive(Clone, Copy, Debug, Default)]
 struct Naive {
-    usage_limit: Option<u64>,
-    rsvd_limit: Option<u64>,
+    usage: NaiveCounter,
+    rsvd: NaiveCounter,
     events: u64,
     local_events: u64,
     processes: u64,
@@ -71,8 +79,25 @@ impl Model {
         mine.filter(|paid| paid.node == node).map(|paid| paid.receipt.pages.get()).sum()
     }
 
-    fn limit(&mut self, group: usize, counter: Counter) -> &mut Option<u64> {
-        if counter == USAGE { &mut self.groups[group].usage_limit } else { &mut self.groups[group].rsvd_limit }
+    fn counter(&mut self, group: usize, counter: Counter) -> &mut NaiveCounter {
+        if counter == USAGE { &mut self.groups[group].usage } else { &mut self.groups[group].rsvd }
+    }
+
+    /// Pages of its own, or of groups below that were removed.
+    fn is_local(&self, who: usize, group: usize) -> bool {
+        let mut at = who;
+        while at != group && self.groups[at].removed {
+            match PARENT[at] {
+                Some(parent) => at = parent,
+                None => return false,
+            }
+        }
+        at == group
+    }
+
+    fn on_node_locally(&self, group: usize, node: NodeId) -> u64 {
+        let mine = self.paid.iter().filter(|paid| paid.receipt.counter == USAGE && self.is_local(paid.who, group));
+        mine.filter(|paid| paid.node == node).map(|paid| paid.receipt.pages.get()).sum()
     }
 }
 
@@ -81,8 +106,18 @@ fn charge(model: &mut Model, charges: &mut Charges, ids: [CgroupId; 4], who: usi
     if model.groups[who].removed {
         return;
     }
-    let mut full = |g| model.limit(g, counter).is_some_and(|l| model.charged(g, counter) + pages > l);
-    let over = (0..4).any(|g| pays(who, g) && full(g));
+    // From the group to the top: each that is not full remembers what it would hold, the first that is remembers that.
+    let mut over = false;
+    for g in (0..4).rev().filter(|&g| pays(who, g)) {
+        let wanted = model.charged(g, counter) + pages;
+        let naive = model.counter(g, counter);
+        if naive.limit.is_some_and(|limit| wanted > limit) {
+            naive.refusals += 1;
+            over = true;
+            break;
+        }
+        naive.most = naive.most.max(wanted);
+    }
     match charges.charge(Some(ids[who]), counter, HugeCount::new(pages)) {
         Ok(receipt) => {
             assert!(!over && receipt.owner == Some(ids[who]), "{receipt:?}");
@@ -138,11 +173,16 @@ fn compare(model: &mut Model, charges: &Charges, ids: [CgroupId; 4]) {
         assert_eq!((view.usage.get(), view.rsvd.get()), (model.charged(n, USAGE), model.charged(n, RSVD)), "{n}");
         assert_eq!((view.events, view.local_events), (naive.events, naive.local_events), "{n}");
         let limits = (view.usage_limit.pages().map(HugeCount::get), view.rsvd_limit.pages().map(HugeCount::get));
-        assert_eq!(limits, (naive.usage_limit, naive.rsvd_limit), "{n}");
+        assert_eq!(limits, (naive.usage.limit, naive.rsvd.limit), "{n}");
+        for (history, naive) in [(view.usage_history, naive.usage), (view.rsvd_history, naive.rsvd)] {
+            let expected = History { most: HugeCount::new(naive.most), refusals: naive.refusals };
+            assert_eq!(history, expected, "{n}");
+        }
         assert_eq!(charges.processes(id), naive.processes, "{n}");
         for node in [0, 1] {
-            let here = view.nodes.get(usize::from(node)).copied().unwrap_or_default();
-            assert_eq!(here.get(), model.on_node(n, NodeId::new(node)), "{n} on {node}");
+            let on = |nodes: &[HugeCount]| nodes.get(usize::from(node)).copied().unwrap_or_default().get();
+            assert_eq!(on(&view.nodes), model.on_node(n, NodeId::new(node)), "{n} on {node}");
+            assert_eq!(on(&view.local_nodes), model.on_node_locally(n, NodeId::new(node)), "{n} on {node}");
         }
     }
 }
@@ -150,9 +190,11 @@ fn compare(model: &mut Model, charges: &Charges, ids: [CgroupId; 4]) {
 proptest! {
     #[test]
     fn a_group_pays_for_itself_and_all_below_and_after_removal_too(
-        ops in prop::collection::vec((0..16u8, 0..4usize, 1..4u64, any::<bool>(), any::<prop::sample::Index>()), 1..120),
+        old in any::<bool>(),
+        ops in prop::collection::vec((0..18u8, 0..4usize, 1..4u64, any::<bool>(), any::<prop::sample::Index>()), 1..120),
     ) {
-        let (mut charges, ids) = tree();
+        let version = if old { GroupVersion::V1 } else { GroupVersion::V2 };
+        let (mut charges, ids) = tree(version);
         let mut model = Model { groups: [Naive::default(); 4], paid: Vec::new() };
         for (kind, who, pages, rsvd, which) in ops {
             match kind {
@@ -165,13 +207,13 @@ proptest! {
                     let set = charges.set_limit(ids[who], counter, Limit::Pages(HugeCount::new(limit)));
                     prop_assert_eq!(set.is_ok(), fits);
                     if fits {
-                        *model.limit(who, counter) = Some(limit);
+                        model.counter(who, counter).limit = Some(limit);
                     }
                 }
                 12 => {
                     let expected = match (model.groups[who].removed, who) {
                         (true, _) => Err(EnterError::NoGroup),
-                        (_, 0 | 1) => Err(EnterError::HandsOn),
+                        (_, 0 | 1) if version == GroupVersion::V2 => Err(EnterError::HandsOn),
                         _ => Ok(()),
                     };
                     prop_assert_eq!(charges.enter(ids[who]), expected);
@@ -182,6 +224,19 @@ proptest! {
                     model.groups[who].processes -= 1;
                 }
                 14 => remove(&mut model, &mut charges, ids, who),
+                15 | 16 => {
+                    let counter = if rsvd { RSVD } else { USAGE };
+                    let charged = model.charged(who, counter);
+                    let naive = model.counter(who, counter);
+                    let reset = if kind == 15 {
+                        naive.most = charged;
+                        charges.reset_most(ids[who], counter)
+                    } else {
+                        naive.refusals = 0;
+                        charges.reset_refusals(ids[who], counter)
+                    };
+                    prop_assert_eq!(reset.is_ok(), !model.groups[who].removed);
+                }
                 _ => (),
             }
             compare(&mut model, &charges, ids);

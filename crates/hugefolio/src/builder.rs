@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use charge::GroupVersion;
 use hugetlb::boot::{Arch, BootConfig, BootMessage, Platform, PoolRequest, RuntimeGigantic};
 use hugetlb::{Hstate, Hstates, Pool, ResizeNodes, Shelf};
 use memmap::{Contents, MemMap};
@@ -23,6 +24,7 @@ pub struct MachineBuilder {
     distances: BTreeMap<(NodeId, NodeId), u8>,
     cmdline: String,
     runtime_gigantic: RuntimeGigantic,
+    groups: GroupVersion,
 }
 
 /// Why a machine cannot be.
@@ -70,7 +72,15 @@ impl MachineBuilder {
             distances: BTreeMap::new(),
             cmdline: String::new(),
             runtime_gigantic: RuntimeGigantic::Supported,
+            groups: GroupVersion::V2,
         }
+    }
+
+    /// Which interface control groups have; that of cgroup v2 unless said here.
+    #[must_use]
+    pub fn groups(mut self, version: GroupVersion) -> Self {
+        self.groups = version;
+        self
     }
 
     /// The architecture, and with it base page and huge page sizes.
@@ -143,7 +153,7 @@ impl MachineBuilder {
         let mut machine = Machine {
             lists: zones.iter().map(|zone| zone.as_ref().map(|zone| lists_of(zone, shift))).collect(),
             zones,
-            charges: charge::Charges::new(u8::try_from(pools).unwrap_or(u8::MAX)),
+            charges: charge::Charges::new(u8::try_from(pools).unwrap_or(u8::MAX), self.groups),
             pools: hstates.iter().map(|h| Pool::new(last, h.demote_to)).collect(),
             shelves: vec![vec![Shelf::new(); last.index() + 1]; pools],
             config: Config { topology, hstates, page_shift: shift, task_size: TASK_SIZE },

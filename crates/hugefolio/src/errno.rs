@@ -360,7 +360,7 @@ impl ToErrno for HandOnError {
     fn errno(&self) -> Errno {
         match self {
             Self::NoGroup | Self::NotAccounted => Errno::ENOENT,
-            Self::AccountedChildren => Errno::EOPNOTSUPP,
+            Self::AccountedChildren | Self::Everywhere => Errno::EOPNOTSUPP,
             _ => Errno::EBUSY,
         }
     }
@@ -370,6 +370,7 @@ impl ToErrno for LimitError {
     fn errno(&self) -> Errno {
         match self {
             Self::NoGroup => Errno::ENOENT,
+            Self::Root => Errno::EINVAL,
             _ => Errno::EBUSY,
         }
     }

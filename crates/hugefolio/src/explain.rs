@@ -31,7 +31,7 @@ mod verdict;
 
 pub use decide::{would_fault, would_map};
 pub use files::{HostError, HostFiles, HostProblem, SavedHost};
-pub use host::{GroupCount, GroupVersion, Host, HostGroup, HostMount, HostNode, HostPool, MountLimits, Question};
+pub use host::{GroupCount, Host, HostGroup, HostMount, HostNode, HostPool, MountLimits, Question};
 pub use mend::{Mend, mends};
 pub use mounts::StatFsText;
 pub use report::Report;

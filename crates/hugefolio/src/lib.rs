@@ -45,8 +45,8 @@ pub use process::{Fd, OpenFile, Process};
 pub use shared::{CpuBusy, CpuHandle, OnCpu, SharedMachine};
 
 pub use charge::{
-    Charges, Counter, CreateError, EnterError, GroupView, HandOnError, Limit, LimitError, NoGroup, OverLimit, Paid,
-    Receipt, RemoveError,
+    Charges, Counter, CreateError, EnterError, GroupVersion, GroupView, HandOnError, History, Limit, LimitError,
+    NoGroup, OverLimit, Paid, Receipt, RemoveError,
 };
 pub use filemap::NoCacheNode;
 pub use hugetlb::boot;

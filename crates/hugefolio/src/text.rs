@@ -24,17 +24,20 @@ mod zoneinfo;
 
 pub use buddyinfo::{Buddyinfo, ExtfragIndex, FreeBlocks, IndexRow, UnusableIndex};
 pub use cgroup::{
-    CgroupFileName, CgroupLimit, CgroupPath, CgroupPathError, CgroupValue, ControllerWrite, cgroup_limit,
+    BytesByNode, CgroupFileName, CgroupLimit, CgroupPath, CgroupPathError, CgroupValue, ControllerWrite, cgroup_limit,
     subtree_control,
 };
 pub use counter::{CounterName, Counters, Vmstat, VmstatItem};
 pub use cursor::TextError;
-pub use knob::{Access, CgroupCoreFile, CgroupFile, KnobPath, KnobPathError, NodeKnob, PoolKnob, SysctlKnob};
+pub use knob::{
+    Access, CgroupCoreFile, CgroupFile, CgroupV1File, KnobPath, KnobPathError, NodeKnob, PoolKnob, SysctlKnob,
+};
 pub use line::ReportError;
 pub(crate) use line::number;
 pub use meminfo::{HugetlbMeminfo, NodeHugepages, ShowMemLine};
 pub use mount::{MountSize, MountText, MountTextError};
 pub use pagetypeinfo::{BlockRow, BlockTable, FreeListRow, ListLength, NodePagetypes, Pagetypeinfo};
 pub use process::{HugetlbPages, SmapsHugetlb, VmFlag, VmFlags};
+pub(crate) use write::length;
 pub use write::{KnobValue, KnobWrite, ShmGroup, Switch, WriteError, Written, demote_size, sysctl_count, sysfs_count};
 pub use zoneinfo::{Pageset, PopulatedZone, ZonePages, ZoneReport, Zoneinfo};

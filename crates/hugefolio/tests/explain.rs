@@ -11,9 +11,9 @@ use hugefolio::explain::{
     Question, Report, SavedHost, TouchRefusal, Wish, mends, would_fault, would_map,
 };
 use hugefolio::{
-    AllocRefusal, Blame, Bytes, CallError, Calls, CgroupId, Counter, Credentials, FaultError, HugeCount, HugeSize,
-    Machine, MapCall, MapCallError, MapFlags, Mempolicy, MmapError, MountId, NodeId, Nodemask, OpenCall, Origin,
-    OverLimit, Pid, ReserveRefusal, Share, Vaddr,
+    AllocRefusal, Blame, Bytes, CallError, Calls, CgroupId, Counter, Credentials, FaultError, GroupVersion, HugeCount,
+    HugeSize, Machine, MapCall, MapCallError, MapFlags, Mempolicy, MmapError, MountId, NodeId, Nodemask, OpenCall,
+    Origin, OverLimit, Pid, ReserveRefusal, Share, Vaddr,
 };
 
 const DIR: &str = "/mnt/huge";
@@ -46,29 +46,36 @@ struct Scene {
     wish: Wish,
 }
 
-/// Groups that can hold tasks. The last has no counters: whoever is there is charged to the group above.
+/// Groups that can hold tasks. In cgroup v2 the last has no counters: whoever is there is charged to the group above.
 const GROUPS: [&str; 3] = ["g/a", "g/b", "n/x"];
 
 /// Groups with limits; the limit of a group may be above or below that of its parent.
 fn groups(machine: &mut Machine, draw: &mut Draw, size: HugeSize) {
     machine.create_cgroup("g").unwrap();
     machine.create_cgroup("n").unwrap();
-    machine.write_file("/sys/fs/cgroup/g/cgroup.subtree_control", "+hugetlb").unwrap();
+    let v1 = machine.charges().version() == GroupVersion::V1;
+    if !v1 {
+        machine.write_file("/sys/fs/cgroup/g/cgroup.subtree_control", "+hugetlb").unwrap();
+    }
     for group in GROUPS {
         machine.create_cgroup(group).unwrap();
     }
     for group in ["g", "g/a", "g/b", "n"] {
-        for file in ["max", "rsvd.max"] {
+        for file in if v1 { ["limit_in_bytes", "rsvd.limit_in_bytes"] } else { ["max", "rsvd.max"] } {
             if draw.chance(3) {
                 let limit = size.total(HugeCount::new(draw.below(14))).get() + draw.below(4096);
-                machine.write_file(&limit_file(group, size, file), &limit.to_string()).unwrap();
+                let file = format!("{}/hugetlb.{size}B.{file}", folder(machine, group));
+                machine.write_file(&file, &limit.to_string()).unwrap();
             }
         }
     }
 }
 
-fn limit_file(group: &str, size: HugeSize, file: &str) -> String {
-    format!("/sys/fs/cgroup/{group}/hugetlb.{size}B.{file}")
+fn folder(machine: &Machine, group: &str) -> String {
+    match machine.charges().version() {
+        GroupVersion::V1 => format!("/sys/fs/cgroup/hugetlb/{group}"),
+        GroupVersion::V2 => format!("/sys/fs/cgroup/{group}"),
+    }
 }
 
 /// A group to be in; the root for many.
@@ -84,6 +91,9 @@ fn scene(draw: &mut Draw) -> Scene {
     let two = draw.chance(2);
     let gigantic = draw.chance(8);
     let mut builder = Machine::builder();
+    if draw.chance(3) {
+        builder = builder.groups(GroupVersion::V1);
+    }
     for node in 0..=u8::from(two) {
         let memory = if gigantic { Bytes::gib(3) } else { Bytes::mib(8 + 2 * draw.below(40)) };
         builder = builder.node(NodeId::new(node), memory);
@@ -217,7 +227,7 @@ fn by_name(machine: &mut Machine, over: &OverLimit) -> OverGroupLimit {
     let groups = ["g", "g/a", "g/b", "n"];
     let group = groups.into_iter().find(|group| machine.cgroup(group) == Ok(Some(over.cgroup))).unwrap();
     OverGroupLimit {
-        folder: format!("/sys/fs/cgroup/{group}"),
+        folder: folder(machine, group),
         counter: if matches!(over.counter, Counter::Usage(_)) { GroupCounter::Usage } else { GroupCounter::Rsvd },
         charged: over.usage,
         limit: over.limit,

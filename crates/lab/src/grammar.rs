@@ -94,7 +94,7 @@ fn write_page(page: &mut String) -> std::fmt::Result {
          ## Header\n\n\
          Before the first operation, each at most once:\n\n{headers}\n\
          `machine` gives the architecture (`arch=`, one of {}; the first if left out), the memory of each node (`node=`, \
-         node 0 first) and the kernel's boot parameters: {}. Without it the machine is x86-64 and has one node of 24 GiB and pools of 2 MiB (the default size) and 1 GiB pages. Without `name` a \
+         node 0 first), the interface of control groups (`cgroup=`, `v2` or `v1`; the first if left out) and the kernel's boot parameters: {}. Without it the machine is x86-64 and has one node of 24 GiB and pools of 2 MiB (the default size) and 1 GiB pages. Without `name` a \
          scenario has the name of its file.\n\n",
         listed(&ArchName::ALL.map(|(word, _)| word)),
         listed(&BOOT_PARAMETERS),

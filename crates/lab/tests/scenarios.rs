@@ -7,12 +7,17 @@ use lab::run::{name_of, run};
 use lab::scenario::Scenario;
 
 fn scenarios() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios");
+    let files = files_of("scenarios");
+    assert!(files.len() >= 40, "only {} scenarios", files.len());
+    files.into_iter().chain(files_of("testdata/linux-6.18-cgroup-v1")).collect()
+}
+
+fn files_of(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(folder);
     let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("the folder can be listed").path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "scenario"));
     files.sort();
-    assert!(files.len() >= 40, "only {} scenarios", files.len());
     files
 }
 

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use lab::op::{self, Op, Record, Scalar, SizeName};
-use lab::target::{Answer, ArchName, BeginError, Counters, Header, Ordered, StepResult, Target};
+use lab::target::{Answer, ArchName, BeginError, Counters, Header, MachineLine, Ordered, StepResult, Target};
 
 use crate::actor::{Actor, NoReply};
 use crate::errno::{done, failed};
@@ -398,6 +398,9 @@ fn boot(header: &Header) -> Result<Vec<(SizeName, i64)>, String> {
     let Some(machine) = &header.machine else { return Ok(Vec::new()) };
     if machine.arch != ArchName::X86_64 {
         return Err(format!("the host is no {}", machine.arch.word()));
+    }
+    if machine.groups != MachineLine::default().groups {
+        return Err("live runs have control groups of version 2 alone".to_owned());
     }
     if machine.nodes.len() > 1 {
         return Err(format!("the host has one memory node, not {}", machine.nodes.len()));

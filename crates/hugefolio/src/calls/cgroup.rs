@@ -1,13 +1,15 @@
 //! Control groups: made, removed, limited, entered, and their files as text.
 
-use charge::{Charges, Counter, CreateError, EnterError, GroupView, Limit, LimitError, NoGroup, RemoveError};
+use charge::{
+    Charges, Counter, CreateError, EnterError, GroupVersion, GroupView, Limit, LimitError, NoGroup, RemoveError,
+};
 use units::{Bytes, CgroupId, HstateId, HugeCount, HugeSize, PageShift, Pid};
 
 use super::knob::KnobError;
 use super::{CallError, Env, NoSuchSize, pool};
 use crate::text::{
-    Access, CgroupCoreFile, CgroupFile, CgroupFileName, CgroupLimit, CgroupPath, CgroupValue, ControllerWrite, Written,
-    cgroup_limit, subtree_control,
+    Access, BytesByNode, CgroupCoreFile, CgroupFile, CgroupFileName, CgroupLimit, CgroupPath, CgroupV1File,
+    CgroupValue, ControllerWrite, Written, cgroup_limit, length, subtree_control,
 };
 
 /// Which counter of a control group.
@@ -44,12 +46,16 @@ pub(super) fn create<P: Env>(p: &mut P, path: &str) -> Result<CgroupId, CreateEr
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
     p.with_charges(|c| {
         let parent = c.look_up(parent).map_err(|NoGroup| CreateError::NoParent)?;
-        if CgroupFileName::named(name).is_some() {
+        let core = if c.version() == GroupVersion::V1 { CORE_FILES_V1 } else { &[] };
+        if CgroupFileName::named(name, c.version()).is_some() || core.contains(&name) {
             return Err(CreateError::Exists);
         }
         c.create(parent, name)
     })
 }
+
+/// The files of a group of cgroup v1 that are not about huge pages: no group beside them has such a name.
+const CORE_FILES_V1: &[&str] = &["cgroup.clone_children", "cgroup.procs", "notify_on_release", "tasks"];
 
 pub(super) fn remove<P: Env>(p: &mut P, cgroup: CgroupId) -> Result<(), RemoveError> {
     p.with_charges(|c| c.remove(cgroup))
@@ -76,10 +82,16 @@ pub(super) fn view<P: Env>(p: &mut P, cgroup: CgroupId, size: HugeSize) -> Optio
 
 /// Moves a process; what it is charged for stays where it is.
 pub(super) fn attach<P: Env>(p: &mut P, pid: Pid, cgroup: Option<CgroupId>) -> Result<(), CallError<EnterError>> {
+    let cgroup = seat(p, cgroup);
     enter(p, cgroup)?;
     let left = p.with_process(pid, |process| core::mem::replace(&mut process.origin.cgroup, cgroup));
     leave(p, left.unwrap_or(cgroup));
     left.map(|_| ()).ok_or(CallError::NoProcess)
+}
+
+/// The group that a process is in where one was named: the root is one only where it is accounted.
+pub(super) fn seat<P: Env>(p: &mut P, cgroup: Option<CgroupId>) -> Option<CgroupId> {
+    cgroup.or_else(|| p.with_charges(|c| c.root()))
 }
 
 /// Everybody may be in the root.
@@ -95,25 +107,17 @@ pub(super) fn leave<P: Env>(p: &mut P, cgroup: Option<CgroupId>) {
 
 /// Writes text to a file of a group; returns how much of it the file took.
 pub(super) fn write<P: Env>(p: &mut P, path: &str, text: &[u8]) -> Result<Bytes, KnobError> {
-    let path = CgroupPath::parse(path)?;
+    let path = parse(p, path)?;
     let cgroup = group(p, &path)?;
     if path.file.access() != Access::ReadWrite {
         return Err(KnobError::ReadOnlyCgroupFile(path));
     }
     match (path.file, cgroup) {
         (CgroupFileName::Pool { size, file }, Some(cgroup)) => {
-            let Some(Written { value, consumed }) = cgroup_limit(text)? else { return Ok(Bytes::ZERO) };
             let counter = if file == CgroupFile::Max { CgroupCounter::Usage } else { CgroupCounter::Rsvd };
-            let limit = match value {
-                CgroupLimit::Max => Limit::Max,
-                CgroupLimit::Bytes(bytes) => Limit::Pages(size.count_floor(bytes)),
-            };
-            set_limit(p, cgroup, size, counter, limit).map_err(|error| match error {
-                CgroupLimitError::NoSuchSize(error) => error.into(),
-                CgroupLimitError::Limit(error) => KnobError::Limit(error),
-            })?;
-            Ok(consumed)
+            write_limit(p, cgroup, size, counter, cgroup_limit(text, GroupVersion::V2)?)
         }
+        (CgroupFileName::PoolV1 { size, file }, Some(cgroup)) => write_v1(p, cgroup, size, file, text),
         (CgroupFileName::Core(_), Some(cgroup)) => {
             let Written { value, consumed } = subtree_control(text)?;
             p.with_charges(|c| match value {
@@ -127,20 +131,84 @@ pub(super) fn write<P: Env>(p: &mut P, path: &str, text: &[u8]) -> Result<Bytes,
             Written { value: ControllerWrite::Disable, .. } => Err(KnobError::RootKeepsController),
             Written { consumed, .. } => Ok(consumed),
         },
-        (CgroupFileName::Pool { .. }, None) => Err(KnobError::NoCgroup(path)),
+        (CgroupFileName::Pool { .. } | CgroupFileName::PoolV1 { .. }, None) => Err(KnobError::NoCgroup(path)),
+    }
+}
+
+fn write_limit<P: Env>(
+    p: &mut P,
+    cgroup: CgroupId,
+    size: HugeSize,
+    counter: CgroupCounter,
+    written: Option<Written<CgroupLimit>>,
+) -> Result<Bytes, KnobError> {
+    let Some(Written { value, consumed }) = written else { return Ok(Bytes::ZERO) };
+    let limit = match value {
+        CgroupLimit::Max => Limit::Max,
+        CgroupLimit::Bytes(bytes) => Limit::Pages(size.count_floor(bytes)),
+    };
+    set_limit(p, cgroup, size, counter, limit).map_err(|error| match error {
+        CgroupLimitError::NoSuchSize(error) => error.into(),
+        CgroupLimitError::Limit(error) => KnobError::Limit(error),
+    })?;
+    Ok(consumed)
+}
+
+/// What a counter remembers is forgotten whatever is written, as long as something is.
+fn write_v1<P: Env>(
+    p: &mut P,
+    cgroup: CgroupId,
+    size: HugeSize,
+    file: CgroupV1File,
+    text: &[u8],
+) -> Result<Bytes, KnobError> {
+    use CgroupV1File as File;
+    if text.is_empty() {
+        return Ok(Bytes::ZERO);
+    }
+    let counter = v1_counter(file);
+    if matches!(file, File::LimitInBytes | File::RsvdLimitInBytes) {
+        if p.with_charges(|c| c.root()) == Some(cgroup) {
+            return Err(KnobError::Limit(LimitError::Root));
+        }
+        return write_limit(p, cgroup, size, counter, cgroup_limit(text, GroupVersion::V1)?);
+    }
+    let counter = counter.of(pool::hstate(p, Some(size))?.id);
+    let missing = |NoGroup| KnobError::Limit(LimitError::NoGroup);
+    p.with_charges(|c| match file {
+        File::MaxUsageInBytes | File::RsvdMaxUsageInBytes => c.reset_most(cgroup, counter),
+        _ => c.reset_refusals(cgroup, counter),
+    })
+    .map_err(missing)?;
+    Ok(length(text))
+}
+
+const fn v1_counter(file: CgroupV1File) -> CgroupCounter {
+    use CgroupV1File as File;
+    match file {
+        File::Failcnt | File::LimitInBytes | File::MaxUsageInBytes | File::UsageInBytes | File::NumaStat => {
+            CgroupCounter::Usage
+        }
+        File::RsvdFailcnt | File::RsvdLimitInBytes | File::RsvdMaxUsageInBytes | File::RsvdUsageInBytes => {
+            CgroupCounter::Rsvd
+        }
     }
 }
 
 /// What a file of a group shows.
 pub(super) fn read<P: Env>(p: &mut P, path: &str) -> Result<String, KnobError> {
-    let path = CgroupPath::parse(path)?;
+    let path = parse(p, path)?;
     let cgroup = group(p, &path)?;
     let value = match (path.file, cgroup) {
         (CgroupFileName::Pool { size, file }, Some(cgroup)) => {
             let view = view(p, cgroup, size).ok_or(KnobError::NoCgroup(path))?;
             shown(p, size, file, &view)
         }
-        (CgroupFileName::Pool { .. }, None) => return Err(KnobError::NoCgroup(path)),
+        (CgroupFileName::PoolV1 { size, file }, Some(cgroup)) => {
+            let view = view(p, cgroup, size).ok_or(KnobError::NoCgroup(path))?;
+            shown_v1(p, size, file, &view)
+        }
+        (CgroupFileName::Pool { .. } | CgroupFileName::PoolV1 { .. }, None) => return Err(KnobError::NoCgroup(path)),
         (CgroupFileName::Core(file), _) => {
             let is_there = |c: &Charges, cgroup| match file {
                 CgroupCoreFile::Controllers => c.is_accounted(cgroup),
@@ -156,16 +224,20 @@ pub(super) fn read<P: Env>(p: &mut P, path: &str) -> Result<String, KnobError> {
     Ok(value.to_string())
 }
 
-/// The group of a path, which has the file: those about pages are only where the controller is, and not in the root.
+fn parse<P: Env>(p: &mut P, path: &str) -> Result<CgroupPath, KnobError> {
+    let version = p.with_charges(|c| c.version());
+    Ok(CgroupPath::parse(path, version)?)
+}
+
+/// The group of a path, which has the file: those about pages are only where the controller is.
 fn group<P: Env>(p: &mut P, path: &CgroupPath) -> Result<Option<CgroupId>, KnobError> {
     let missing = || KnobError::NoCgroup(path.clone());
     let cgroup = p.with_charges(|c| c.look_up(&path.group)).map_err(|NoGroup| missing())?;
-    if let CgroupFileName::Pool { size, .. } = path.file {
-        pool::hstate(p, Some(size))?;
-        let accounted = cgroup.is_some_and(|cgroup| p.with_charges(|c| c.is_accounted(cgroup)));
-        return if accounted { Ok(cgroup) } else { Err(missing()) };
-    }
-    Ok(cgroup)
+    let Some(size) = path.file.size() else { return Ok(cgroup) };
+    pool::hstate(p, Some(size))?;
+    let cgroup = seat(p, cgroup);
+    let accounted = cgroup.is_some_and(|cgroup| p.with_charges(|c| c.is_accounted(cgroup)));
+    if accounted { Ok(cgroup) } else { Err(missing()) }
 }
 
 fn shown<P: Env>(p: &mut P, size: HugeSize, file: CgroupFile, view: &GroupView) -> CgroupValue {
@@ -182,15 +254,39 @@ fn shown<P: Env>(p: &mut P, size: HugeSize, file: CgroupFile, view: &GroupView) 
         CgroupFile::RsvdMax => limit(view.rsvd_limit),
         CgroupFile::Events => CgroupValue::Events(view.events),
         CgroupFile::EventsLocal => CgroupValue::Events(view.local_events),
-        CgroupFile::NumaStat => {
-            let nodes = p.with_topology(policy::Topology::nodes);
-            let on = |node: units::NodeId| view.nodes.get(node.index()).copied().unwrap_or(HugeCount::ZERO);
-            CgroupValue::NumaStat {
-                total: size.total(view.usage),
-                nodes: nodes.iter().map(|node| (node, size.total(on(node)))).collect(),
-            }
+        CgroupFile::NumaStat => CgroupValue::NumaStat(by_node(p, size, view.usage, &view.nodes)),
+    }
+}
+
+fn shown_v1<P: Env>(p: &mut P, size: HugeSize, file: CgroupV1File, view: &GroupView) -> CgroupValue {
+    use CgroupV1File as File;
+    let most = most_bytes(p.page_shift());
+    let (charged, limit, history) = match v1_counter(file) {
+        CgroupCounter::Usage => (view.usage, view.usage_limit, view.usage_history),
+        CgroupCounter::Rsvd => (view.rsvd, view.rsvd_limit, view.rsvd_history),
+    };
+    match file {
+        File::UsageInBytes | File::RsvdUsageInBytes => CgroupValue::Bytes(size.total(charged)),
+        File::LimitInBytes | File::RsvdLimitInBytes => CgroupValue::Bytes(match limit {
+            Limit::Initial => most,
+            Limit::Max => size.total(size.count_floor(most)),
+            Limit::Pages(pages) => size.total(pages),
+        }),
+        File::MaxUsageInBytes | File::RsvdMaxUsageInBytes => CgroupValue::Bytes(size.total(history.most)),
+        File::Failcnt | File::RsvdFailcnt => CgroupValue::Failures(history.refusals),
+        File::NumaStat => {
+            let own = view.local_nodes.iter().copied().sum();
+            let local = by_node(p, size, own, &view.local_nodes);
+            CgroupValue::NumaStatV1 { local, hierarchical: by_node(p, size, view.usage, &view.nodes) }
         }
     }
+}
+
+fn by_node<P: Env>(p: &mut P, size: HugeSize, total: HugeCount, nodes: &[HugeCount]) -> BytesByNode {
+    let with_memory = p.with_topology(policy::Topology::nodes);
+    let on = |node: units::NodeId| nodes.get(node.index()).copied().unwrap_or(HugeCount::ZERO);
+    let nodes = with_memory.iter().map(|node| (node, size.total(on(node)))).collect();
+    BytesByNode { total: size.total(total), nodes }
 }
 
 /// What no counter can exceed: the most base pages of which 63 bits can count the bytes.

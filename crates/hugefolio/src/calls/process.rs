@@ -34,6 +34,7 @@ pub(super) fn credentials<P: Env, E>(p: &mut P, pid: Pid) -> Result<Credentials,
 }
 
 pub(super) fn spawn_as<P: Env>(p: &mut P, origin: Origin) -> Result<Pid, EnterError> {
+    let origin = Origin { cgroup: cgroup::seat(p, origin.cgroup), ..origin };
     cgroup::enter(p, origin.cgroup)?;
     Ok(start(p, origin))
 }

@@ -1,9 +1,10 @@
 //! Control groups: where the task is, and what the groups from there upwards allow.
 
+use charge::GroupVersion;
 use units::{Bytes, HugeCount, HugeSize};
 
 use super::files::{HostError, HostFiles, HostProblem, Page, error, names_in};
-use super::host::{GroupCount, GroupVersion, HostGroup, group_size};
+use super::host::{GroupCount, HostGroup, group_size};
 use super::mounts::{MountLine, below};
 use crate::text::number;
 

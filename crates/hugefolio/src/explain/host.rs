@@ -1,5 +1,6 @@
 //! A host, as its own text describes it.
 
+use charge::GroupVersion;
 use hugetlb::{Balance, NodeCounts, Subpool};
 use units::{Bytes, HugeCount, HugeSize, NodeId, Nodemask, Order, PageCount, PageShift};
 
@@ -105,15 +106,6 @@ impl HostNode {
 /// How many of the smallest blocks of a list all of its blocks make, each being twice as large as the one before.
 fn parts<'a>(blocks: impl Iterator<Item = &'a u64>) -> u64 {
     blocks.zip(0_u32..63).fold(0, |sum: u64, (&blocks, above)| sum.saturating_add(blocks.saturating_mul(1 << above)))
-}
-
-/// Which kind of control groups: they name their files differently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GroupVersion {
-    /// `limit_in_bytes` and `usage_in_bytes`.
-    V1,
-    /// `max` and `current`.
-    V2,
 }
 
 /// One control group.

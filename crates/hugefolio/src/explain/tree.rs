@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 
+use charge::GroupVersion;
 use units::{HugeSize, MountId, NodeId};
 
 use super::files::SavedHost;
 use super::mounts::StatFsText;
-use crate::text::{CgroupCoreFile, CgroupFile, CgroupFileName, CgroupPath, KnobPath, NodeKnob, PoolKnob, SysctlKnob};
+use crate::text::{CgroupCoreFile, CgroupFileName, CgroupPath, KnobPath, NodeKnob, PoolKnob, SysctlKnob};
 use crate::{Calls, Machine};
 
 impl SavedHost {
@@ -50,11 +51,12 @@ impl SavedHost {
 
     fn take_groups(&mut self, machine: &mut Machine, sizes: &[HugeSize]) {
         let below: Vec<String> = machine.charges.iter().filter_map(|cgroup| machine.charges.path(cgroup)).collect();
+        let version = machine.charges.version();
         for group in std::iter::once(String::new()).chain(below) {
-            let pools = sizes
-                .iter()
-                .flat_map(|&size| CgroupFile::ALL.iter().map(move |&file| CgroupFileName::Pool { size, file }));
-            let core = CgroupCoreFile::ALL.iter().map(|&file| CgroupFileName::Core(file));
+            let pools = sizes.iter().flat_map(|&size| CgroupFileName::of_size(size, version));
+            // Those of cgroup v1 say nothing about huge pages.
+            let core = if version == GroupVersion::V2 { CgroupCoreFile::ALL } else { &[] };
+            let core = core.iter().map(|&file| CgroupFileName::Core(file));
             for file in pools.chain(core) {
                 self.take(machine, &CgroupPath { group: group.clone(), file }.to_string());
             }
@@ -62,7 +64,11 @@ impl SavedHost {
     }
 
     fn add_mounts(&mut self, machine: &mut Machine, mounts: &[(&str, MountId)]) {
-        let mut table = String::from("20 1 0:20 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+        let (groups, own) = match machine.charges.version() {
+            GroupVersion::V1 => ("20 1 0:20 / /sys/fs/cgroup/hugetlb rw - cgroup cgroup rw,hugetlb\n", "1:hugetlb:/\n"),
+            GroupVersion::V2 => ("20 1 0:20 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "0::/\n"),
+        };
+        let mut table = groups.to_owned();
         for (&(dir, mount), n) in mounts.iter().zip(21..) {
             let Some(statfs) = machine.statfs(mount) else { continue };
             let options = mount_options(machine, mount).unwrap_or_default();
@@ -70,7 +76,7 @@ impl SavedHost {
             self.insert(StatFsText::path(dir), StatFsText(statfs).to_string());
         }
         self.insert("/proc/self/mountinfo", table);
-        self.insert("/proc/self/cgroup", "0::/\n");
+        self.insert("/proc/self/cgroup", own);
     }
 }
 

@@ -1,18 +1,27 @@
-//! The files of control groups, as cgroup v2 has them.
+//! The files of control groups, as cgroup v2 has them and as cgroup v1 has.
 
 use std::fmt;
-use std::str::FromStr;
 
+use charge::GroupVersion;
 use hugetlb::boot::memparse;
 use thiserror::Error;
 use units::{Bytes, HugeSize, NodeId};
 
-use super::knob::{Access, CgroupCoreFile, CgroupFile};
+use super::knob::{Access, CgroupCoreFile, CgroupFile, CgroupV1File};
 use super::line::{excerpt, number};
 use super::write::{WriteError, Written, blanks, invalid, length};
 
-/// Where the groups are mounted.
+/// Where groups are mounted.
 const ROOT: &str = "/sys/fs/cgroup/";
+/// Where those of cgroup v1 are that account huge pages.
+const ROOT_V1: &str = "/sys/fs/cgroup/hugetlb/";
+
+const fn root(version: GroupVersion) -> &'static str {
+    match version {
+        GroupVersion::V1 => ROOT_V1,
+        GroupVersion::V2 => ROOT,
+    }
+}
 
 /// Which file of a control group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +33,14 @@ pub enum CgroupFileName {
         /// The file.
         file: CgroupFile,
     },
-    /// About the group itself.
+    /// About the pages of one size, in cgroup v1.
+    PoolV1 {
+        /// The size.
+        size: HugeSize,
+        /// The file.
+        file: CgroupV1File,
+    },
+    /// About the group itself, in cgroup v2.
     Core(CgroupCoreFile),
 }
 
@@ -42,8 +58,19 @@ pub struct CgroupPath {
 #[non_exhaustive]
 pub enum CgroupPathError {
     /// It lies elsewhere.
-    #[error("`{0}` is not a file of a control group: use /sys/fs/cgroup/GROUP/FILE")]
-    Elsewhere(String),
+    #[error("`{path}` is not a file of a control group: use {root}GROUP/FILE")]
+    Elsewhere {
+        /// The path.
+        path: String,
+        /// Where groups are.
+        root: &'static str,
+    },
+    /// The group has no such file.
+    #[error(
+        "`{0}`: a control group of cgroup v1 has hugetlb.SIZE.FILE with SIZE as 64KB, 2MB or 1GB and FILE one of failcnt, \
+         limit_in_bytes, max_usage_in_bytes, usage_in_bytes, the same after `rsvd.`, and numa_stat"
+    )]
+    UnknownV1File(String),
     /// The group has no such file.
     #[error(
         "`{0}`: a control group has cgroup.controllers, cgroup.subtree_control and hugetlb.SIZE.FILE with SIZE as 64KB, 2MB or \
@@ -63,10 +90,15 @@ impl CgroupPath {
     ///
     /// # Errors
     /// The path names no file of a control group.
-    pub fn parse(path: &str) -> Result<Self, CgroupPathError> {
-        let below = path.strip_prefix(ROOT).ok_or_else(|| CgroupPathError::Elsewhere(excerpt(path)))?;
+    pub fn parse(path: &str, version: GroupVersion) -> Result<Self, CgroupPathError> {
+        let root = root(version);
+        let elsewhere = || CgroupPathError::Elsewhere { path: excerpt(path), root };
+        let below = path.strip_prefix(root).ok_or_else(elsewhere)?;
         let (group, name) = below.rsplit_once('/').unwrap_or(("", below));
-        let file = CgroupFileName::named(name).ok_or_else(|| CgroupPathError::UnknownFile(excerpt(path)))?;
+        let file = CgroupFileName::named(name, version).ok_or_else(|| match version {
+            GroupVersion::V1 => CgroupPathError::UnknownV1File(excerpt(path)),
+            GroupVersion::V2 => CgroupPathError::UnknownFile(excerpt(path)),
+        })?;
         Ok(Self { group: group.to_owned(), file })
     }
 }
@@ -74,12 +106,42 @@ impl CgroupPath {
 impl CgroupFileName {
     /// The file of that name.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn named(name: &str, version: GroupVersion) -> Option<Self> {
         let Some(rest) = name.strip_prefix("hugetlb.") else {
-            return CgroupCoreFile::named(name).map(Self::Core);
+            return CgroupCoreFile::named(name).filter(|_| version == GroupVersion::V2).map(Self::Core);
         };
         let (size, file) = rest.split_once('.')?;
-        Some(Self::Pool { size: size_named(size)?, file: CgroupFile::named(file)? })
+        let size = size_named(size)?;
+        match version {
+            GroupVersion::V1 => CgroupV1File::named(file).map(|file| Self::PoolV1 { size, file }),
+            GroupVersion::V2 => CgroupFile::named(file).map(|file| Self::Pool { size, file }),
+        }
+    }
+
+    /// Every file of a group about pages of that size.
+    pub fn of_size(size: HugeSize, version: GroupVersion) -> impl Iterator<Item = Self> {
+        let (old, new) = match version {
+            GroupVersion::V1 => (CgroupV1File::ALL, &[][..]),
+            GroupVersion::V2 => (&[][..], CgroupFile::ALL),
+        };
+        let old = old.iter().map(move |&file| Self::PoolV1 { size, file });
+        old.chain(new.iter().map(move |&file| Self::Pool { size, file }))
+    }
+
+    const fn version(self) -> GroupVersion {
+        match self {
+            Self::PoolV1 { .. } => GroupVersion::V1,
+            Self::Pool { .. } | Self::Core(_) => GroupVersion::V2,
+        }
+    }
+
+    /// Which pages it is about.
+    #[must_use]
+    pub const fn size(self) -> Option<HugeSize> {
+        match self {
+            Self::PoolV1 { size, .. } | Self::Pool { size, .. } => Some(size),
+            Self::Core(_) => None,
+        }
     }
 
     /// Who may open it for what.
@@ -87,6 +149,7 @@ impl CgroupFileName {
     pub const fn access(self) -> Access {
         match self {
             Self::Pool { file, .. } => file.access(),
+            Self::PoolV1 { file, .. } => file.access(),
             Self::Core(file) => file.access(),
         }
     }
@@ -109,18 +172,11 @@ fn size_name(size: HugeSize) -> String {
     }
 }
 
-impl FromStr for CgroupPath {
-    type Err = CgroupPathError;
-
-    fn from_str(path: &str) -> Result<Self, CgroupPathError> {
-        Self::parse(path)
-    }
-}
-
 impl fmt::Display for CgroupFileName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pool { size, file } => write!(f, "hugetlb.{}.{}", size_name(*size), file.name()),
+            Self::PoolV1 { size, file } => write!(f, "hugetlb.{}.{}", size_name(*size), file.name()),
             Self::Core(file) => f.write_str(file.name()),
         }
     }
@@ -129,7 +185,7 @@ impl fmt::Display for CgroupFileName {
 impl fmt::Display for CgroupPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let slash = if self.group.is_empty() { "" } else { "/" };
-        write!(f, "{ROOT}{}{slash}{}", self.group, self.file)
+        write!(f, "{}{}{slash}{}", root(self.file.version()), self.group, self.file)
     }
 }
 
@@ -142,17 +198,37 @@ pub enum CgroupValue {
     Max,
     /// Refused charges.
     Events(u64),
+    /// Refused charges, in cgroup v1.
+    Failures(u64),
     /// Bytes in use, and where.
-    NumaStat {
-        /// In all.
-        total: Bytes,
-        /// On each node with memory.
-        nodes: Vec<(NodeId, Bytes)>,
+    NumaStat(BytesByNode),
+    /// Bytes in use and where, in cgroup v1.
+    NumaStatV1 {
+        /// Those of the group itself.
+        local: BytesByNode,
+        /// Those of the group and all below it.
+        hierarchical: BytesByNode,
     },
     /// The controller is there.
     Controller,
     /// It is not.
     NoController,
+}
+
+/// Bytes in all and on each node with memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BytesByNode {
+    /// In all.
+    pub total: Bytes,
+    /// On each node with memory.
+    pub nodes: Vec<(NodeId, Bytes)>,
+}
+
+impl fmt::Display for BytesByNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "total={}", self.total.get())?;
+        self.nodes.iter().try_for_each(|(node, bytes)| write!(f, " N{}={}", node.get(), bytes.get()))
+    }
 }
 
 impl fmt::Display for CgroupValue {
@@ -161,11 +237,9 @@ impl fmt::Display for CgroupValue {
             Self::Bytes(bytes) => writeln!(f, "{}", bytes.get()),
             Self::Max => writeln!(f, "max"),
             Self::Events(count) => writeln!(f, "max {count}"),
-            Self::NumaStat { total, nodes } => {
-                write!(f, "total={}", total.get())?;
-                nodes.iter().try_for_each(|(node, bytes)| write!(f, " N{}={}", node.get(), bytes.get()))?;
-                writeln!(f)
-            }
+            Self::Failures(count) => writeln!(f, "{count}"),
+            Self::NumaStat(bytes) => writeln!(f, "{bytes}"),
+            Self::NumaStatV1 { local, hierarchical } => writeln!(f, "{local}\nhierarchical_{hierarchical}"),
             Self::Controller => writeln!(f, "hugetlb"),
             Self::NoController => Ok(()),
         }
@@ -175,7 +249,7 @@ impl fmt::Display for CgroupValue {
 /// A limit as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CgroupLimit {
-    /// `max`.
+    /// None: `max`, or `-1` in cgroup v1.
     Max,
     /// So many bytes, not yet rounded.
     Bytes(Bytes),
@@ -187,14 +261,18 @@ pub enum CgroupLimit {
 /// # Errors
 /// Anything else, such as a sign.
 #[doc(alias = "page_counter_memparse")]
-pub fn cgroup_limit(text: &[u8]) -> Result<Option<Written<CgroupLimit>>, WriteError> {
+pub fn cgroup_limit(text: &[u8], version: GroupVersion) -> Result<Option<Written<CgroupLimit>>, WriteError> {
     if text.is_empty() {
         return Ok(None);
     }
-    let refuse = || invalid(text, "`max` or a number of bytes with at most one suffix of K M G T P E");
+    let (none, expected) = match version {
+        GroupVersion::V1 => ("-1", "`-1` or a number of bytes with at most one suffix of K M G T P E"),
+        GroupVersion::V2 => ("max", "`max` or a number of bytes with at most one suffix of K M G T P E"),
+    };
+    let refuse = || invalid(text, expected);
     let word = std::str::from_utf8(stripped(text)).map_err(|_| refuse())?;
     let value = match (word, memparse(word)) {
-        ("max", _) => CgroupLimit::Max,
+        (word, _) if word == none => CgroupLimit::Max,
         (_, Some(parsed)) if parsed.rest.is_empty() => CgroupLimit::Bytes(Bytes::new(parsed.value)),
         ("" | "k" | "K" | "m" | "M" | "g" | "G" | "t" | "T" | "p" | "P" | "e" | "E", None) => {
             CgroupLimit::Bytes(Bytes::ZERO)
@@ -259,7 +337,8 @@ mod tests {
     /// As a Linux 6.18.44 took them.
     #[test]
     fn limits_are_read_as_the_kernel_reads_them() {
-        let read = |text: &str| cgroup_limit(text.as_bytes()).ok().map(|written| written.map(|w| w.value));
+        let of = |text: &str, version| cgroup_limit(text.as_bytes(), version).ok().map(|w| w.map(|w| w.value));
+        let read = |text| of(text, GroupVersion::V2);
         let bytes = |n: u64| Some(Some(CgroupLimit::Bytes(Bytes::new(n))));
         for text in ["max", "max\n", " max ", "max\0junk"] {
             assert_eq!(read(text), Some(Some(CgroupLimit::Max)), "{text:?}");
@@ -281,6 +360,23 @@ mod tests {
             assert_eq!(read(text), None, "{text:?}");
         }
         assert_eq!(read(""), Some(None));
+        let old = |text| of(text, GroupVersion::V1);
+        for text in ["-1", "-1\n", " -1", "-1 "] {
+            assert_eq!(old(text), Some(Some(CgroupLimit::Max)), "{text:?}");
+        }
+        for text in ["max", "-2", "-1x", "abc"] {
+            assert_eq!(old(text), None, "{text:?}");
+        }
+        assert_eq!((old("\n"), old("4194305")), (bytes(0), bytes(4_194_305)));
+    }
+
+    /// As a Linux 6.18.44 showed it.
+    #[test]
+    fn values_of_v1_print_as_the_kernel_prints_them() {
+        let on = |bytes| BytesByNode { total: Bytes::new(bytes), nodes: vec![(NodeId::new(0), Bytes::new(bytes))] };
+        let stat = CgroupValue::NumaStatV1 { local: on(0), hierarchical: on(2_097_152) };
+        assert_eq!(stat.to_string(), "total=0 N0=0\nhierarchical_total=2097152 N0=2097152\n");
+        assert_eq!(CgroupValue::Failures(2).to_string(), "2\n");
     }
 
     #[test]
@@ -293,17 +389,33 @@ mod tests {
 
     #[test]
     fn a_path_reads_as_it_prints() {
-        for path in [
-            "/sys/fs/cgroup/g0/c0/hugetlb.2MB.rsvd.max",
-            "/sys/fs/cgroup/g0/hugetlb.64KB.events.local",
-            "/sys/fs/cgroup/cgroup.subtree_control",
-            "/sys/fs/cgroup/hugetlb.16GB.current",
+        use GroupVersion::{V1, V2};
+        for (path, version) in [
+            ("/sys/fs/cgroup/g0/c0/hugetlb.2MB.rsvd.max", V2),
+            ("/sys/fs/cgroup/g0/hugetlb.64KB.events.local", V2),
+            ("/sys/fs/cgroup/cgroup.subtree_control", V2),
+            ("/sys/fs/cgroup/hugetlb.16GB.current", V2),
+            ("/sys/fs/cgroup/hugetlb/hugetlb.2MB.numa_stat", V2),
+            ("/sys/fs/cgroup/hugetlb/hugetlb.2MB.numa_stat", V1),
+            ("/sys/fs/cgroup/hugetlb/g0/c0/hugetlb.1GB.rsvd.max_usage_in_bytes", V1),
         ] {
-            assert_eq!(CgroupPath::parse(path).unwrap().to_string(), path);
+            assert_eq!(CgroupPath::parse(path, version).unwrap().to_string(), path);
         }
-        for path in ["/sys/fs/cgroup/g0/hugetlb.2048KB.max", "/sys/fs/cgroup/g0/hugetlb.02MB.max", "/sys/fs/cgroup/g0"]
-        {
-            assert!(CgroupPath::parse(path).is_err(), "{path}");
+        for (path, version) in [
+            ("/sys/fs/cgroup/g0/hugetlb.2048KB.max", V2),
+            ("/sys/fs/cgroup/g0/hugetlb.02MB.max", V2),
+            ("/sys/fs/cgroup/g0", V2),
+            ("/sys/fs/cgroup/g0/hugetlb.2MB.failcnt", V2),
+            ("/sys/fs/cgroup/hugetlb/g0/hugetlb.2MB.max", V1),
+            ("/sys/fs/cgroup/hugetlb/cgroup.controllers", V1),
+            ("/sys/fs/cgroup/g0/hugetlb.2MB.failcnt", V1),
+        ] {
+            assert!(CgroupPath::parse(path, version).is_err(), "{path}");
+        }
+        for version in [V1, V2] {
+            for file in CgroupFileName::of_size(HugeSize::M2, version) {
+                assert_eq!(CgroupFileName::named(&file.to_string(), version), Some(file));
+            }
         }
     }
 }

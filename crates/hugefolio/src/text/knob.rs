@@ -141,7 +141,31 @@ files! {
 }
 
 files! {
-    /// A file that every control group has.
+    /// A file `hugetlb.SIZE.FILE` of a control group of cgroup v1.
+    CgroupV1File {
+        /// Refused charges of the group's own limit. Writing anything makes it 0.
+        Failcnt = "failcnt", ReadWrite;
+        /// The limit on bytes in use.
+        LimitInBytes = "limit_in_bytes", ReadWrite;
+        /// The most bytes in use. Writing anything makes it those in use now.
+        MaxUsageInBytes = "max_usage_in_bytes", ReadWrite;
+        /// Bytes in use by node.
+        NumaStat = "numa_stat", ReadOnly;
+        /// As `failcnt`, of the bytes reserved.
+        RsvdFailcnt = "rsvd.failcnt", ReadWrite;
+        /// The limit on bytes reserved.
+        RsvdLimitInBytes = "rsvd.limit_in_bytes", ReadWrite;
+        /// The most bytes reserved. Writing anything makes it those reserved now.
+        RsvdMaxUsageInBytes = "rsvd.max_usage_in_bytes", ReadWrite;
+        /// Bytes reserved, or in use without a reservation.
+        RsvdUsageInBytes = "rsvd.usage_in_bytes", ReadOnly;
+        /// Bytes in use, of the group and all below it.
+        UsageInBytes = "usage_in_bytes", ReadOnly;
+    }
+}
+
+files! {
+    /// A file that every control group of cgroup v2 has.
     CgroupCoreFile {
         /// The controllers that the group has.
         Controllers = "cgroup.controllers", ReadOnly;

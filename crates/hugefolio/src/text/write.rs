@@ -245,7 +245,7 @@ fn fold(digits: &[u8], radix: u32) -> Option<u64> {
     })
 }
 
-pub(super) fn length(text: &[u8]) -> Bytes {
+pub(crate) fn length(text: &[u8]) -> Bytes {
     Bytes::new(u64::try_from(text.len()).expect("no text is longer than 2^64 bytes"))
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use hugefolio::GroupVersion;
+
 use super::error::LineError;
 use super::lex::{At, Token};
 use crate::op::{Size, Value, nearest, quote, unquote};
@@ -31,7 +33,10 @@ pub const HEADER_FORMS: [(&str, &str); 5] = [
     ("machine", "machine node=24G hugepagesz=2M hugepages=4"),
 ];
 
-/// The boot parameters that a machine line may hold, besides `arch=`, and `node=` for each node's memory.
+/// The interfaces of control groups with their words.
+pub(crate) const GROUP_VERSIONS: [(&str, GroupVersion); 2] = [("v2", GroupVersion::V2), ("v1", GroupVersion::V1)];
+
+/// The boot parameters that a machine line may hold, besides `arch=`, `cgroup=`, and `node=` for each node's memory.
 pub const BOOT_PARAMETERS: [&str; 7] = [
     "hugepages",
     "hugepagesz",
@@ -98,12 +103,16 @@ fn machine(words: &[Token<'_>]) -> Result<MachineLine, At<LineError>> {
             let words = ArchName::ALL.map(|(word, _)| word).join(", ");
             let bad = || bad(format!("`{value}` is not an architecture"), &format!("write one of {words}"));
             machine.arch = arch.map(|(_, arch)| *arch).ok_or_else(bad)?;
+        } else if name == "cgroup" {
+            let version = GROUP_VERSIONS.iter().find(|(word, _)| *word == value);
+            let bad = || bad(format!("`{value}` is not an interface of control groups"), "write v1 or v2");
+            machine.groups = version.map(|(_, version)| *version).ok_or_else(bad)?;
         } else if BOOT_PARAMETERS.contains(&name) {
             machine.boot.push(word.text.to_owned());
         } else {
-            let mend = match nearest(name, BOOT_PARAMETERS.into_iter().chain(["node", "arch"])) {
+            let mend = match nearest(name, BOOT_PARAMETERS.into_iter().chain(["node", "arch", "cgroup"])) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
-                None => format!("it takes arch, node, {}", BOOT_PARAMETERS.join(", ")),
+                None => format!("it takes arch, node, cgroup, {}", BOOT_PARAMETERS.join(", ")),
             };
             return Err(bad(format!("the machine has no parameter `{name}`"), &mend));
         }
@@ -124,6 +133,10 @@ impl fmt::Display for HeaderLine {
                     write!(f, " arch={}", machine.arch.word())?;
                 }
                 machine.nodes.iter().try_for_each(|size| write!(f, " node={size}"))?;
+                if machine.groups != GroupVersion::default() {
+                    let word = GROUP_VERSIONS.iter().find(|(_, version)| *version == machine.groups);
+                    write!(f, " cgroup={}", word.map_or("", |(word, _)| *word))?;
+                }
                 machine.boot.iter().try_for_each(|word| write!(f, " {word}"))
             }
         }

@@ -5,6 +5,8 @@ mod counters;
 mod record;
 mod recorded;
 
+use hugefolio::GroupVersion;
+
 pub use answer::{Answer, Extras, Refusal, StepResult};
 pub use counters::{
     CgroupCounters, CgroupSizes, Counters, Difference, FsCounters, NodeCounters, Ordered, PoolCounters, diff_fields,
@@ -60,6 +62,8 @@ pub struct MachineLine {
     pub arch: ArchName,
     /// The memory of each node, node 0 first.
     pub nodes: Vec<Size>,
+    /// Which interface its control groups have.
+    pub groups: GroupVersion,
     /// The kernel's boot parameters, such as `hugepagesz=2M`, in order.
     pub boot: Vec<String>,
 }

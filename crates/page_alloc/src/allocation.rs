@@ -1,7 +1,7 @@
 //! A request on the slow path, from question to question.
 
 use policy::ZoneRef;
-use units::{Blame, GfpFlags, Ledger, Nodemask, Order, PageCount, ZoneKind};
+use units::{Blame, GfpFlags, Ledger, Nodemask, Order, PageCount, Pfn, ZoneKind};
 use zone::{AllocFlags, Level, MarkCheck, Unreserve, Zone};
 
 use crate::context::{Attempt, Context, Nodes, Preferred};
@@ -11,9 +11,11 @@ use crate::gfp::COSTLY;
 use crate::kswapd;
 use crate::rules::{Cpusets, Rules};
 use crate::slow_path::{Compacted, Priority, Progress, SlowPath, Step};
+use crate::unmapped::Mapping;
 use crate::zones::{Cookie, Zones};
 
 /// What came of a request at once.
+#[expect(clippy::large_enum_variant, reason = "the path takes no memory of its own; what is slow may be large")]
 #[derive(Clone, Debug)]
 pub enum Attempted {
     /// It has its block.
@@ -36,6 +38,9 @@ pub enum Question {
     LockKiller,
     /// Kill a process for memory, and let others do so again: [`Answer::Killed`] or [`Answer::Nobody`].
     Kill,
+    /// Change the kernel's mappings of the first pages of a block, which nobody uses: of how many did it succeed, from the first on?
+    /// [`Answer::Flipped`]
+    Flip(Flip),
     /// The block, and the end.
     Done(Block),
     /// Nothing, and the end.
@@ -61,6 +66,48 @@ pub enum Answer {
     Killed,
     /// There is none to kill.
     Nobody,
+    /// The mappings of so many pages were changed, from the first on.
+    Flipped(PageCount),
+}
+
+/// A change of mappings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flip {
+    /// The first frame.
+    pub pfn: Pfn,
+    /// How many pages.
+    pub pages: PageCount,
+    /// What their mappings are to be.
+    pub to: Mapping,
+}
+
+/// A change of mappings under way.
+#[derive(Clone, Copy, Debug)]
+struct Flipping {
+    zone: ZoneRef,
+    pfn: Pfn,
+    order: Order,
+    to: Mapping,
+    /// Whether this is the way back from a change that failed.
+    way: Way,
+    /// What is tried afterwards.
+    attempt: Attempt,
+    /// How many pages are to change.
+    asked: PageCount,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    There,
+    Back,
+}
+
+/// What a look at the zones gave.
+enum Looked {
+    Got(Block),
+    Nothing,
+    /// There may be a block once mappings are changed.
+    Flip(Flip),
 }
 
 /// No block could be had.
@@ -92,12 +139,13 @@ pub struct Allocation {
     /// The nodes that it is restricted to still.
     mask: Option<Nodemask>,
     block: Option<Block>,
+    flipping: Option<Flipping>,
 }
 
 impl Allocation {
     pub(crate) fn new(context: Context, rules: Rules) -> Self {
         let path = SlowPath::new(context, rules);
-        Self { context, path, cookie: Cookie::default(), mask: context.nodemask, block: None }
+        Self { context, path, cookie: Cookie::default(), mask: context.nodemask, block: None, flipping: None }
     }
 
     /// The request.
@@ -122,9 +170,28 @@ impl Allocation {
         self.go_on(p, Progress::None)
     }
 
+    /// The order that compaction is to make free: what has no mapping comes in whole pageblocks.
+    #[must_use]
+    pub fn order_to_compact<P: Zones>(&self, p: &P) -> Order {
+        match self.context.mapping() {
+            Mapping::Mapped => self.context.order,
+            Mapping::Unmapped => self.context.order.max(p.rules().pageblock),
+        }
+    }
+
     /// Goes on to the next question.
     #[must_use]
     pub fn answer<P: Zones>(&mut self, p: &mut P, answer: Answer) -> Question {
+        if let Some(flipping) = self.flipping.take() {
+            let pages = if let Answer::Flipped(pages) = answer { pages } else { PageCount::ZERO };
+            return match self.flipped(p, flipping, pages) {
+                Looked::Flip(flip) => Question::Flip(flip),
+                looked => {
+                    let progress = self.note(looked);
+                    self.go_on(p, progress)
+                }
+            };
+        }
         let progress = match answer {
             Answer::Reclaimed(pages) => Progress::Reclaimed(pages),
             Answer::Compacted(result) => Progress::Compacted(result),
@@ -133,7 +200,7 @@ impl Allocation {
                 Progress::Taken
             }
             Answer::Locked | Answer::Killed => Progress::Yes,
-            Answer::Rested | Answer::Busy | Answer::Nobody => Progress::None,
+            Answer::Rested | Answer::Busy | Answer::Nobody | Answer::Flipped(_) => Progress::None,
         };
         self.go_on(p, progress)
     }
@@ -155,8 +222,10 @@ impl Allocation {
                     false
                 }
                 Step::Try(attempt) => {
-                    self.block = self.attempt(p, attempt);
-                    progress = if self.block.is_some() { Progress::Taken } else { Progress::None };
+                    progress = match self.attempt(p, attempt) {
+                        Looked::Flip(flip) => return Question::Flip(flip),
+                        looked => self.note(looked),
+                    };
                     continue;
                 }
                 Step::Drain => {
@@ -203,16 +272,83 @@ impl Allocation {
         p.cookie() != self.cookie
     }
 
-    fn attempt<P: Zones>(&mut self, p: &mut P, attempt: Attempt) -> Option<Block> {
+    fn note(&mut self, looked: Looked) -> Progress {
+        self.block = if let Looked::Got(block) = looked { Some(block) } else { None };
+        if self.block.is_some() { Progress::Taken } else { Progress::None }
+    }
+
+    fn attempt<P: Zones>(&mut self, p: &mut P, attempt: Attempt) -> Looked {
         if attempt.nodes == Nodes::All {
             self.mask = None;
         }
-        let preferred = self.context.preferred(p.topology(), self.mask)?;
+        let context = self.context;
+        if let Some(block) = self.walk(p, &context, attempt) {
+            return Looked::Got(block);
+        }
+        // To change mappings is to wait for every processor.
+        if !self.context.gfp.contains(GfpFlags::DIRECT_RECLAIM) {
+            return Looked::Nothing;
+        }
+        match self.context.mapping() {
+            Mapping::Mapped => self.map_some(p, attempt),
+            Mapping::Unmapped => self.unmap_some(p, attempt),
+        }
+    }
+
+    fn walk<P: Zones>(&self, p: &mut P, context: &Context, attempt: Attempt) -> Option<Block> {
+        let preferred = context.preferred(p.topology(), self.mask)?;
         // Before a process is killed, a last look insists on the cpuset.
         let last = attempt.level == Level::High;
-        let gfp = if last { self.context.gfp.union(GfpFlags::HARDWALL) } else { self.context.gfp };
+        let gfp = if last { context.gfp.union(GfpFlags::HARDWALL) } else { context.gfp };
         let walk = Walk { attempt, preferred, mask: self.mask, gfp, spread: Spread::No };
-        fast_path::take(p, &self.context, walk)
+        fast_path::take(p, context, walk)
+    }
+
+    /// A whole block that is mapped loses its mappings, however small the request.
+    fn unmap_some<P: Zones>(&mut self, p: &mut P, attempt: Attempt) -> Looked {
+        let mut whole = self.context;
+        whole.order = self.order_to_compact(p);
+        whole.access.unmapped = false;
+        let Some(Block { pfn, order, zone, .. }) = self.walk(p, &whole, attempt) else { return Looked::Nothing };
+        self.flip(Flipping { zone, pfn, order, to: Mapping::Unmapped, way: Way::There, attempt, asked: order.pages() })
+    }
+
+    /// A pageblock without mappings that is free gets them back.
+    fn map_some<P: Zones>(&mut self, p: &mut P, attempt: Attempt) -> Looked {
+        let mut found = None;
+        self.any_zone(p, |_, p, zone| {
+            let block = p.with_zone(zone, |mut parts| parts.take_unmapped_block()).flatten();
+            found = block.map(|block| (zone, block));
+            found.is_some()
+        });
+        let Some((zone, (pfn, order))) = found else { return Looked::Nothing };
+        self.flip(Flipping { zone, pfn, order, to: Mapping::Mapped, way: Way::There, attempt, asked: order.pages() })
+    }
+
+    fn flip(&mut self, flipping: Flipping) -> Looked {
+        let Flipping { pfn, asked: pages, to, .. } = flipping;
+        self.flipping = Some(flipping);
+        Looked::Flip(Flip { pfn, pages, to })
+    }
+
+    /// Mappings were changed, or some of them, or none. Half of a block is never used: it is changed back.
+    fn flipped<P: Zones>(&mut self, p: &mut P, flipping: Flipping, pages: PageCount) -> Looked {
+        let Flipping { zone, pfn, order, to, way, attempt, asked } = flipping;
+        let before = if to == Mapping::Mapped { Mapping::Unmapped } else { Mapping::Mapped };
+        if pages >= asked {
+            give(p, zone, pfn, order, to);
+            p.emit(|| PageEvent::Remapped { pfn, order, to });
+            return if way == Way::There { self.attempt(p, attempt) } else { Looked::Nothing };
+        }
+        match way {
+            Way::There if pages.is_zero() => give(p, zone, pfn, order, before),
+            Way::There => return self.flip(Flipping { to: before, way: Way::Back, asked: pages, ..flipping }),
+            Way::Back => {
+                let _ = p.with_zone(zone, |parts| parts.bank.lose(parts.zone, pfn));
+                p.emit(|| PageEvent::LostBlock { pfn, order });
+            }
+        }
+        Looked::Nothing
     }
 
     /// Gives up blocks kept for urgent requests, in the first zone that has such with free pages.
@@ -305,6 +441,17 @@ impl Allocation {
         self.context.highest == ZoneKind::Dma
             && !self.any_zone(p, |_, p, zone| p.with_zone(zone, |parts| !parts.zone.managed().is_zero()) == Some(true))
     }
+}
+
+/// Gives a block that nobody uses to the lists of its mapping.
+fn give<P: Zones>(p: &mut P, zone: ZoneRef, pfn: Pfn, order: Order, mapping: Mapping) {
+    let _ = p.with_zone(zone, |mut parts| match mapping {
+        Mapping::Mapped => {
+            let put = parts.zone.put(pfn, order);
+            debug_assert_eq!(put, Ok(()), "the block was taken for this");
+        }
+        Mapping::Unmapped => parts.add_unmapped(pfn, order),
+    });
 }
 
 /// Has a zone with so many free pages enough of them to move pages to?

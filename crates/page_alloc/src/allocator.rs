@@ -19,6 +19,7 @@ use crate::fast_path::{self, Block};
 use crate::growth::Growth;
 use crate::kswapd::NodeState;
 use crate::rules::{Cpusets, Rules};
+use crate::unmapped::Bank;
 use crate::zones::{Cookie, ZoneCounts, ZoneParts, Zones};
 
 /// All that a page allocator is, as one value: no other instance knows of it, and what is done to it twice has the same end twice.
@@ -43,6 +44,7 @@ pub(crate) struct Slot {
     /// By processor.
     lists: Vec<PerCpuPages>,
     growth: Growth,
+    bank: Bank,
     counts: ZoneCounts,
 }
 
@@ -114,7 +116,13 @@ impl PageAllocator {
             if slot.is_some() {
                 return Err(AllocatorError::TwoZones(node, kind));
             }
-            *slot = Some(Slot { zone, lists, growth: Growth::default(), counts: ZoneCounts::default() });
+            *slot = Some(Slot {
+                zone,
+                lists,
+                growth: Growth::default(),
+                bank: Bank::default(),
+                counts: ZoneCounts::default(),
+            });
         }
         let (nodes, cpus) = (alloc::vec![NodeState::default(); count], cpus.to_vec());
         Ok(Self { topology, rules, slots, nodes, cpus, cpu: 0, cookie: Cookie::default(), events: None })
@@ -189,6 +197,13 @@ impl PageAllocator {
         fast_path::free(self, zone, pfn, order)
     }
 
+    /// Gives back what every processor keeps of every zone.
+    pub fn drain_everything(&mut self) {
+        for slot in self.slots.iter_mut().flatten() {
+            slot.lists.iter_mut().for_each(|lists| slot.zone.drain(lists));
+        }
+    }
+
     /// The processor that allocates from now on.
     ///
     /// # Errors
@@ -232,7 +247,8 @@ impl PageAllocator {
     pub fn parts(&mut self, zone: ZoneRef) -> Option<ZoneParts<'_>> {
         let slot = self.slots.get_mut(index(zone))?.as_mut()?;
         let lists = slot.lists.get_mut(self.cpu)?;
-        Some(ZoneParts { zone: &mut slot.zone, lists, growth: &mut slot.growth, counts: &mut slot.counts })
+        let Slot { zone, growth, bank, counts, .. } = slot;
+        Some(ZoneParts { zone, lists, growth, bank, counts })
     }
 
     /// What a zone has counted.
@@ -309,6 +325,7 @@ impl PageAllocator {
         for slot in self.slots.iter().flatten() {
             slot.zone.validate()?;
             slot.lists.iter().try_for_each(|lists| slot.zone.validate_lists(lists))?;
+            slot.bank.validate()?;
         }
         Ok(())
     }

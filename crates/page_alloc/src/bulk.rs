@@ -11,6 +11,7 @@ use crate::task::{IoScope, Pin, Task};
 use crate::zones::Zones;
 
 /// What came of a request for many pages.
+#[expect(clippy::large_enum_variant, reason = "the path takes no memory of its own; what is slow may be large")]
 #[derive(Clone, Debug)]
 pub enum Bulk {
     /// So many slots are filled, those that were filled before among them. It may be fewer than all: whoever needs all asks again.

@@ -7,6 +7,7 @@ use zone::{AllocFlags, Level};
 use crate::gfp;
 use crate::rules::{Cpusets, Defrag, Rules};
 use crate::task::{Standing, Task};
+use crate::unmapped::Mapping;
 
 /// Memory that no request gets that does not ask for it in so many words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -216,6 +217,13 @@ impl Context {
     #[must_use]
     pub const fn highest(&self) -> ZoneKind {
         self.highest
+    }
+
+    /// What the kernel's mapping of the pages is to be.
+    #[must_use]
+    #[inline]
+    pub const fn mapping(&self) -> Mapping {
+        if self.access.unmapped { Mapping::Unmapped } else { Mapping::Mapped }
     }
 
     /// Which zones it can reach at all.

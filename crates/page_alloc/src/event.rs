@@ -2,6 +2,8 @@
 
 use units::{GfpFlags, Migratetype, NodeId, Order, Pfn, ZoneKind};
 
+use crate::unmapped::Mapping;
+
 /// One step, with the fields of the kernel's tracepoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -55,6 +57,22 @@ pub enum PageEvent {
         order: Order,
         /// What was wished.
         gfp: GfpFlags,
+    },
+    /// The mappings of a block were changed, and the processors told once.
+    Remapped {
+        /// Its first frame.
+        pfn: Pfn,
+        /// Its order.
+        order: Order,
+        /// What they are now.
+        to: Mapping,
+    },
+    /// A change failed half-way and so did its undoing: the block is lost.
+    LostBlock {
+        /// Its first frame.
+        pfn: Pfn,
+        /// Its order.
+        order: Order,
     },
     /// Wishes that make no sense for a range of single pages were left out.
     Stripped {

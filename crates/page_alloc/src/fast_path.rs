@@ -8,6 +8,7 @@ use crate::context::{Attempt, Context, Nodes, Preferred};
 use crate::event::PageEvent;
 use crate::kswapd::{self, Dirty, NEAR, NearReclaim};
 use crate::rules::{Defrag, NearReclaimMode, ReserveAfter};
+use crate::unmapped::Mapping;
 use crate::zones::{ZoneParts, Zones};
 
 /// A block that somebody got.
@@ -142,7 +143,10 @@ fn try_zone<P: Zones>(p: &mut P, context: &Context, walk: &Walk, zone: ZoneRef, 
             return (None, false);
         }
         let want = Want { order, migratetype, flags };
-        let pfn = take_or_grow(&mut parts, want);
+        let pfn = match context.mapping() {
+            Mapping::Mapped => take_or_grow(&mut parts, want),
+            Mapping::Unmapped => parts.take_unmapped(order),
+        };
         let woken = flags.contains(AllocFlags::KSWAPD) && parts.zone.take_boosted();
         if let Some(pfn) = pfn {
             let listed = only_zone && parts.lists.takes(order);
@@ -225,7 +229,7 @@ fn take_or_grow(parts: &mut ZoneParts<'_>, want: Want) -> Option<Pfn> {
 #[doc(alias("__free_pages", "free_unref_page"))]
 #[inline]
 pub(crate) fn free<P: Zones>(p: &mut P, zone: ZoneRef, pfn: Pfn, order: Order) -> Result<(), BadFree> {
-    let freed = p.with_zone(zone, |parts| parts.zone.put_cached(parts.lists, pfn, order));
+    let freed = p.with_zone(zone, |mut parts| parts.put(pfn, order));
     freed.unwrap_or(Err(BadFree::Outside { pfn, order }))?;
     p.emit(|| PageEvent::Freed { pfn, order });
     Ok(())

@@ -23,9 +23,10 @@ mod path;
 mod rules;
 mod slow_path;
 mod task;
+mod unmapped;
 mod zones;
 
-pub use allocation::{Allocation, Answer, Attempted, NoBlock, Question};
+pub use allocation::{Allocation, Answer, Attempted, Flip, NoBlock, Question};
 pub use allocator::{AllocatorError, Knobs, PageAllocator};
 pub use bulk::Bulk;
 pub use context::{Access, Attempt, Context, ContextError, Nodes, PageRequest};
@@ -38,6 +39,7 @@ pub use path::{NoPages, Request, alloc, free, split};
 pub use rules::{BulkMark, Compaction, Cpusets, Defrag, Killer, NearReclaimMode, ReserveAfter, Rules};
 pub use slow_path::{Compacted, Priority, Progress, SlowPath, Step};
 pub use task::{Fate, IoScope, Pin, Standing, Task, TaskSite};
+pub use unmapped::{Bank, Mapping};
 pub use zones::{Cookie, ZoneCounts, ZoneParts, Zones};
 
 /// What this room needs: the folio records, the topology and the zones.

@@ -1,13 +1,14 @@
 //! What the path needs of the machine that it runs on.
 
 use policy::{Topology, ZoneRef};
-use units::{NodeId, PageCount};
-use zone::{PerCpuPages, Zone};
+use units::{NodeId, Order, PageCount, Pfn};
+use zone::{BadFree, PerCpuPages, Zone};
 
 use crate::event::PageEvent;
 use crate::growth::Growth;
 use crate::kswapd::NodeState;
 use crate::rules::Rules;
+use crate::unmapped::Bank;
 
 /// One zone and what belongs to it, as a section hands it out.
 pub struct ZoneParts<'a> {
@@ -17,8 +18,46 @@ pub struct ZoneParts<'a> {
     pub lists: &'a mut PerCpuPages,
     /// Pages that are counted as free and are not on its lists yet.
     pub growth: &'a mut Growth,
+    /// Its pages that the kernel has no mapping of.
+    pub bank: &'a mut Bank,
     /// What is counted of it.
     pub counts: &'a mut ZoneCounts,
+}
+
+impl ZoneParts<'_> {
+    /// Takes a block without a mapping.
+    pub(crate) fn take_unmapped(&mut self, order: Order) -> Option<Pfn> {
+        let pfn = self.bank.take(order);
+        self.growth.elsewhere = self.bank.free();
+        pfn
+    }
+
+    /// Gives a block back to where it belongs by its mapping.
+    #[inline]
+    pub(crate) fn put(&mut self, pfn: Pfn, order: Order) -> Result<(), BadFree> {
+        if self.bank.is_empty() || !self.bank.holds(pfn) {
+            return self.zone.put_cached(self.lists, pfn, order);
+        }
+        self.bank.put(pfn, order)?;
+        self.growth.elsewhere = self.bank.free();
+        Ok(())
+    }
+
+    /// A block that was allocated has no mapping any more: it joins the bank as free.
+    pub(crate) fn add_unmapped(&mut self, pfn: Pfn, order: Order) {
+        let whole = self.zone.layout().pageblock;
+        let split = self.zone.split_used(pfn, order, whole);
+        debug_assert_eq!(split, Ok(()), "the block was taken for this");
+        self.bank.add(self.zone, pfn, order);
+        self.growth.elsewhere = self.bank.free();
+    }
+
+    /// Takes a whole free pageblock out of the bank, to be mapped again.
+    pub(crate) fn take_unmapped_block(&mut self) -> Option<(Pfn, Order)> {
+        let block = self.bank.take_block();
+        self.growth.elsewhere = self.bank.free();
+        block
+    }
 }
 
 /// What is counted of a zone.

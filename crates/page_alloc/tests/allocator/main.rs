@@ -7,3 +7,4 @@ mod many;
 mod slow_model;
 mod slow_path;
 mod slow_steps;
+mod unmapped;

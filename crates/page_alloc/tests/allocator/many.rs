@@ -97,14 +97,13 @@ fn nasty_a_series_stays_on_its_node() {
     // With a lower zone of the same node the series comes from there, at the price of the zone where it began.
     let kept = |pages_kept| {
         let mut low = pages(at(0, Dma32), 40, 2);
-        low.protection = Protection::from_fn(|kind| PageCount::new(if kind == Normal { pages_kept } else { 0 }));
+        low.protection = Protection::from_fn(|kind| PageCount::new(if kind == Normal { pages_kept } else { 999 }));
         vec![low, pages(near, 8, 7)]
     };
     for (protection, taken) in [(33, at(0, Dma32)), (34, near)] {
         let mut machine = crate::common::machine(kept(protection));
         let mut slots = [None; 4];
-        let movable = GfpFlags::HIGHUSER_MOVABLE;
-        let count = bulk(&mut machine, &request(0, movable.difference(GfpFlags::MOVABLE)), &mut slots);
+        let count = bulk(&mut machine, &request(0, GfpFlags::HIGHUSER_MOVABLE), &mut slots);
         assert_eq!((count, slots[0].map(|block| block.zone)), (Some(if taken == near { 1 } else { 4 }), Some(taken)));
     }
 }

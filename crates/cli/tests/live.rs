@@ -138,6 +138,7 @@ fn each_defect_is_named(folder: &Folder) {
         ("K4", "known-difference-k4-refused-page-gives-its-place-back"),
         ("K5", "known-difference-k5-reserved-pages-are-not-demoted"),
         ("K6", "known-difference-k6-page-kept-for-a-reservation"),
+        ("K11", "known-difference-k11-refused-mount-keeps-no-minimum"),
     ] {
         let file = scenarios.join(format!("{name}.scenario")).display().to_string();
         let done = folder.run(&["conform", "--live", "--json", &file]);

@@ -2,7 +2,7 @@
 //!
 //! The recorded kernel shows them; conformance must not take them for differences of ours, nor a difference of ours for one of
 //! them. Each watcher follows the instance's events until its *trigger* holds, and accepts a differing step only if the recorded
-//! counters and answer are *exactly* those that the defect's formula makes of ours.
+//! counters and answer are *exactly* those that the defect's formula makes of ours. What several do together is for the naive model to say.
 
 mod k1;
 mod k2;
@@ -10,6 +10,7 @@ mod k3;
 mod k4;
 mod k5;
 mod k6;
+mod modelled;
 
 use std::collections::BTreeMap;
 
@@ -26,6 +27,7 @@ pub use k3::RefusedReservationTakesTheMinimum;
 pub use k4::RefusedPageKeepsItsQuota;
 pub use k5::DemotionTakesReservedPages;
 pub use k6::SurplusFreeBreaksReservation;
+pub use modelled::AsTheModelHasIt;
 
 /// What a watcher sees of an instance: what it did since the moment before, and its counters now.
 #[derive(Clone, Debug)]
@@ -85,6 +87,7 @@ pub fn all() -> Vec<Box<dyn DefectWatch<Observation>>> {
         Box::new(RefusedPageKeepsItsQuota::default()),
         Box::new(DemotionTakesReservedPages::default()),
         Box::new(SurplusFreeBreaksReservation::default()),
+        Box::new(AsTheModelHasIt::default()),
     ]
 }
 

@@ -84,7 +84,9 @@ impl NaiveMachine {
             let owner = vma.owner.and_then(|owner| self.owners.get(&owner));
             owner.is_some_and(|owner| pays(owner.payer))
         });
-        count(pages) + count(reserved) + owned.map(|vma| pages_in(vma.end - vma.start)).sum::<i64>()
+        let owned: i64 = owned.map(|vma| pages_in(vma.end - vma.start)).sum();
+        let forsaken: i64 = self.forsaken.iter().filter(|(payer, _)| pays(*payer)).map(|(_, pages)| pages).sum();
+        count(pages) + count(reserved) + owned + forsaken
     }
 
     /// Whether a group may be charged; a refusal is an event of it and of all above it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::world::{PageId, Process, Vma, aligned, count, pages_in};
-use super::{NaiveMachine, Quirks};
+use super::{NaiveMachine, Quirk, Quirks};
 
 /// What the audit found wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -129,7 +129,7 @@ impl NaiveMachine {
                 .values()
                 .filter(|process| process.vmas.iter().any(|vma| vma.owner == Some(*owner)))
                 .count();
-            check(owning == 1 || self.quirks.k2_partial_move_loses_map, || {
+            check(owning == 1 || self.quirks.has(Quirk::PartialMoveLosesMap), || {
                 format!("{owner:?} belongs to {owning} processes")
             })?;
         }

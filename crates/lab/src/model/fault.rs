@@ -165,7 +165,7 @@ impl NaiveMachine {
         let paid = self.may_charge(payer, Charge::Rsvd, 1) && self.may_charge(payer, Charge::Usage, 1);
         let taken = paid && self.pool.take(if missing == 0 { Claim::Reserved } else { Claim::Unreserved });
         if !taken {
-            self.give_back(mount, 1, 1 - missing);
+            self.refuse_page(mount, 1 - missing);
         }
         taken.then_some(Payers { usage: payer, rsvd: payer })
     }

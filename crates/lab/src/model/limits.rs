@@ -1,7 +1,7 @@
 //! Limits of a mount: a maximum that everything of its files counts against, and a minimum that is reserved from the start.
 
 use super::world::{Limits, MountId, PAGE};
-use super::{Fail, NaiveMachine};
+use super::{Fail, NaiveMachine, Quirk};
 use crate::op::MountValue;
 use crate::target::FsCounters;
 
@@ -34,10 +34,13 @@ impl NaiveMachine {
             Some(MountValue::Number(_)) => return Err(Fail::Errno("EINVAL")),
             Some(MountValue::Text(_)) => return Err(Fail::NotModelled("mount options other than plain ones")),
         };
+        let reserved = min.unwrap_or(0);
         if inodes == Some(0) {
+            if self.quirks.has(Quirk::RefusedMountKeepsMinimum) {
+                self.pool.reserve(reserved);
+            }
             return Err(Fail::Errno("ENOMEM"));
         }
-        let reserved = min.unwrap_or(0);
         if !self.pool.reserve(reserved) {
             return Err(Fail::Errno("ENOMEM"));
         }
@@ -94,6 +97,27 @@ impl NaiveMachine {
         let released = self.count_out(mount, pages, held);
         if released > 0 {
             self.pool.unreserve(released);
+        }
+    }
+
+    /// A reservation of `pages` is refused, `held` of which the minimum had lent.
+    pub(super) fn refuse_reservation(&mut self, mount: Option<MountId>, pages: i64, held: i64) {
+        if !self.quirks.has(Quirk::RefusalTakesMinimum) {
+            return self.give_back(mount, pages, held);
+        }
+        self.give_back(mount, held, held);
+        if let Some(limits) = self.limits_mut(mount).filter(|limits| limits.max.is_some()) {
+            limits.used -= pages - held;
+        }
+    }
+
+    /// A page is refused that was counted against a mount; `held` says whether the minimum had lent it.
+    pub(super) fn refuse_page(&mut self, mount: Option<MountId>, held: i64) {
+        let has_max = self.limits_mut(mount).is_some_and(|limits| limits.max.is_some());
+        if !has_max || !self.quirks.has(Quirk::RefusedPageKeepsPlace) {
+            self.give_back(mount, 1, held);
+        } else if held > 0 {
+            self.count_out(mount, 1, held);
         }
     }
 

@@ -195,7 +195,7 @@ impl NaiveMachine {
         };
         let reserved = self.pool.reserve(missing);
         if !reserved {
-            self.give_back(mount, pages, pages - missing);
+            self.refuse_reservation(mount, pages, pages - missing);
         }
         reserved
     }

@@ -18,6 +18,7 @@ mod mmap;
 mod pool;
 mod process;
 mod query;
+mod quirks;
 mod range;
 mod remap;
 mod seal;
@@ -30,37 +31,12 @@ use std::collections::BTreeMap;
 
 use crate::op::{self, Actor, MapName, MountName, Op, SegmentName, SizeName};
 use crate::target::{Answer, BeginError, Counters, Header, NodeCounters, PoolCounters, StepResult, Target};
-use cgroup::Group;
+use cgroup::{Group, GroupId};
 use pool::Pool;
 use world::{File, FileId, Mount, Named, Owner, OwnerId, PAGE, Page, PageId, Process, Segment, WatcherId, count};
 
 pub use check::Unsound;
-
-/// Accounting defects of Linux 6.18 that the model copies on demand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Quirks {
-    /// K1: an owner that drops a page which others still map gets the reservation back at once, before the page is free.
-    pub k1_owner_restores_at_once: bool,
-    /// K2: the part of a private mapping that mremap leaves behind loses its reservations for ever.
-    pub k2_partial_move_loses_map: bool,
-    /// K6: a freed page leaves the pool while there is surplus, even if the reservation that it gives back needs it.
-    pub k6_surplus_free_ignores_reservations: bool,
-}
-
-impl Quirks {
-    /// None: the sound machine.
-    pub const NONE: Quirks = Quirks {
-        k1_owner_restores_at_once: false,
-        k2_partial_move_loses_map: false,
-        k6_surplus_free_ignores_reservations: false,
-    };
-    /// All: the recorded kernel.
-    pub const KERNEL: Quirks = Quirks {
-        k1_owner_restores_at_once: true,
-        k2_partial_move_loses_map: true,
-        k6_surplus_free_ignores_reservations: true,
-    };
-}
+pub use quirks::{Quirk, Quirks};
 
 /// Why an operation does not succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +81,8 @@ pub struct NaiveMachine {
     mounts: Vec<Mount>,
     /// Every control group ever made.
     groups: Vec<Group>,
+    /// Pages that groups pay for for ever, though nobody has them.
+    forsaken: Vec<(Option<GroupId>, i64)>,
     /// The names that were ever groups, in that order: the order of the counters.
     group_names: Vec<String>,
     /// The names that were ever mounted, in that order: the order of the counters.
@@ -141,6 +119,7 @@ impl NaiveMachine {
             processes: BTreeMap::new(),
             mounts: Vec::new(),
             groups: Vec::new(),
+            forsaken: Vec::new(),
             group_names: Vec::new(),
             mounted: Vec::new(),
             directories: Vec::new(),

@@ -1,7 +1,7 @@
 //! mremap: shrinks a mapping in place, or moves it to a fixed address.
 
-use super::world::{Named, PageId, SMALL, TASK_END, Vma, aligned, ceil, ceil_small};
-use super::{Fail, NaiveMachine, Outcome};
+use super::world::{Named, PageId, SMALL, TASK_END, Vma, aligned, ceil, ceil_small, pages_in};
+use super::{Fail, NaiveMachine, Outcome, Quirk};
 use crate::op::{Mremap, MremapFlag};
 use crate::target::{Answer, Extras};
 
@@ -97,20 +97,18 @@ impl NaiveMachine {
     /// Moves a part of a VMA. The part keeps its reservations, and so do the pieces left behind; these lose the mark that a
     /// page was stolen.
     fn move_part(&mut self, p: u16, vma: &Vma, start: u64, end: u64, to: u64) {
-        let loses_map = self.quirks.k2_partial_move_loses_map;
         let place = self.last_place();
         let process = self.process_mut(p);
         process.split(start);
         process.split(end);
         process.vmas.retain(|other| other.start != start);
-        for rest in &mut process.vmas {
-            if vma.start <= rest.start && rest.end <= vma.end {
-                rest.stolen = false;
-                if loses_map {
-                    rest.owner = None;
-                }
-            }
+        for rest in process.vmas.iter_mut().filter(|rest| vma.start <= rest.start && rest.end <= vma.end) {
+            rest.stolen = false;
         }
+        if self.quirks.has(Quirk::PartialMoveLosesMap) {
+            self.forsake_rest(p, vma);
+        }
+        let process = self.process_mut(p);
         process.insert(Vma { start: to, end: to + (end - start), place, watch: None, ..vma.part(start, end) });
         let protected: Vec<u64> = process.protected.range(start..end).copied().collect();
         for addr in protected {
@@ -128,6 +126,19 @@ impl NaiveMachine {
             process.tables.insert(target >> 30);
         }
         self.drop_tables(p);
+    }
+
+    /// Takes the map from what is left of an owner's VMA; who paid for it goes on paying.
+    fn forsake_rest(&mut self, p: u16, vma: &Vma) {
+        let Some(payer) = vma.owner.and_then(|owner| self.owners.get(&owner)).map(|owner| owner.payer) else { return };
+        let mut forsaken = 0;
+        for rest in &mut self.process_mut(p).vmas {
+            if vma.start <= rest.start && rest.end <= vma.end {
+                rest.owner = None;
+                forsaken += pages_in(rest.end - rest.start);
+            }
+        }
+        self.forsaken.push((payer, forsaken));
     }
 
     /// The new name means the new place and the new length; without one the old name follows.

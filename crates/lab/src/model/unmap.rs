@@ -2,9 +2,10 @@
 
 use super::pool::FreeRule;
 use super::world::{
-    FileId, Mount, MountId, Opened, Owner, OwnerId, PageId, SMALL, TASK_END, Vma, aligned, ceil_small, count, pages_in,
+    FileId, Limits, Mount, MountId, Opened, Owner, OwnerId, PageId, SMALL, TASK_END, Vma, aligned, ceil_small, count,
+    pages_in,
 };
-use super::{Fail, NaiveMachine, Outcome};
+use super::{Fail, NaiveMachine, Outcome, Quirk};
 use crate::op::Munmap;
 use crate::target::Answer;
 
@@ -23,7 +24,7 @@ impl NaiveMachine {
             self.process_mut(p).entries.remove(&addr);
             let index = vma.index(addr);
             let no_surplus = self.pool.surplus == 0;
-            let at_once = self.quirks.k1_owner_restores_at_once;
+            let at_once = self.quirks.has(Quirk::OwnerRestoresAtOnce);
             let page = self.page_mut(id);
             page.maps -= 1;
             let (last, anon, cached) = (page.maps == 0, page.anon, page.cached);
@@ -47,7 +48,7 @@ impl NaiveMachine {
 
     /// Frees pages that nothing holds.
     pub(super) fn free(&mut self, loose: Vec<PageId>) {
-        let rule = if self.quirks.k6_surplus_free_ignores_reservations {
+        let rule = if self.quirks.has(Quirk::SurplusFreeIgnoresReservations) {
             FreeRule::SurplusFirst
         } else {
             FreeRule::KeepsPromises
@@ -175,8 +176,10 @@ impl NaiveMachine {
         let used = |mount: &Mount| mount.attached || self.mount_is_used(mount.id);
         let (kept, ended): (Vec<Mount>, Vec<Mount>) = self.mounts.iter().cloned().partition(used);
         self.mounts = kept;
-        for limits in ended.iter().filter_map(|mount| mount.limits) {
-            self.pool.unreserve(limits.lendable);
+        // By now nothing counts against the maximum, and the minimum is whole; a kernel with quirks does not look at the latter.
+        let done = |limits: &Limits| limits.max.map_or(limits.lendable == limits.min, |_| limits.used == 0);
+        for limits in ended.iter().filter_map(|mount| mount.limits).filter(done) {
+            self.pool.unreserve(limits.min);
         }
     }
 

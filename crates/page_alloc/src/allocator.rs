@@ -12,7 +12,9 @@ use zone::{BadFree, PerCpuPages, PerCpuState, Zone};
 
 use crate::allocation::{Allocation, Attempted};
 use crate::bulk::{self, Bulk};
+use crate::cma::CmaArea;
 use crate::context::{Context, ContextError, PageRequest};
+use crate::contig::{self, ContigRange};
 use crate::event::PageEvent;
 use crate::exact::{self, ExactRange};
 use crate::fast_path::{self, Block};
@@ -186,6 +188,30 @@ impl PageAllocator {
     /// A page of it is not what was handed out; those before it are free.
     pub fn free_exact(&mut self, range: ExactRange) -> Result<(), BadFree> {
         exact::free(self, range)
+    }
+
+    /// Gives a range back that was asked for frame by frame.
+    ///
+    /// # Errors
+    /// A page of it is not what was handed out; those before it are free.
+    pub fn free_contig(&mut self, range: ContigRange) -> Result<(), BadFree> {
+        contig::free(self, range)
+    }
+
+    /// Gives a range of an area back; whether it is one.
+    ///
+    /// # Errors
+    /// As [`PageAllocator::free_contig`].
+    pub fn free_cma(&mut self, area: &mut CmaArea, range: ContigRange) -> Result<bool, BadFree> {
+        if !area.release(&range) {
+            return Ok(false);
+        }
+        contig::free(self, range).map(|()| true)
+    }
+
+    /// The owner of a block says that he can move it.
+    pub fn mark_movable(&mut self, zone: ZoneRef, pfn: Pfn, order: Order) {
+        let _ = self.with_zone(zone, |parts| parts.zone.mark_movable(pfn, order));
     }
 
     /// Gives a block of a zone back.

@@ -23,6 +23,7 @@ mod moves;
 mod owner;
 mod pageblock;
 mod pcp;
+mod pick;
 mod range;
 mod runs;
 mod stack;
@@ -41,6 +42,7 @@ pub use marks::{Level, MarkCheck};
 pub use moves::IsolateRefusal;
 pub use owner::BadFree;
 pub use pcp::{BelowHigh, CacheSlice, LastFree, PerCpuPages, PerCpuState, Reclaim, ZonePressure};
+pub use pick::{Found, Held};
 pub use state::{FreeBlocks, StateError, ZoneState};
 pub use zone::{Want, Zone, ZoneError, ZoneLayout};
 

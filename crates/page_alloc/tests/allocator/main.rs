@@ -2,6 +2,7 @@
 
 mod common;
 mod context;
+mod contig;
 mod fast_path;
 mod many;
 mod slow_model;

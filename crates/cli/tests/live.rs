@@ -139,6 +139,7 @@ fn each_defect_is_named(folder: &Folder) {
         ("K5", "known-difference-k5-reserved-pages-are-not-demoted"),
         ("K6", "known-difference-k6-page-kept-for-a-reservation"),
         ("K11", "known-difference-k11-refused-mount-keeps-no-minimum"),
+        ("K12", "known-difference-k12-owner-keeps-the-page-it-takes"),
     ] {
         let file = scenarios.join(format!("{name}.scenario")).display().to_string();
         let done = folder.run(&["conform", "--live", "--json", &file]);

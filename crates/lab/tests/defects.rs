@@ -179,6 +179,31 @@ fn k11_is_the_minimum_of_a_mount_that_never_was() {
     assert!(matches!(wrong, Verdict::Different { step: 2, .. }), "{wrong:?}");
 }
 
+const K12: &str = "\
+echo 1 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+cg_create g
+a0 spawn cg=g
+a0 memfd f hugetlb
+a0 ftruncate f 2M
+a0 mmap m 2M private file=f
+a0 mmap other 2M private,noreserve file=f
+a0 touch m p0 write
+a0 fork a1
+a0 touch m p0 write
+";
+
+#[test]
+fn k12_is_a_page_that_is_had_once_more() {
+    let tamper = |pages: i64| move |c: &mut Counters| c.cg.get_mut("g").expect("the group").m2.rsvd += pages << 21;
+    let right = verdict("k12", K12, 9, tamper(1));
+    assert!(stopped_at(&right, 9, "K12"), "{right:?}");
+    let wrong = verdict("k12_wrong", K12, 9, tamper(2));
+    assert!(matches!(wrong, Verdict::Different { step: 9, .. }), "{wrong:?}");
+    let no_other = K12.replace("a0 mmap other 2M private,noreserve file=f\n", "nop\n");
+    let no_trigger = verdict("k12_no_trigger", &no_other, 9, tamper(1));
+    assert!(matches!(no_trigger, Verdict::Different { step: 9, .. }), "{no_trigger:?}");
+}
+
 const K2: &str = "\
 echo 8 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
 a0 spawn

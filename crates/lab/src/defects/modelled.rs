@@ -20,6 +20,7 @@ const fn id(quirk: Quirk) -> DefectId {
         Quirk::RefusedPageKeepsPlace => "K4",
         Quirk::SurplusFreeIgnoresReservations => "K6",
         Quirk::RefusedMountKeepsMinimum => "K11",
+        Quirk::StealGoesByAddress => "K12",
     })
 }
 

@@ -1,9 +1,9 @@
 //! Faults: the first touch of a page, and copies on write.
 
-use super::NaiveMachine;
 use super::cgroup::{Charge, Payers};
 use super::pool::Claim;
 use super::world::{FileId, PAGE, Page, PageId, Vma, floor};
+use super::{NaiveMachine, Quirk};
 use crate::op::Access;
 
 /// How a fault fails.
@@ -101,13 +101,18 @@ impl NaiveMachine {
         let owns_page = vma.owner.is_some() && self.page(old).anon;
         let taken = if owns_page { self.take_of_mount(p, vma.file) } else { self.claim(p, &vma, index) };
         let Some(payers) = taken else {
-            if owns_page {
-                self.steal(&vma, index, old);
-                if own_alone(self.page(old)) {
-                    return Ok(old);
-                }
+            if !owns_page {
+                return Err(Fault::Bus);
             }
-            return Err(Fault::Bus);
+            if self.quirks.has(Quirk::StealGoesByAddress) {
+                self.steal_by_address(p, &vma, addr, old);
+            } else {
+                self.steal(&vma, index, old);
+            }
+            if !self.process(p).entries.contains_key(&addr) {
+                return self.fault_absent(p, &vma, addr);
+            }
+            return if own_alone(self.page(old)) { Ok(old) } else { Err(Fault::Bus) };
         };
         self.prepare(p, addr);
         let mount = self.file(vma.file).mount;
@@ -136,6 +141,29 @@ impl NaiveMachine {
                 vma.stolen = true;
                 let page = self.pages.get_mut(&page).expect("a mapped page exists");
                 page.maps -= 1;
+            }
+        }
+    }
+
+    /// As a kernel with that quirk does it: at the owner's address in every address space, for every VMA but the owner's own that has
+    /// this file page somewhere. So an owner can lose the page itself, and whichever VMA comes first is marked.
+    fn steal_by_address(&mut self, p: u16, owner: &Vma, addr: u64, page: PageId) {
+        let index = owner.index(addr);
+        for (other, vma) in self.vmas_of(owner.file, index, index + 1) {
+            let itself = other == p && vma.start == owner.start;
+            let mapped = self.process(other).entries.get(&addr) == Some(&page);
+            if itself || vma.shared || vma.owner.is_some() || !mapped {
+                continue;
+            }
+            let process = self.process_mut(other);
+            process.entries.remove(&addr);
+            for marked in process.vmas.iter_mut().filter(|marked| marked.start == vma.start) {
+                marked.stolen = true;
+            }
+            let stolen = self.page_mut(page);
+            stolen.maps -= 1;
+            if stolen.maps == 0 && !stolen.cached {
+                self.free(vec![page]);
             }
         }
     }

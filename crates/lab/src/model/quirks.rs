@@ -15,17 +15,21 @@ pub enum Quirk {
     SurplusFreeIgnoresReservations,
     /// K11: a mount that may not even have a root keeps the minimum that was reserved for it.
     RefusedMountKeepsMinimum,
+    /// K12: an owner that takes a page from others looks at its own address, for each area that has the file page: also for another
+    /// one of its own, and then loses the page itself.
+    StealGoesByAddress,
 }
 
 impl Quirk {
     /// Every one.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::OwnerRestoresAtOnce,
         Self::PartialMoveLosesMap,
         Self::RefusalTakesMinimum,
         Self::RefusedPageKeepsPlace,
         Self::SurplusFreeIgnoresReservations,
         Self::RefusedMountKeepsMinimum,
+        Self::StealGoesByAddress,
     ];
 
     const fn bit(self) -> u8 {

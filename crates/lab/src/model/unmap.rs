@@ -211,9 +211,9 @@ impl NaiveMachine {
         pages
     }
 
-    /// Unmaps the file pages `from..to` everywhere, private copies too: VMA by VMA, each freed before the next, in the order
-    /// of their first file pages and then of their places.
-    pub(super) fn unmap_file(&mut self, id: FileId, from: u64, to: u64) {
+    /// All VMAs of all processes that have some of the file pages `from..to`, in the order of their first file pages and then of their
+    /// places.
+    pub(super) fn vmas_of(&self, id: FileId, from: u64, to: u64) -> Vec<(u16, Vma)> {
         let mut vmas: Vec<(u16, Vma)> = self
             .processes
             .iter()
@@ -222,7 +222,12 @@ impl NaiveMachine {
             .collect();
         let stands = |vma: &Vma| self.places.iter().position(|place| Some(*place) == vma.place);
         vmas.sort_by_key(|(_, vma)| (vma.first, stands(vma)));
-        for (p, vma) in vmas {
+        vmas
+    }
+
+    /// Unmaps the file pages `from..to` everywhere, private copies too: VMA by VMA, each freed before the next.
+    pub(super) fn unmap_file(&mut self, id: FileId, from: u64, to: u64) {
+        for (p, vma) in self.vmas_of(id, from, to) {
             let start = vma.address(from).unwrap_or(vma.start);
             let end = vma.address(to).unwrap_or(vma.end);
             let mut loose = Vec::new();

@@ -491,7 +491,7 @@ verbs! {
         range: Span ["off", "len"];
         /// `wp` maps them write-protected.
         mode: Option<Flags<UffdMode>> ["mode"];
-        /// The byte they are filled with; 1 if left out.
+        /// The byte at the start of every 4 KiB of them, the rest being 0; 1 if left out.
         value: Option<Fill> ["v"];
     }
 

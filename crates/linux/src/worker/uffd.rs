@@ -8,6 +8,9 @@ use crate::errno::done;
 use crate::sys::file::RawFd;
 use crate::sys::{file, uffd};
 
+/// What is copied in has the byte at the start of each, and zeros between.
+const BASE_PAGE: usize = 4 << 10;
+
 impl Worker {
     fn uffd(&self, name: &UffdName) -> RawFd {
         self.uffds.get(name.as_str()).copied().unwrap_or(-1)
@@ -48,7 +51,8 @@ impl Worker {
             Op::UffdCopy(op::UffdCopy { uffd: name, map, range, mode, value, .. }) => {
                 let mode = mode.as_ref().is_some_and(|mode| mode.has(UffdMode::Wp));
                 let byte = value.unwrap_or(Fill::new(1)).byte(0);
-                let bytes = vec![byte; usize::try_from(range.len.unsigned()).unwrap_or(0)];
+                let mut bytes = vec![0; usize::try_from(range.len.unsigned()).unwrap_or(0)];
+                bytes.iter_mut().step_by(BASE_PAGE).for_each(|first| *first = byte);
                 let start = self.start(map, *range);
                 let filled = uffd::copy(self.uffd(name), start, &bytes, if mode { 2 } else { 0 });
                 copied(filled)

@@ -5,6 +5,7 @@ use units::{Blame, GfpFlags, Ledger, Nodemask, Order, PageCount, Pfn, ZoneKind};
 use zone::{AllocFlags, Level, MarkCheck, Unreserve, Zone};
 
 use crate::context::{Attempt, Context, Nodes, Preferred};
+use crate::deferral::Served;
 use crate::event::PageEvent;
 use crate::fast_path::{self, Block, Spread, Walk};
 use crate::gfp::COSTLY;
@@ -140,12 +141,22 @@ pub struct Allocation {
     mask: Option<Nodemask>,
     block: Option<Block>,
     flipping: Option<Flipping>,
+    /// Was the last thing that happened compaction?
+    compacted: bool,
 }
 
 impl Allocation {
     pub(crate) fn new(context: Context, rules: Rules) -> Self {
         let path = SlowPath::new(context, rules);
-        Self { context, path, cookie: Cookie::default(), mask: context.nodemask, block: None, flipping: None }
+        Self {
+            context,
+            path,
+            cookie: Cookie::default(),
+            mask: context.nodemask,
+            block: None,
+            flipping: None,
+            compacted: false,
+        }
     }
 
     /// The request.
@@ -187,17 +198,20 @@ impl Allocation {
             return match self.flipped(p, flipping, pages) {
                 Looked::Flip(flip) => Question::Flip(flip),
                 looked => {
-                    let progress = self.note(looked);
+                    let progress = self.note(p, looked);
                     self.go_on(p, progress)
                 }
             };
         }
         let progress = match answer {
             Answer::Reclaimed(pages) => Progress::Reclaimed(pages),
-            Answer::Compacted(result) => Progress::Compacted(result),
+            Answer::Compacted(result) => {
+                self.compacted = true;
+                Progress::Compacted(result)
+            }
             Answer::Captured(block) => {
-                self.block = Some(block);
-                Progress::Taken
+                self.compacted = true;
+                self.note(p, Looked::Got(block))
             }
             Answer::Locked | Answer::Killed => Progress::Yes,
             Answer::Rested | Answer::Busy | Answer::Nobody | Answer::Flipped(_) => Progress::None,
@@ -224,7 +238,7 @@ impl Allocation {
                 Step::Try(attempt) => {
                     progress = match self.attempt(p, attempt) {
                         Looked::Flip(flip) => return Question::Flip(flip),
-                        looked => self.note(looked),
+                        looked => self.note(p, looked),
                     };
                     continue;
                 }
@@ -272,7 +286,11 @@ impl Allocation {
         p.cookie() != self.cookie
     }
 
-    fn note(&mut self, looked: Looked) -> Progress {
+    fn note<P: Zones>(&mut self, p: &mut P, looked: Looked) -> Progress {
+        let compacted = core::mem::take(&mut self.compacted);
+        if let (true, Looked::Got(block)) = (compacted, &looked) {
+            let _ = p.with_zone(block.zone, |parts| parts.compact.reset(block.order, Served::Yes));
+        }
         self.block = if let Looked::Got(block) = looked { Some(block) } else { None };
         if self.block.is_some() { Progress::Taken } else { Progress::None }
     }

@@ -15,6 +15,7 @@ use crate::bulk::{self, Bulk};
 use crate::cma::CmaArea;
 use crate::context::{Context, ContextError, PageRequest};
 use crate::contig::{self, ContigRange};
+use crate::deferral::CompactState;
 use crate::event::PageEvent;
 use crate::exact::{self, ExactRange};
 use crate::fast_path::{self, Block};
@@ -47,6 +48,7 @@ pub(crate) struct Slot {
     lists: Vec<PerCpuPages>,
     growth: Growth,
     bank: Bank,
+    compact: CompactState,
     counts: ZoneCounts,
 }
 
@@ -123,6 +125,7 @@ impl PageAllocator {
                 lists,
                 growth: Growth::default(),
                 bank: Bank::default(),
+                compact: CompactState::default(),
                 counts: ZoneCounts::default(),
             });
         }
@@ -273,8 +276,8 @@ impl PageAllocator {
     pub fn parts(&mut self, zone: ZoneRef) -> Option<ZoneParts<'_>> {
         let slot = self.slots.get_mut(index(zone))?.as_mut()?;
         let lists = slot.lists.get_mut(self.cpu)?;
-        let Slot { zone, growth, bank, counts, .. } = slot;
-        Some(ZoneParts { zone, lists, growth, bank, counts })
+        let Slot { zone, growth, bank, compact, counts, .. } = slot;
+        Some(ZoneParts { zone, lists, growth, bank, compact, counts })
     }
 
     /// What a zone has counted.

@@ -19,7 +19,7 @@ pub struct Rules {
     /// Are pages grouped by what they can do?
     pub grouping: Grouping,
     /// Can pages be moved to make room for a block?
-    pub compaction: Compaction,
+    pub compaction: Compactor,
     /// Are whole pageblocks kept at all costs?
     pub defrag: Defrag,
     /// Could a process be killed to free memory?
@@ -41,7 +41,7 @@ impl Default for Rules {
             granted: GfpFlags::all(),
             cpusets: Cpusets::default(),
             grouping: Grouping::default(),
-            compaction: Compaction::default(),
+            compaction: Compactor::default(),
             defrag: Defrag::default(),
             killer: Killer::default(),
             near_reclaim: NearReclaimMode::default(),
@@ -67,7 +67,7 @@ pub enum Cpusets {
 /// Whether there is compaction.
 #[doc(alias = "CONFIG_COMPACTION")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compaction {
+pub enum Compactor {
     /// There is.
     #[default]
     Built,

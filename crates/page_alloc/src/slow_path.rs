@@ -8,7 +8,7 @@ use zone::{AllocFlags, Level};
 
 use crate::context::{Attempt, Context, Nodes};
 use crate::gfp::{self, COSTLY};
-use crate::rules::{Compaction, Defrag, Killer, Rules};
+use crate::rules::{Compactor, Defrag, Killer, Rules};
 use crate::task::{Fate, Standing};
 
 /// How hard compaction tries.
@@ -280,7 +280,7 @@ impl SlowPath {
 
     /// Compaction writes pages out of its way, which takes the right to start input and output.
     fn may_compact(&self) -> bool {
-        self.has(GfpFlags::IO) && self.rules.compaction == Compaction::Built
+        self.has(GfpFlags::IO) && self.rules.compaction == Compactor::Built
     }
 
     fn restart(&mut self) -> Step {

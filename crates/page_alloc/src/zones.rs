@@ -4,6 +4,7 @@ use policy::{Topology, ZoneRef};
 use units::{NodeId, Order, PageCount, Pfn};
 use zone::{BadFree, PerCpuPages, Zone};
 
+use crate::deferral::CompactState;
 use crate::event::PageEvent;
 use crate::growth::Growth;
 use crate::kswapd::NodeState;
@@ -20,6 +21,8 @@ pub struct ZoneParts<'a> {
     pub growth: &'a mut Growth,
     /// Its pages that the kernel has no mapping of.
     pub bank: &'a mut Bank,
+    /// What it remembers of compaction.
+    pub compact: &'a mut CompactState,
     /// What is counted of it.
     pub counts: &'a mut ZoneCounts,
 }

@@ -1,6 +1,7 @@
 //! The page allocator as an isolated instance: every state is built as it stands, one step is run, and everything is looked at.
 
 mod common;
+mod compaction;
 mod context;
 mod contig;
 mod fast_path;

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use page_alloc::{
-    Compacted, Compaction, Context, Cpusets, Defrag, Fate, IoScope, Killer, Nodes, PageRequest, Pin, Priority,
-    Progress, Rules, SlowPath, Standing, Step, Task, TaskSite,
+    Compacted, Compactor, Context, Cpusets, Defrag, Fate, IoScope, Killer, Nodes, PageRequest, Pin, Priority, Progress,
+    Rules, SlowPath, Standing, Step, Task, TaskSite,
 };
 use policy::Topology;
 use units::{GfpFlags, NodeId, Nodemask, Order, PageCount};
@@ -50,7 +50,7 @@ impl World {
     }
 
     fn compacts(&self) -> bool {
-        self.rules.compaction == Compaction::Built && self.wishes("io")
+        self.rules.compaction == Compactor::Built && self.wishes("io")
     }
 
     /// Row by row: who has the wish, and what he gets for it.
@@ -403,7 +403,7 @@ fn request(dice: &mut Dice) -> (PageRequest, Rules) {
     let rules = Rules {
         cpusets: dice.pick(&[Cpusets::Off, Cpusets::On]),
         grouping: dice.pick(&[zone::Grouping::ByMobility, zone::Grouping::ByMobility, zone::Grouping::Off]),
-        compaction: dice.pick(&[Compaction::Built, Compaction::Built, Compaction::Absent]),
+        compaction: dice.pick(&[Compactor::Built, Compactor::Built, Compactor::Absent]),
         defrag: dice.pick(&[Defrag::Off, Defrag::On]),
         killer: dice.pick(&[Killer::Works, Killer::Works, Killer::Suspended]),
         ..Rules::default()

@@ -1,7 +1,7 @@
 //! The slow path with every answer scripted: which steps, in which order, and when it ends.
 
 use page_alloc::{
-    Compacted, Compaction, Context, Defrag, Fate, IoScope, Killer, Nodes, PageRequest, Priority, Progress, Rules,
+    Compacted, Compactor, Context, Defrag, Fate, IoScope, Killer, Nodes, PageRequest, Priority, Progress, Rules,
     SlowPath, Standing, Step, Task,
 };
 use policy::Topology;
@@ -143,7 +143,7 @@ fn nasty_a_large_block_is_worth_one_round() {
     });
     assert_eq!((times(&stubborn, Step::Reclaim), stubborn.last()), (17, Some(&Step::Fail)));
     // Compaction that could never help makes it a small matter.
-    let rules = Rules { compaction: Compaction::Absent, ..Rules::default() };
+    let rules = Rules { compaction: Compactor::Absent, ..Rules::default() };
     for (gfp, rules) in [(KERNEL, rules), (GfpFlags::NOIO, Rules::default())] {
         let steps = run_by(gfp | GfpFlags::RETRY_MAYFAIL, 4, task(), rules, |step| yes_if(step == Step::CouldReclaim));
         assert_eq!((times(&steps, Step::Reclaim), count(&steps, |s| matches!(s, Step::Compact(_)))), (1, 0));

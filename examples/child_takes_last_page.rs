@@ -35,7 +35,7 @@ fn main() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hugefolio::{Blame, CallError, FaultError, Ledger};
+    use hugefolio::{Admin, Blame, CallError, FaultError, Ledger};
 
     #[test]
     fn a_child_that_takes_the_last_page_keeps_its_copy() {

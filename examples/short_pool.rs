@@ -53,8 +53,8 @@ fn main() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hugefolio::Ledger;
     use hugefolio::errno::Errno;
+    use hugefolio::{Admin, Ledger};
 
     #[test]
     fn a_pool_that_is_large_enough_backs_the_whole_guest() {

@@ -3,7 +3,7 @@
 //! A database has mapped its buffer and not touched it yet. The pool looks free; a guest started with `MAP_NORESERVE` starts, runs,
 //! and dies on its first touch. The code under test looks at what is *available* instead.
 
-use hugefolio::{Bytes, Calls, HugeCount, HugeSize, Machine, MapCall, MapFlags, NodeId, Pid, Share, Vaddr};
+use hugefolio::{Admin, Bytes, Calls, HugeCount, HugeSize, Machine, MapCall, MapFlags, NodeId, Pid, Share, Vaddr};
 
 const PAGE: HugeSize = HugeSize::M2;
 

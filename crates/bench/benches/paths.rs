@@ -8,7 +8,7 @@ use bench::replay::{Script, replay as replay_all, scripts};
 use bench::setup::{NODE, Task, empty_machine, machine, mapping, promised_file, region_set, reserved_page};
 use bench::table::{MACHINES, OPERATIONS};
 use gungraun::prelude::*;
-use hugefolio::{Advice, Calls, HugeSize, Machine, MapCall, ResizeNodes, Share};
+use hugefolio::{Admin, Advice, Calls, HugeSize, Machine, MapCall, ResizeNodes, Share};
 use hugetlb::RegionSet;
 use units::{HugeCount, HugeRange, Nodemask, Vaddr};
 

@@ -9,7 +9,7 @@ use bench::table::OPERATIONS;
 use charge::{Charges, Counter};
 use filemap::{add_to_cache, remove_from_cache};
 use gungraun::prelude::*;
-use hugefolio::{Calls, HugeSize, Machine};
+use hugefolio::{Admin, HugeSize, Machine};
 use hugetlb::{HugeFolio, acct_release, acct_reserve, hugetlb_alloc_folio, put_folio};
 use memmap::{FolioKind, MemMap};
 use units::{CgroupId, HugeCount, HugeIndex, InodeId, Nodemask, Order, Pfn};

@@ -4,7 +4,7 @@ use std::iter;
 
 use charge::Charges;
 use filemap::add_to_cache;
-use hugefolio::{Calls, Fd, Machine, MapCall, MemfdFlags, Share};
+use hugefolio::{Admin, Calls, Fd, Machine, MapCall, MemfdFlags, Share};
 use hugetlb::{AllocFlags, AllocRequest, HugeFolio, RegionSet, hugetlb_alloc_folio};
 use hugetlbfs::{Hold, InodeKind, Seals};
 use memmap::{FolioKind, MemMap};

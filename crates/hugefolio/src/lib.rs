@@ -4,7 +4,7 @@
 //! processes. Nothing is global; a thousand machines run side by side, each deterministic and checkable.
 //!
 //! ```
-//! use hugefolio::{Bytes, Calls, HugeSize, Machine, MapCall, NodeId, Share};
+//! use hugefolio::{Admin, Bytes, Calls, HugeSize, Machine, MapCall, NodeId, Share};
 //!
 //! let mut machine = Machine::builder().node(NodeId::new(0), Bytes::gib(1)).cmdline("hugepages=2").build()?;
 //! let process = machine.spawn();
@@ -15,9 +15,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The system calls are the methods of [`Calls`], which a [`Machine`] and an [`OnCpu`] both have: every path is written once,
-//! over the environment traits of the rooms. A refusal says which ledger refused, with the numbers that decided
-//! ([`Blame::ledger`]); the errno is derived from it in [`errno`] alone.
+//! The system calls are the methods of [`Calls`], and what the administrator does those of [`Admin`]. A [`Machine`] and an
+//! [`OnCpu`] have both: every path is written once, over the environment traits of the rooms. A refusal says which ledger refused,
+//! with the numbers that decided ([`Blame::ledger`]); the errno is derived from it in [`errno`] alone.
 
 mod builder;
 mod calls;
@@ -34,10 +34,10 @@ mod validate;
 
 pub use builder::{BuildError, MachineBuilder};
 pub use calls::{
-    BadFd, CallError, Calls, CgroupCounter, CgroupLimitError, CopyCall, DemoteCallError, Env, FallocateCallError,
-    FallocateMode, FtruncateError, KnobError, MapCall, MapCallError, MapSource, MemfdFlags, MountCallError, NoSegment,
-    NoSuchSize, OpenCall, OpenCallError, PoolView, ReadCallError, ResizeCallError, SegmentCall, SegmentCallError,
-    SegmentId, Truncate, TruncateByNameError, UffdCallError, UffdResult, Writer,
+    Admin, BadFd, CallError, Calls, CgroupCounter, CgroupLimitError, CopyCall, DemoteCallError, Env,
+    FallocateCallError, FallocateMode, FtruncateError, KnobError, MapCall, MapCallError, MapSource, MemfdFlags,
+    MountCallError, NoSegment, NoSuchSize, OpenCall, OpenCallError, PoolView, ReadCallError, ResizeCallError,
+    SegmentCall, SegmentCallError, SegmentId, Truncate, TruncateByNameError, UffdCallError, UffdResult, Writer,
 };
 pub use fault_plan::FaultPlan;
 pub use machine::{Machine, Sysctls};

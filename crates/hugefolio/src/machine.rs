@@ -41,7 +41,7 @@ impl Sysctls {
     }
 }
 
-/// A machine with huge pages, as one value. See [`crate::Calls`] for what can be done with it.
+/// A machine with huge pages, as one value. See [`crate::Calls`] and [`crate::Admin`] for what can be done with it.
 #[derive(Clone, Debug)]
 pub struct Machine {
     pub(crate) config: Config,

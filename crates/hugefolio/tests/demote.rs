@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
 use hugefolio::{
-    Bytes, Calls, DemoteCallError, DemoteError, HugeCount, HugeSize, Machine, MapCall, MapSource, NodeId, Nodemask,
-    ResizeNodes, Share,
+    Admin, Bytes, Calls, DemoteCallError, DemoteError, HugeCount, HugeSize, Machine, MapCall, MapSource, NodeId,
+    Nodemask, ResizeNodes, Share,
 };
 
 const ALL: ResizeNodes = ResizeNodes::Global(Nodemask::ALL);

@@ -11,9 +11,9 @@ use hugefolio::explain::{
     Question, Report, SavedHost, TouchRefusal, Wish, mends, would_fault, would_map,
 };
 use hugefolio::{
-    AllocRefusal, Blame, Bytes, CallError, Calls, CgroupId, Counter, Credentials, FaultError, GroupVersion, HugeCount,
-    HugeSize, Machine, MapCall, MapCallError, MapFlags, Mempolicy, MmapError, MountId, NodeId, Nodemask, OpenCall,
-    Origin, OverLimit, Pid, ReserveRefusal, Share, Vaddr,
+    Admin, AllocRefusal, Blame, Bytes, CallError, Calls, CgroupId, Counter, Credentials, FaultError, GroupVersion,
+    HugeCount, HugeSize, Machine, MapCall, MapCallError, MapFlags, Mempolicy, MmapError, MountId, NodeId, Nodemask,
+    OpenCall, Origin, OverLimit, Pid, ReserveRefusal, Share, Vaddr,
 };
 
 const DIR: &str = "/mnt/huge";

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
 use hugefolio::{
-    Advice, Arrival, Bytes, Calls, CopyCall, FallocateMode, Fd, HugeCount, HugeSize, Machine, MapCall, MapFlags,
+    Admin, Advice, Arrival, Bytes, Calls, CopyCall, FallocateMode, Fd, HugeCount, HugeSize, Machine, MapCall, MapFlags,
     MountOptions, NodeId, Nodemask, OpenCall, Payload, Pid, ResizeNodes, Share, UffdModes, Vaddr,
 };
 

@@ -3,8 +3,8 @@
 use hugefolio::boot::{Arch, RuntimeGigantic};
 use hugefolio::errno::{Errno, ToErrno};
 use hugefolio::{
-    Bytes, Calls, Credentials, HugeCount, HugeSize, Machine, MapCall, Mempolicy, NodeId, Nodemask, Origin, PageShift,
-    ResizeError, ResizeNodes, Share, Writer,
+    Admin, Bytes, Calls, Credentials, HugeCount, HugeSize, Machine, MapCall, Mempolicy, NodeId, Nodemask, Origin,
+    PageShift, ResizeError, ResizeNodes, Share, Writer,
 };
 
 const fn count(n: u64) -> HugeCount {

@@ -3,7 +3,7 @@
 
 use hugefolio::errno::{Errno, ToErrno};
 use hugefolio::{
-    Blame, Bytes, Calls, FileAccess, HugeSize, Ledger, Machine, NodeId, Pid, Place, Promise, SegmentCall, Vaddr,
+    Admin, Blame, Bytes, Calls, FileAccess, HugeSize, Ledger, Machine, NodeId, Pid, Place, Promise, SegmentCall, Vaddr,
 };
 
 fn machine(pages: u64) -> (Machine, Pid) {

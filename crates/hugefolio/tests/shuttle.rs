@@ -7,8 +7,8 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
 use hugefolio::{
-    Bytes, CallError, Calls, CpuId, FallocateMode, FaultError, Fd, HugeCount, HugeSize, Machine, MapCall, MountOptions,
-    NodeId, Nodemask, OnCpu, OpenCall, Pid, ResizeNodes, Share, SharedMachine, Vaddr,
+    Admin, Bytes, CallError, Calls, CpuId, FallocateMode, FaultError, Fd, HugeCount, HugeSize, Machine, MapCall,
+    MountOptions, NodeId, Nodemask, OnCpu, OpenCall, Pid, ResizeNodes, Share, SharedMachine, Vaddr,
 };
 use shuttle::sync::Arc;
 use shuttle::thread;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use hugefolio::{
-    Advice, Bytes, Calls, CpuId, FallocateMode, HugeCount, HugeSize, Machine, MapCall, MountOptions, NodeId, Nodemask,
-    OpenCall, ResizeNodes, Share, SharedMachine,
+    Admin, Advice, Bytes, Calls, CpuId, FallocateMode, HugeCount, HugeSize, Machine, MapCall, MountOptions, NodeId,
+    Nodemask, OpenCall, ResizeNodes, Share, SharedMachine,
 };
 
 const PAGE: Bytes = HugeSize::M2.bytes();

@@ -9,7 +9,7 @@ use units::{Blame, Bytes, HugeSize, InodeId, Ledger, MountId, Pid};
 
 use super::pool::hstate;
 use super::process::credentials;
-use super::{BadFd, CallError, Env, NoSuchSize, TruncateByNameError};
+use super::{BadFd, CallError, Env, NoSuchSize};
 use crate::Fd;
 use crate::process::OpenFile;
 
@@ -145,6 +145,18 @@ pub enum ReadCallError {
     /// The descriptor does not permit reading.
     #[error("{0} is not open for reading")]
     NotReadable(Fd),
+}
+
+/// Why a file cannot be given that size by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TruncateByNameError {
+    /// No such file.
+    #[error(transparent)]
+    Open(#[from] hugetlbfs::OpenError),
+    /// The file said no.
+    #[error(transparent)]
+    Truncate(#[from] hugetlbfs::TruncateError),
 }
 
 pub(super) fn open<P: Env>(p: &mut P, pid: Pid, call: &OpenCall<'_>) -> Result<Fd, CallError<OpenCallError>> {

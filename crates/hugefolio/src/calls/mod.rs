@@ -3,6 +3,7 @@
 //! Written once, over [`Env`]: a [`crate::Machine`] and an [`crate::OnCpu`] have them alike. Arguments are checked in Linux's
 //! order, so that of two mistakes the same one is reported.
 
+mod admin;
 mod cgroup;
 mod file;
 mod knob;
@@ -14,32 +15,32 @@ mod process;
 mod segment;
 mod uffd;
 
+pub use admin::Admin;
 pub use cgroup::{CgroupCounter, CgroupLimitError};
 pub use file::{
     FallocateCallError, FallocateMode, FtruncateError, MemfdFlags, OpenCall, OpenCallError, ReadCallError, Truncate,
+    TruncateByNameError,
 };
 pub use knob::{KnobError, Writer};
 pub use memory::{MapCall, MapCallError, MapSource};
 pub use mount::MountCallError;
-pub use pool::{NoSuchSize, PoolView};
+pub use pool::{DemoteCallError, NoSuchSize, PoolView, ResizeCallError};
 pub use segment::{NoSegment, SegmentCall, SegmentCallError, SegmentId};
 pub use uffd::{CopyCall, UffdCallError, UffdResult};
 
-use charge::{CreateError, EnterError, GroupView, Limit, NoGroup, RemoveError};
+use charge::EnterError;
 use hugetlb::Hstates;
-use hugetlbfs::{
-    Credentials, MountError, MountOptions, Origin, SealError, Seals, Stat, StatFs, UmountError, UmountMode, UnlinkError,
-};
+use hugetlbfs::{Credentials, Origin, SealError, Seals, Stat, UnlinkError};
 use mm::{
     Advice, AdviseError, AttachError, DetachError, FaultError, FileAccess, FillError, ForkError, MincoreError,
     MlockError, MprotectError, MremapError, MunmapError, PageState, Place, Prot, ProtectError, RegisterError,
     RemapRequest, Smaps, UffdModes, UnregisterError, WriteProtection,
 };
-use units::{Blame, Bytes, CgroupId, HugeCount, HugeSize, Ledger, MountId, Pid, Vaddr, VaddrRange};
+use units::{Blame, Bytes, CgroupId, HugeSize, Ledger, MountId, Pid, Vaddr, VaddrRange};
 
 use crate::machine::Sysctls;
 use crate::text::HugetlbPages;
-use crate::{DemoteError, Fd, Process, ResizeError, ResizeNodes};
+use crate::{Fd, Process};
 
 /// What the calls need: the rooms below, the table of sizes and a section over processes.
 pub trait Env: mm::Env {
@@ -84,7 +85,7 @@ impl<E: Blame> Blame for CallError<E> {
 #[error("{0} is not open")]
 pub struct BadFd(pub Fd);
 
-/// The system calls of a machine. Sizes and offsets are in bytes, counts in huge pages.
+/// What processes of a machine ask for: the system calls. Sizes and offsets are in bytes, counts in huge pages.
 pub trait Calls: Env + Sized {
     /// A new process, in the root control group, on the first node.
     fn spawn(&mut self) -> Pid {
@@ -398,57 +399,12 @@ pub trait Calls: Env + Sized {
         uffd::write_protect(self, pid, fd, start, len, how)
     }
 
-    /// `unlink` of a file of a mount, by the superuser.
-    ///
-    /// # Errors
-    /// No such mount or file.
-    fn unlink(&mut self, mount: MountId, name: &str) -> Result<(), UnlinkError> {
-        hugetlbfs::unlink(self, &Credentials::root(), mount, name)
-    }
-
     /// `unlink` of a file of a mount, by a process.
     ///
     /// # Errors
     /// No such mount or file, or a directory that does not let the process remove it.
     fn unlink_as(&mut self, pid: Pid, mount: MountId, name: &str) -> Result<(), CallError<UnlinkError>> {
         file::unlink(self, pid, mount, name)
-    }
-
-    /// Mounts a hugetlbfs.
-    ///
-    /// # Errors
-    /// Limits that contradict each other, or the ledger that refused the minimum.
-    fn mount(&mut self, options: &MountOptions) -> Result<MountId, MountError> {
-        mount::mount(self, options)
-    }
-
-    /// Mounts a hugetlbfs by the text of its options, as `mount -t hugetlbfs -o OPTIONS` does.
-    ///
-    /// # Errors
-    /// An option that a mount does not take, or what [`Calls::mount`] refuses.
-    fn mount_with(&mut self, options: &str) -> Result<MountId, MountCallError> {
-        mount::mount_by_text(self, options)
-    }
-
-    /// Unmounts a hugetlbfs.
-    ///
-    /// # Errors
-    /// Not mounted, or in use.
-    fn umount(&mut self, mount: MountId, mode: UmountMode) -> Result<(), UmountError> {
-        hugetlbfs::umount(self, mount, mode)
-    }
-
-    /// `statfs`.
-    fn statfs(&mut self, mount: MountId) -> Option<StatFs> {
-        hugetlbfs::statfs(self, mount)
-    }
-
-    /// `truncate` of a file of a mount, by name and by the superuser.
-    ///
-    /// # Errors
-    /// No such file, or a size that it cannot have.
-    fn truncate(&mut self, mount: MountId, name: &str, size: Bytes) -> Result<(), TruncateByNameError> {
-        file::truncate_by(self, &Credentials::root(), mount, name, size)
     }
 
     /// `truncate` of a file of a mount, by name and by a process.
@@ -463,59 +419,6 @@ pub trait Calls: Env + Sized {
         size: Bytes,
     ) -> Result<(), CallError<TruncateByNameError>> {
         file::truncate(self, pid, mount, name, size)
-    }
-
-    /// Makes a control group at a path such as `g0/c0`, without limits. It has the controller if its parent hands it on; the
-    /// root does.
-    ///
-    /// # Errors
-    /// No parent, or a name that is taken or cannot be.
-    fn create_cgroup(&mut self, path: &str) -> Result<CgroupId, CreateError> {
-        cgroup::create(self, path)
-    }
-
-    /// Removes a control group. Pages in use are then charged to its parent alone; what was reserved stays on the ancestors until
-    /// the reservation goes.
-    ///
-    /// # Errors
-    /// It has processes or children. Charges are no obstacle.
-    fn remove_cgroup(&mut self, cgroup: CgroupId) -> Result<(), RemoveError> {
-        cgroup::remove(self, cgroup)
-    }
-
-    /// The control group at a path; nothing stands for the root.
-    ///
-    /// # Errors
-    /// There is none.
-    fn cgroup(&mut self, path: &str) -> Result<Option<CgroupId>, NoGroup> {
-        self.with_charges(|c| c.look_up(path))
-    }
-
-    /// Limits what a control group and all below it may use or reserve of one page size.
-    ///
-    /// # Errors
-    /// More is charged already; the old limit stays.
-    fn set_cgroup_limit(
-        &mut self,
-        cgroup: CgroupId,
-        size: HugeSize,
-        counter: CgroupCounter,
-        limit: Limit,
-    ) -> Result<(), CgroupLimitError> {
-        cgroup::set_limit(self, cgroup, size, counter, limit)
-    }
-
-    /// What a control group shows of one page size; nothing for one without the controller.
-    fn cgroup_view(&mut self, cgroup: CgroupId, size: HugeSize) -> Option<GroupView> {
-        cgroup::view(self, cgroup, size)
-    }
-
-    /// Moves a process into a control group, or into the root. What it is charged for stays where it is.
-    ///
-    /// # Errors
-    /// The group can hold no process.
-    fn attach(&mut self, pid: Pid, cgroup: Option<CgroupId>) -> Result<(), CallError<EnterError>> {
-        cgroup::attach(self, pid, cgroup)
     }
 
     /// `shmget` with `SHM_HUGETLB`: a new segment, whose pages are promised now unless the call says otherwise.
@@ -555,121 +458,6 @@ pub trait Calls: Env + Sized {
     fn shmrm(&mut self, segment: SegmentId) -> Result<(), NoSegment> {
         if hugetlbfs::remove_segment(self, segment.0) { Ok(()) } else { Err(NoSegment) }
     }
-
-    /// Reads a file of `/proc` or `/sys`: the HugeTLB part of `/proc/meminfo`, a node's `meminfo`, the files of the pools, those of the
-    /// control groups under `/sys/fs/cgroup`, and about free pages `/proc/buddyinfo` and the indices of
-    /// `/sys/kernel/debug/extfrag`.
-    ///
-    /// # Errors
-    /// No such file, or one that this machine does not have.
-    fn read_file(&mut self, path: &str) -> Result<String, KnobError> {
-        knob::read(self, path)
-    }
-
-    /// Writes a file of `/proc/sys/vm` or `/sys/kernel/mm/hugepages`, of a node or of a control group; returns how much of the
-    /// text it took. A pool that falls short is no error: read back.
-    ///
-    /// # Errors
-    /// No such file, or text that it does not take.
-    fn write_file(&mut self, path: &str, text: &str) -> Result<Bytes, KnobError> {
-        knob::write(self, path, text.as_bytes(), &Writer::default())
-    }
-
-    /// As [`Calls::write_file`], by a writer with a policy.
-    ///
-    /// # Errors
-    /// No such file, or text that it does not take.
-    fn write_file_as(&mut self, writer: &Writer, path: &str, text: &str) -> Result<Bytes, KnobError> {
-        knob::write(self, path, text.as_bytes(), writer)
-    }
-
-    /// The counters of a pool.
-    ///
-    /// # Errors
-    /// No pool of that size.
-    fn pool(&mut self, size: HugeSize) -> Result<PoolView, NoSuchSize> {
-        pool::view(self, size)
-    }
-
-    /// Writes `nr_hugepages`: how many persistent pages the pool, or one node's part of it, is to have. Falling short is no
-    /// error.
-    ///
-    /// # Errors
-    /// No pool of that size, or no such node.
-    fn set_nr_hugepages(
-        &mut self,
-        size: HugeSize,
-        count: HugeCount,
-        nodes: ResizeNodes,
-    ) -> Result<(), ResizeCallError> {
-        let hstate = pool::hstate(self, Some(size))?;
-        Ok(hugetlb::set_max(self, hstate.id, count, nodes)?)
-    }
-
-    /// Writes `demote`: splits up to `count` free pages that nobody has reserved, of the pool or of one node. Finding fewer is no
-    /// error.
-    ///
-    /// # Errors
-    /// No pool of that size, no smaller pool, or no such node.
-    fn demote(&mut self, size: HugeSize, count: HugeCount, nodes: ResizeNodes) -> Result<(), DemoteCallError> {
-        let hstate = pool::hstate(self, Some(size))?;
-        Ok(hugetlb::demote(self, hstate.id, count, nodes)?)
-    }
-
-    /// Writes `demote_size`: the size into which pages are split from now on.
-    ///
-    /// # Errors
-    /// No pool of that size, or a size that its pages cannot be demoted to.
-    fn set_demote_size(&mut self, size: HugeSize, to: HugeSize) -> Result<(), DemoteCallError> {
-        let hstate = pool::hstate(self, Some(size))?;
-        let target = self.with_hstates(|all| all.by_size(to)).map(|h| h.id);
-        Ok(hugetlb::set_demote_size(self, hstate.id, to, target)?)
-    }
-
-    /// Writes `nr_overcommit_hugepages`: how many surplus pages there may be.
-    ///
-    /// # Errors
-    /// No pool of that size, or a size that is never surplus.
-    fn set_nr_overcommit(&mut self, size: HugeSize, limit: HugeCount) -> Result<(), ResizeCallError> {
-        let hstate = pool::hstate(self, Some(size))?;
-        Ok(hugetlb::set_overcommit(self, hstate.id, limit)?)
-    }
 }
 
 impl<P: Env> Calls for P {}
-
-/// Why a file cannot be given that size by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TruncateByNameError {
-    /// No such file.
-    #[error(transparent)]
-    Open(#[from] hugetlbfs::OpenError),
-    /// The file said no.
-    #[error(transparent)]
-    Truncate(#[from] hugetlbfs::TruncateError),
-}
-
-/// Why a pool cannot be given that size or cap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ResizeCallError {
-    /// No pool of that size.
-    #[error(transparent)]
-    NoSuchSize(#[from] NoSuchSize),
-    /// The pool refused.
-    #[error(transparent)]
-    Resize(#[from] ResizeError),
-}
-
-/// Why pages cannot be demoted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DemoteCallError {
-    /// No pool of that size.
-    #[error(transparent)]
-    NoSuchSize(#[from] NoSuchSize),
-    /// The pool refused.
-    #[error(transparent)]
-    Demote(#[from] DemoteError),
-}

@@ -1,14 +1,39 @@
-//! Looking at pools.
+//! Pools: looking at them, and why they refuse.
 
 use hugetlb::{Hstate, NodeCounts};
 use units::{HugeCount, HugeSize, NodeId};
 
 use super::Env;
+use crate::{DemoteError, ResizeError};
 
 /// No pool of that size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the machine has no pool of {0} pages")]
 pub struct NoSuchSize(pub HugeSize);
+
+/// Why a pool cannot be given that size or cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResizeCallError {
+    /// No pool of that size.
+    #[error(transparent)]
+    NoSuchSize(#[from] NoSuchSize),
+    /// The pool refused.
+    #[error(transparent)]
+    Resize(#[from] ResizeError),
+}
+
+/// Why pages cannot be demoted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DemoteCallError {
+    /// No pool of that size.
+    #[error(transparent)]
+    NoSuchSize(#[from] NoSuchSize),
+    /// The pool refused.
+    #[error(transparent)]
+    Demote(#[from] DemoteError),
+}
 
 /// The counters of a pool at one moment, in huge pages.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use units::{HugeSize, MountId, NodeId};
 use super::files::SavedHost;
 use super::mounts::StatFsText;
 use crate::text::{CgroupCoreFile, CgroupFileName, CgroupPath, KnobPath, NodeKnob, PoolKnob, SysctlKnob};
-use crate::{Calls, Machine};
+use crate::{Admin, Machine};
 
 impl SavedHost {
     /// What the files of `machine` say now. Its mounts are in the folders named here.

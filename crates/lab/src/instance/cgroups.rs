@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hugefolio::errno::Errno;
-use hugefolio::{Calls, CgroupId, HugeCount, HugeSize, NoGroup};
+use hugefolio::{Admin, CgroupId, HugeCount, HugeSize, NoGroup};
 
 use super::{Instance, answers};
 use crate::op::{self, CgroupName, Op, SizeName, Switch};

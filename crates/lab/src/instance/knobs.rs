@@ -1,7 +1,7 @@
 //! Knobs and mounts: what no process does.
 
 use hugefolio::errno::Errno;
-use hugefolio::{Bytes, Calls, HugeSize, Site, UmountMode};
+use hugefolio::{Admin, Bytes, Calls, HugeSize, Site, UmountMode};
 
 use super::{Instance, answers};
 use crate::op::{self, Op, SizeName, Switch};

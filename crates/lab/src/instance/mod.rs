@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use hugefolio::boot::Arch;
 use hugefolio::explain::SavedHost;
 use hugefolio::{
-    Bytes, Calls, CgroupId, Credentials, Event, Gid, HugeSize, Machine, MachineBuilder, MountId, NodeId, PageShift,
-    Pid, Uid, UmountMode,
+    Admin, Bytes, Calls, CgroupId, Credentials, Event, Gid, HugeSize, Machine, MachineBuilder, MountId, NodeId,
+    PageShift, Pid, Uid, UmountMode,
 };
 
 use crate::op::{self, Actor, CgroupName, Op, UserId};

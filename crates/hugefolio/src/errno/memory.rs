@@ -1,0 +1,137 @@
+//! Of mappings and accesses.
+
+use mm::{
+    AdviseError, FaultError, ForkError, MincoreError, MlockError, MmapError, MprotectError, MremapError, MunmapError,
+    PopulateError,
+};
+
+use super::{Errno, Signal, ToErrno};
+use crate::calls::MapCallError;
+use crate::explain::{MapRefusal, TouchRefusal};
+
+/// A failed access by the kernel on a task's behalf.
+impl ToErrno for FaultError {
+    fn errno(&self) -> Errno {
+        Errno::EFAULT
+    }
+}
+
+impl ToErrno for MmapError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoLength
+            | Self::MisalignedOffset { .. }
+            | Self::MisalignedAddress { .. }
+            | Self::NeitherSharedNorPrivate
+            | Self::SplitsPage(_) => Errno::EINVAL,
+            Self::Occupied(_) => Errno::EEXIST,
+            Self::Overflow => Errno::EOVERFLOW,
+            Self::UnknownFlag => Errno::EOPNOTSUPP,
+            Self::Access => Errno::EACCES,
+            Self::Sealed => Errno::EPERM,
+            // Whatever ledger refused: a mapping that cannot be promised is out of memory.
+            Self::NoRoom(_) | Self::Refused(_) => Errno::ENOMEM,
+            _ => Errno::ESRCH,
+        }
+    }
+}
+
+impl ToErrno for MapCallError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::BadFd(error) => error.errno(),
+            Self::NoSuchSize(_) => Errno::EINVAL,
+            Self::Mmap(error) => error.errno(),
+        }
+    }
+}
+
+impl ToErrno for MapRefusal {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoPool(_) => Errno::EINVAL,
+            Self::Group(_) => Errno::ENOMEM,
+            Self::Mmap(error) => error.errno(),
+        }
+    }
+}
+
+/// The signal of a touch that a ledger refuses, whichever it is.
+impl TouchRefusal {
+    /// The signal.
+    #[must_use]
+    pub const fn signal(&self) -> Signal {
+        Signal::Sigbus(2)
+    }
+}
+
+impl ToErrno for MunmapError {
+    fn errno(&self) -> Errno {
+        Errno::EINVAL
+    }
+}
+
+impl ToErrno for MremapError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoArea(_) | Self::PastArea(_) | Self::WatchedAmongSeveral(_) => Errno::EFAULT,
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl ToErrno for MprotectError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Hole(_) | Self::BadRange(_) => Errno::ENOMEM,
+            Self::Access(_) => Errno::EACCES,
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl ToErrno for AdviseError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Hole => Errno::ENOMEM,
+            Self::NotRemovable => Errno::EACCES,
+            Self::Punch(error) => error.errno(),
+            Self::Populate(error) => error.errno(),
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl ToErrno for PopulateError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Hole(_) => Errno::ENOMEM,
+            Self::Protection(_) => Errno::EINVAL,
+            _ => Errno::EFAULT,
+        }
+    }
+}
+
+impl ToErrno for MlockError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::BadRange(_) => Errno::EINVAL,
+            _ => Errno::ENOMEM,
+        }
+    }
+}
+
+impl ToErrno for MincoreError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Misaligned(_) => Errno::EINVAL,
+            _ => Errno::ENOMEM,
+        }
+    }
+}
+
+impl ToErrno for ForkError {
+    fn errno(&self) -> Errno {
+        Errno::ENOMEM
+    }
+}

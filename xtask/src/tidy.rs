@@ -1,6 +1,7 @@
 //! Checks on the shape of the code that no compiler makes. Each check is a function from the project's files to what is
 //! wrong with them, and has a test in which it finds a planted fault.
 
+mod errnos;
 mod files;
 mod layers;
 mod lengths;
@@ -56,6 +57,7 @@ pub(crate) fn run() -> Result<(), String> {
 
 fn check(workspace: &Workspace, tree: &Tree) -> Vec<Violation> {
     let mut all = layers::check(&workspace.packages);
+    all.extend(errnos::check(tree));
     all.extend(lengths::check(tree));
     all.extend(lints::check(tree));
     all.extend(locks::check(tree));
@@ -89,6 +91,7 @@ mod tests {
     fn every_rule_is_a_heading_of_the_style_page() {
         let style = include_str!("../../STYLE.md");
         let rules = [
+            errnos::RULE,
             files::RULE,
             layers::RULE,
             lengths::RULE,

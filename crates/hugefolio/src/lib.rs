@@ -36,8 +36,9 @@ pub use builder::{BuildError, MachineBuilder};
 pub use calls::{
     Admin, BadFd, CallError, Calls, CgroupCounter, CgroupLimitError, CopyCall, DemoteCallError, Env,
     FallocateCallError, FallocateMode, FtruncateError, KnobError, MapCall, MapCallError, MapSource, MemfdFlags,
-    MountCallError, NoSegment, NoSuchSize, OpenCall, OpenCallError, PoolView, ReadCallError, ResizeCallError,
-    SegmentCall, SegmentCallError, SegmentId, Truncate, TruncateByNameError, UffdCallError, UffdResult, Writer,
+    MountCallError, NamedSize, NoSegment, NoSuchSize, OpenCall, OpenCallError, PoolView, ReadCallError,
+    ResizeCallError, SegmentCall, SegmentCallError, SegmentId, SizeWithoutHuge, Truncate, TruncateByNameError,
+    UffdCallError, UffdResult, WriteCallError, Writer,
 };
 pub use fault_plan::FaultPlan;
 pub use machine::{Machine, Sysctls};

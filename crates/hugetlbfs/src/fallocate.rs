@@ -39,6 +39,9 @@ pub enum FallocateError {
     /// An empty range.
     #[error("the range is empty")]
     Empty,
+    /// A range that begins beyond the largest file, or is longer; to Linux such a number is negative.
+    #[error("the range begins beyond the largest file or is longer")]
+    Negative,
     /// A range whose last page ends beyond the largest file.
     #[error("the range ends beyond the largest file")]
     TooLarge,
@@ -69,7 +72,7 @@ impl Blame for FallocateError {
         match self {
             Self::Refused { refusal, .. } => refusal.ledger(),
             Self::CacheNode(_) | Self::Descriptor(_) => Some(Ledger::Metadata),
-            Self::Empty | Self::TooLarge | Self::Sealed | Self::NoInode => None,
+            Self::Empty | Self::Negative | Self::TooLarge | Self::Sealed | Self::NoInode => None,
         }
     }
 }

@@ -25,7 +25,7 @@ pub use name::{Create, OpenError, Opening, UnlinkError, look_up, open, unlink};
 pub use permission::{Capabilities, Credentials, Denied, FileMode, FileOwner, Gid, Permissions, Uid};
 pub use read::{ReadError, read};
 pub use segment::{Promise, SegmentError, create_segment, remove_segment};
-pub use truncate::{TruncateError, truncate};
+pub use truncate::{LARGEST, TruncateError, truncate};
 
 use units::{InodeId, MountId, SubpoolId};
 

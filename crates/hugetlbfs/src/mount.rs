@@ -92,6 +92,9 @@ pub enum UmountMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UmountError {
+    /// No folder where something could be mounted. A machine has no folders; whoever has says so.
+    #[error("no such folder")]
+    NoFolder,
     /// Not mounted.
     #[error("no such mount")]
     NoMount,

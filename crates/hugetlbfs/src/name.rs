@@ -19,6 +19,8 @@ pub enum Create {
     Exclusive,
     /// A file without a name.
     Unnamed,
+    /// A file with a name and one without at once, which cannot be.
+    Contradictory,
 }
 
 /// What `open` asks for.
@@ -49,6 +51,9 @@ pub enum OpenError {
     /// A part of the path is a file, which holds no other files.
     #[error("a part of the path is not a directory")]
     NotDirectory,
+    /// A file with a name and one without were asked for at once.
+    #[error("a file is made with a name or without one")]
+    Contradictory,
     /// The mount's `nr_inodes=` is used up.
     #[error("the mount allows {limit} inodes, the root included")]
     NoInodes {
@@ -103,6 +108,9 @@ pub fn open<P: Env>(
     name: &str,
     how: Opening,
 ) -> Result<InodeId, OpenError> {
+    if how.create == Create::Contradictory {
+        return Err(OpenError::Contradictory);
+    }
     loop {
         let found = p.with_mount(mount, |m| {
             let found = find_or_make(m, by, name, how.create)?;

@@ -9,6 +9,9 @@ use crate::{Env, Seals};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TruncateError {
+    /// Beyond the largest file; to Linux such a number is negative.
+    #[error("{0} is more than a file can have")]
+    TooLarge(Bytes),
     /// Not a multiple of the page size.
     #[error("{size} is not a multiple of the file's page size, {page}")]
     Misaligned {
@@ -28,12 +31,27 @@ pub enum TruncateError {
     NoInode,
 }
 
+impl TruncateError {
+    /// Can any file have that size? Linux asks before it looks which file it is.
+    ///
+    /// # Errors
+    /// [`TruncateError::TooLarge`].
+    pub fn check(size: Bytes) -> Result<(), Self> {
+        if size > LARGEST { Err(Self::TooLarge(size)) } else { Ok(()) }
+    }
+}
+
+/// The largest file.
+#[doc(alias = "MAX_LFS_FILESIZE")]
+pub const LARGEST: Bytes = Bytes::new(i64::MAX.unsigned_abs());
+
 /// Sets the size. Pages, private copies and promises beyond it go, also when the file grows.
 ///
 /// # Errors
 /// A size that is no multiple of the page size, or a seal; nothing is changed.
 #[doc(alias("hugetlb_vmtruncate", "hugetlbfs_setattr"))]
 pub fn truncate<P: Env>(p: &mut P, id: InodeId, size: Bytes) -> Result<(), TruncateError> {
+    TruncateError::check(size)?;
     let hstate = p.with_inode(id, |inode| inode.hstate).ok_or(TruncateError::NoInode)?;
     let page = p.hstate(hstate).size;
     if !size.is_multiple_of(page.bytes()) {

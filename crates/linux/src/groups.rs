@@ -51,7 +51,9 @@ impl Groups {
     }
 
     pub(crate) fn remove(&mut self, cg: &CgroupName) -> Answer {
-        let removed = io(fs::remove_dir(self.path(cg.as_str())));
+        // Ours stands for the root, which stays.
+        let is_root = cg.as_str().split('/').all(str::is_empty);
+        let removed = if is_root { Err(Errno::BUSY) } else { io(fs::remove_dir(self.path(cg.as_str()))) };
         if removed.is_ok() {
             self.known.iter_mut().filter(|(name, _)| name == cg.as_str()).for_each(|(_, live)| *live = false);
         }

@@ -1,8 +1,10 @@
 //! Files and descriptors.
 
+use std::convert::Infallible;
+
 use hugetlbfs::{
-    AllocMode, Create, Credentials, FallocateError, Hold, InodeKind, OpenError, Opening, Permissions, SealError, Seals,
-    Stat, TruncateError, UnlinkError,
+    AllocMode, Create, Credentials, FallocateError, Hold, InodeKind, LARGEST, OpenError, Opening, Permissions,
+    SealError, Seals, Stat, TruncateError, UnlinkError,
 };
 use mm::{FileAccess, VmaFlags};
 use units::{Blame, Bytes, HugeSize, InodeId, Ledger, MountId, Pid};
@@ -145,7 +147,33 @@ pub enum ReadCallError {
     /// The descriptor does not permit reading.
     #[error("{0} is not open for reading")]
     NotReadable(Fd),
+    /// Beyond the largest file; to Linux such an offset is negative.
+    #[error("{0} lies beyond the largest file")]
+    Offset(Bytes),
 }
+
+/// Why nothing can be written by `pwrite`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteCallError {
+    /// Beyond the largest file; to Linux such an offset is negative.
+    #[error("{0} lies beyond the largest file")]
+    Offset(Bytes),
+    /// The descriptor is not open.
+    #[error(transparent)]
+    BadFd(#[from] BadFd),
+    /// The descriptor does not permit writing.
+    #[error("{0} is not open for writing")]
+    NotWritable(Fd),
+    /// Files of huge pages are written through mappings alone.
+    #[error("files of huge pages are written through mappings alone")]
+    Unsupported,
+}
+
+/// A memory file of base pages for which a size of huge pages is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a page size is named, and huge pages are not asked for (`MFD_HUGETLB`)")]
+pub struct SizeWithoutHuge;
 
 /// Why a file cannot be given that size by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -187,7 +215,7 @@ pub(super) fn truncate<P: Env>(
     size: Bytes,
 ) -> Result<(), CallError<TruncateByNameError>> {
     let by = credentials(p, pid)?;
-    truncate_by(p, &by, mount, name, size).map_err(CallError::Failed)
+    Ok(truncate_by(p, &by, mount, name, size)?)
 }
 
 pub(super) fn truncate_by<P: Env>(
@@ -197,6 +225,7 @@ pub(super) fn truncate_by<P: Env>(
     name: &str,
     size: Bytes,
 ) -> Result<(), TruncateByNameError> {
+    TruncateError::check(size)?;
     let inode = hugetlbfs::look_up(p, by, mount, name, Permissions::WRITE)?;
     Ok(hugetlbfs::truncate(p, inode, size)?)
 }
@@ -226,6 +255,7 @@ pub(super) fn close<P: Env>(p: &mut P, pid: Pid, fd: Fd) -> Result<(), CallError
 }
 
 pub(super) fn ftruncate<P: Env>(p: &mut P, pid: Pid, fd: Fd, size: Bytes) -> Result<(), CallError<FtruncateError>> {
+    TruncateError::check(size).map_err(FtruncateError::Truncate)?;
     let file = file::<P, FtruncateError>(p, pid, fd)?;
     if !file.access.can_write() {
         return Err(CallError::Failed(FtruncateError::NotWritable(fd)));
@@ -243,7 +273,9 @@ pub(super) fn fallocate<P: Env>(
 ) -> Result<(), CallError<FallocateCallError>> {
     let file = file::<P, FallocateCallError>(p, pid, fd)?;
     let failed = |error| Err(CallError::Failed(error));
-    let largest = Bytes::new(i64::MAX.unsigned_abs());
+    if offset > LARGEST || len > LARGEST {
+        return failed(FallocateError::Negative.into());
+    }
     if len.is_zero() {
         return failed(FallocateError::Empty.into());
     }
@@ -253,7 +285,7 @@ pub(super) fn fallocate<P: Env>(
     if !file.access.can_write() {
         return failed(FallocateCallError::NotWritable(fd));
     }
-    if offset.checked_add(len).is_none_or(|end| end > largest) {
+    if offset.checked_add(len).is_none_or(|end| end > LARGEST) {
         return failed(FallocateError::TooLarge.into());
     }
     let origin = p.with_process(pid, |process| process.origin.clone()).ok_or(CallError::NoProcess)?;
@@ -274,11 +306,28 @@ pub(super) fn pread<P: Env>(
     len: Bytes,
     keep: usize,
 ) -> Result<(Bytes, Vec<u8>), CallError<ReadCallError>> {
+    if offset > LARGEST {
+        return Err(CallError::Failed(ReadCallError::Offset(offset)));
+    }
     let file = file::<P, ReadCallError>(p, pid, fd)?;
     if !file.access.can_read() {
         return Err(CallError::Failed(ReadCallError::NotReadable(fd)));
     }
     hugetlbfs::read(p, file.inode, offset, len, keep).map_err(|_| CallError::Failed(BadFd(fd).into()))
+}
+
+pub(super) fn pwrite<P: Env>(
+    p: &mut P,
+    pid: Pid,
+    fd: Fd,
+    offset: Bytes,
+) -> Result<Infallible, CallError<WriteCallError>> {
+    if offset > LARGEST {
+        return Err(CallError::Failed(WriteCallError::Offset(offset)));
+    }
+    let file = file::<P, WriteCallError>(p, pid, fd)?;
+    let error = if file.access.can_write() { WriteCallError::Unsupported } else { WriteCallError::NotWritable(fd) };
+    Err(CallError::Failed(error))
 }
 
 pub(super) fn fstat<P: Env>(p: &mut P, pid: Pid, fd: Fd) -> Result<Stat, CallError<BadFd>> {

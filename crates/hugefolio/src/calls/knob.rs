@@ -173,7 +173,7 @@ pub(super) fn read<P: Env>(p: &mut P, path: &str) -> Result<String, KnobError> {
 /// The pool that a file is about. A folder exists only for a pool, demote files only where pages can be demoted, and the switch of
 /// descriptors only where some page has redundant ones.
 fn target<P: Env>(p: &mut P, path: KnobPath) -> Result<Hstate, KnobError> {
-    let by_size = |p: &mut P, size: HugeSize| p.with_hstates(|all| all.by_size(size)).ok_or(NoSuchSize(size));
+    let by_size = |p: &mut P, size: HugeSize| p.with_hstates(|all| all.by_size(size)).ok_or(NoSuchSize(size.into()));
     let (hstate, needs_demotion) = match path {
         KnobPath::Sysctl(SysctlKnob::HugetlbOptimizeVmemmap) if !any_optimisable(p) => {
             return Err(KnobError::NoSuchFile(path));

@@ -18,15 +18,17 @@ mod uffd;
 pub use admin::Admin;
 pub use cgroup::{CgroupCounter, CgroupLimitError};
 pub use file::{
-    FallocateCallError, FallocateMode, FtruncateError, MemfdFlags, OpenCall, OpenCallError, ReadCallError, Truncate,
-    TruncateByNameError,
+    FallocateCallError, FallocateMode, FtruncateError, MemfdFlags, OpenCall, OpenCallError, ReadCallError,
+    SizeWithoutHuge, Truncate, TruncateByNameError, WriteCallError,
 };
 pub use knob::{KnobError, Writer};
 pub use memory::{MapCall, MapCallError, MapSource};
 pub use mount::MountCallError;
-pub use pool::{DemoteCallError, NoSuchSize, PoolView, ResizeCallError};
+pub use pool::{DemoteCallError, NamedSize, NoSuchSize, PoolView, ResizeCallError};
 pub use segment::{NoSegment, SegmentCall, SegmentCallError, SegmentId};
 pub use uffd::{CopyCall, UffdCallError, UffdResult};
+
+use std::convert::Infallible;
 
 use charge::EnterError;
 use hugetlb::Hstates;
@@ -305,6 +307,14 @@ pub trait Calls: Env + Sized {
         keep: usize,
     ) -> Result<(Bytes, Vec<u8>), CallError<ReadCallError>> {
         file::pread(self, pid, fd, offset, len, keep)
+    }
+
+    /// `pwrite`. Files of huge pages are written through mappings alone.
+    ///
+    /// # Errors
+    /// Always.
+    fn pwrite(&mut self, pid: Pid, fd: Fd, offset: Bytes) -> Result<Infallible, CallError<WriteCallError>> {
+        file::pwrite(self, pid, fd, offset)
     }
 
     /// `fstat`.

@@ -41,7 +41,7 @@ pub(super) fn mount<P: Env>(p: &mut P, options: &MountOptions) -> Result<MountId
 pub(super) fn mount_by_text<P: Env>(p: &mut P, text: &str) -> Result<MountId, MountCallError> {
     let text = MountText::parse(text)?;
     let hstate = match text.page_size {
-        Some(size) => p.with_hstates(|all| all.by_size(size)).ok_or(NoSuchSize(size))?,
+        Some(size) => p.with_hstates(|all| all.by_size(size)).ok_or(NoSuchSize(size.into()))?,
         None => p.with_hstates(Hstates::default_hstate),
     };
     let persistent = p.with_pool(hstate.id, |pool| pool.max());

@@ -1,15 +1,63 @@
 //! Pools: looking at them, and why they refuse.
 
+use std::fmt;
+
 use hugetlb::{Hstate, NodeCounts};
 use units::{HugeCount, HugeSize, NodeId};
 
 use super::Env;
 use crate::{DemoteError, ResizeError};
 
+/// A page size as the flags of a call name it: the logarithm of its bytes in six bits. It may be none that a page can have.
+#[doc(alias("MAP_HUGE_SHIFT", "SHM_HUGE_SHIFT", "MFD_HUGE_SHIFT"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedSize(u8);
+
+impl NamedSize {
+    /// That of `log` in the flags; of more than six bits the lower ones.
+    #[must_use]
+    pub const fn from_log(log: u8) -> Self {
+        Self(log & 0x3f)
+    }
+
+    /// The size, if a page can have it.
+    #[must_use]
+    pub const fn size(self) -> Option<HugeSize> {
+        HugeSize::from_shift(self.0)
+    }
+
+    /// What a call takes: nothing stands for the default size, which 0 names.
+    ///
+    /// # Errors
+    /// No page has that size.
+    pub fn wanted(self) -> Result<Option<HugeSize>, NoSuchSize> {
+        match self.size() {
+            None if self.0 == 0 => Ok(None),
+            None => Err(NoSuchSize(self)),
+            size => Ok(size),
+        }
+    }
+}
+
+impl From<HugeSize> for NamedSize {
+    fn from(size: HugeSize) -> Self {
+        Self(size.shift())
+    }
+}
+
+impl fmt::Display for NamedSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.size() {
+            Some(size) => size.fmt(f),
+            None => write!(f, "2^{} byte", self.0),
+        }
+    }
+}
+
 /// No pool of that size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the machine has no pool of {0} pages")]
-pub struct NoSuchSize(pub HugeSize);
+pub struct NoSuchSize(pub NamedSize);
 
 /// Why a pool cannot be given that size or cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +106,7 @@ pub struct PoolView {
 pub(super) fn hstate<P: Env>(p: &mut P, size: Option<HugeSize>) -> Result<Hstate, NoSuchSize> {
     match size {
         None => Ok(p.with_hstates(hugetlb::Hstates::default_hstate)),
-        Some(size) => p.with_hstates(|all| all.by_size(size)).ok_or(NoSuchSize(size)),
+        Some(size) => p.with_hstates(|all| all.by_size(size)).ok_or(NoSuchSize(size.into())),
     }
 }
 

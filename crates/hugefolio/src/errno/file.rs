@@ -3,7 +3,9 @@
 use hugetlbfs::{FallocateError, MountError, OpenError, SealError, TruncateError, UmountError, UnlinkError};
 
 use super::{Errno, ToErrno};
-use crate::calls::{BadFd, FallocateCallError, FtruncateError, OpenCallError, ReadCallError};
+use crate::calls::{
+    BadFd, FallocateCallError, FtruncateError, OpenCallError, ReadCallError, SizeWithoutHuge, WriteCallError,
+};
 use crate::{MountCallError, NoSuchSize, TruncateByNameError};
 
 impl ToErrno for BadFd {
@@ -27,6 +29,7 @@ impl ToErrno for OpenError {
             Self::IsDirectory => Errno::EISDIR,
             Self::NotDirectory => Errno::ENOTDIR,
             Self::Denied(_) => Errno::EACCES,
+            Self::Contradictory => Errno::EINVAL,
             _ => Errno::ENOENT,
         }
     }
@@ -84,7 +87,7 @@ impl ToErrno for FtruncateError {
 impl ToErrno for FallocateError {
     fn errno(&self) -> Errno {
         match self {
-            Self::Empty => Errno::EINVAL,
+            Self::Empty | Self::Negative => Errno::EINVAL,
             Self::TooLarge => Errno::EFBIG,
             Self::Sealed => Errno::EPERM,
             // A descriptor is plain memory; every other refusal is a page that the file cannot have.
@@ -109,7 +112,25 @@ impl ToErrno for FallocateCallError {
 
 impl ToErrno for ReadCallError {
     fn errno(&self) -> Errno {
-        Errno::EBADF
+        match self {
+            Self::Offset(_) => Errno::EINVAL,
+            Self::BadFd(_) | Self::NotReadable(_) => Errno::EBADF,
+        }
+    }
+}
+
+impl ToErrno for WriteCallError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Offset(_) | Self::Unsupported => Errno::EINVAL,
+            Self::BadFd(_) | Self::NotWritable(_) => Errno::EBADF,
+        }
+    }
+}
+
+impl ToErrno for SizeWithoutHuge {
+    fn errno(&self) -> Errno {
+        Errno::EINVAL
     }
 }
 
@@ -146,6 +167,7 @@ impl ToErrno for UmountError {
     fn errno(&self) -> Errno {
         match self {
             Self::Busy { .. } => Errno::EBUSY,
+            Self::NoFolder => Errno::ENOENT,
             _ => Errno::EINVAL,
         }
     }

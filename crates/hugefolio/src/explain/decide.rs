@@ -59,7 +59,7 @@ fn map<'a>(host: &'a Host, wish: &Wish) -> Result<Mapped<'a>, MapRefusal> {
 /// The pool that a wish is about.
 pub(super) fn pool_of<'a>(host: &'a Host, wish: &Wish) -> Result<&'a HostPool, MapRefusal> {
     let size = host.mount.as_ref().map_or_else(|| wish.size.unwrap_or(host.default), |mount| mount.size);
-    host.pool(size).ok_or(MapRefusal::NoPool(NoSuchSize(size)))
+    host.pool(size).ok_or(MapRefusal::NoPool(NoSuchSize(size.into())))
 }
 
 /// The pages of a wish.

@@ -94,11 +94,11 @@ impl Plan {
     /// Removes what stops the wish first; nothing if that is not possible.
     fn mend(&mut self, stop: &Stop) -> Option<()> {
         if let Stop::Map(MapRefusal::NoPool(missing)) = stop {
-            let count = pages_of(missing.0, &self.wish).ok()?;
-            self.mends.push(Mend::Boot { size: missing.0, count });
+            let size = missing.0.size()?;
+            let count = pages_of(size, &self.wish).ok()?;
+            self.mends.push(Mend::Boot { size, count });
             // Nothing is known of such a machine, but that it has these pages.
-            let pool =
-                super::host::HostPool::persistent(missing.0, count, self.host.allowed.next_from(NodeId::new(0))?);
+            let pool = super::host::HostPool::persistent(size, count, self.host.allowed.next_from(NodeId::new(0))?);
             self.host.pools.push(pool);
             return Some(());
         }

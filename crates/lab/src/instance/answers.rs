@@ -17,11 +17,6 @@ pub(super) fn refused(error: &(impl ToErrno + Blame + Display)) -> Answer {
     Answer { refusal: refusal(error), ..failed(error) }
 }
 
-/// An error that the target knows by name alone.
-pub(super) fn errno(name: hugefolio::errno::Errno) -> Answer {
-    StepResult::Errno(name.name().to_owned()).into()
-}
-
 /// `ok`, or the error.
 pub(super) fn done<T>(result: Result<T, impl ToErrno>) -> Answer {
     match result {

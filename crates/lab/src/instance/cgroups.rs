@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hugefolio::errno::Errno;
-use hugefolio::{Admin, CgroupId, HugeCount, HugeSize, NoGroup};
+use hugefolio::{Admin, CgroupId, HugeCount, HugeSize, NoGroup, RemoveError};
 
 use super::{Instance, answers};
 use crate::op::{self, CgroupName, Op, SizeName, Switch};
@@ -38,7 +37,7 @@ impl Instance {
                     }
                     answers::done(result)
                 }
-                Ok(None) => answers::errno(Errno::EBUSY),
+                Ok(None) => answers::failed(&RemoveError::Root),
                 Err(error) => answers::failed(&error),
             },
             _ => StepResult::BadOp.into(),

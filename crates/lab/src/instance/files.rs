@@ -1,8 +1,8 @@
 //! Operations on descriptors.
 
-use hugefolio::errno::Errno;
 use hugefolio::{
-    Bytes, Calls, Create, FallocateMode as Mode, Fd, FileAccess, HugeSize, MemfdFlags, OpenCall, Pid, Seals, Truncate,
+    Bytes, Calls, Create, FallocateMode as Mode, Fd, FileAccess, HugeSize, MemfdFlags, NamedSize, NoSuchSize, OpenCall,
+    Pid, Seals, SizeWithoutHuge, Truncate,
 };
 
 use super::{Instance, answers};
@@ -28,9 +28,6 @@ impl Instance {
                 answers::done(self.machine.close(pid, fd))
             }
             Op::Ftruncate(op::Ftruncate { file, len, .. }) => {
-                if len.signed() < 0 {
-                    return answers::errno(Errno::EINVAL);
-                }
                 let fd = self.fd(number, file);
                 answers::done(self.machine.ftruncate(pid, fd, Bytes::new(len.unsigned())))
             }
@@ -46,13 +43,9 @@ impl Instance {
                 let fd = self.fd(number, file);
                 self.pread(pid, fd, *range)
             }
-            Op::Pwrite(op::Pwrite { file, .. }) => {
+            Op::Pwrite(op::Pwrite { file, range, .. }) => {
                 let fd = self.fd(number, file);
-                let writable = self
-                    .machine
-                    .processes()
-                    .any(|(id, process)| id == pid && process.file(fd).is_some_and(|file| file.access.can_write()));
-                answers::errno(if writable { Errno::EINVAL } else { Errno::EBADF })
+                answers::done(self.machine.pwrite(pid, fd, Bytes::new(range.off.unsigned())))
             }
             Op::Fsync(op::Fsync { file, .. }) => {
                 let fd = self.fd(number, file);
@@ -96,7 +89,7 @@ impl Instance {
             FileAccess::ReadWrite
         };
         let create = match (flags.has(OpenFlag::Tmpfile), flags.has(OpenFlag::Creat), flags.has(OpenFlag::Excl)) {
-            (true, true, _) => return answers::errno(Errno::EINVAL),
+            (true, true, _) => Create::Contradictory,
             (true, false, _) => Create::Unnamed,
             (false, true, true) => Create::Exclusive,
             (false, true, false) => Create::IfMissing,
@@ -119,16 +112,13 @@ impl Instance {
     ) -> Answer {
         if !flags.has(MemfdFlag::Hugetlb) {
             return match pagesize.and_then(SizeName::log2) {
-                Some(_) => answers::errno(Errno::EINVAL),
+                Some(_) => answers::failed(&SizeWithoutHuge),
                 None => Answer::not_modelled("memory files of base pages"),
             };
         }
-        let size = match pagesize.and_then(SizeName::log2).filter(|&log| log != 0) {
-            None => None,
-            Some(log) => match HugeSize::from_shift(log) {
-                Some(size) => Some(size),
-                None => return answers::errno(Errno::ENODEV),
-            },
+        let size = match wanted(pagesize) {
+            Ok(size) => size,
+            Err(error) => return answers::failed(&error),
         };
         let mut how = MemfdFlags::empty();
         how.set(MemfdFlags::ALLOW_SEALING, flags.has(MemfdFlag::Seal));
@@ -140,12 +130,6 @@ impl Instance {
     }
 
     fn fallocate(&mut self, pid: Pid, fd: Fd, range: Span, flags: &Flags<FallocateMode>) -> Answer {
-        if let Err(error) = self.machine.fstat(pid, fd) {
-            return answers::failed(&error);
-        }
-        if range.off.signed() < 0 || range.len.signed() <= 0 {
-            return answers::errno(Errno::EINVAL);
-        }
         let (offset, len) = (Bytes::new(range.off.unsigned()), Bytes::new(range.len.unsigned()));
         answers::settled(self.machine.fallocate(pid, fd, mode_of(flags), offset, len))
     }
@@ -166,9 +150,6 @@ impl Instance {
     }
 
     fn pread(&mut self, pid: Pid, fd: Fd, range: Span) -> Answer {
-        if range.off.signed() < 0 {
-            return answers::errno(Errno::EINVAL);
-        }
         let (offset, len) = (Bytes::new(range.off.unsigned()), Bytes::new(range.len.unsigned()));
         match self.machine.pread(pid, fd, offset, len, 1) {
             Ok((n, bytes)) => with(Extras {
@@ -179,6 +160,11 @@ impl Instance {
             Err(error) => answers::failed(&error),
         }
     }
+}
+
+/// The page size that a call asks for.
+pub(super) fn wanted(size: Option<SizeName>) -> Result<Option<HugeSize>, NoSuchSize> {
+    size.and_then(SizeName::log2).map_or(Ok(None), |log| NamedSize::from_log(log).wanted())
 }
 
 fn with(extras: Extras) -> Answer {

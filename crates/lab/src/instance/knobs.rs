@@ -1,7 +1,6 @@
 //! Knobs and mounts: what no process does.
 
-use hugefolio::errno::Errno;
-use hugefolio::{Admin, Bytes, Calls, HugeSize, Site, UmountMode};
+use hugefolio::{Admin, Bytes, Calls, HugeSize, Site, UmountError, UmountMode};
 
 use super::{Instance, answers};
 use crate::op::{self, Op, SizeName, Switch};
@@ -80,7 +79,6 @@ impl Instance {
             },
             Op::Truncate(op::Truncate { path, len, by }) => match self.mounted(path.mount.as_str()) {
                 None => StepResult::NoMount.into(),
-                Some(_) if len.signed() < 0 => answers::errno(Errno::EINVAL),
                 Some(id) => {
                     let len = Bytes::new(len.unsigned());
                     match by.map(|by| self.pid(by)) {
@@ -114,9 +112,10 @@ impl Instance {
 
     fn umount(&mut self, name: &str, mode: UmountMode) -> Answer {
         let Some((_, mounted)) = self.mounts.iter_mut().find(|(known, _)| known == name) else {
-            return answers::errno(if self.tried.contains(name) { Errno::EINVAL } else { Errno::ENOENT });
+            let is_there = self.tried.contains(name);
+            return answers::failed(&if is_there { UmountError::NoMount } else { UmountError::NoFolder });
         };
-        let Some(id) = *mounted else { return answers::errno(Errno::EINVAL) };
+        let Some(id) = *mounted else { return answers::failed(&UmountError::NoMount) };
         let result = self.machine.umount(id, mode);
         if result.is_ok() {
             *mounted = None;

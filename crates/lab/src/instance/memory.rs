@@ -1,12 +1,12 @@
 //! Operations on mappings.
 
-use hugefolio::errno::Errno;
 use hugefolio::{
-    Advice as Told, Bytes, Calls, HugeSize, MapCall, MapFlags, MapSource, PageState, Pid, Place, Prot, RemapFlags,
-    RemapRequest, Share, Vaddr, VaddrRange,
+    Advice as Told, Bytes, Calls, HugeSize, MapCall, MapCallError, MapFlags, MapSource, NoSuchSize, PageState, Pid,
+    Place, Prot, RemapFlags, RemapRequest, Share, Vaddr, VaddrRange,
 };
 
 use super::actor::NamedMap;
+use super::files::wanted;
 use super::{Instance, answers};
 use crate::op::{
     self, Access, Advice, FileName, Flags, MapName, MmapFlag, MremapFlag, Op, Pages, Protection, Size, SizeName, Span,
@@ -98,7 +98,7 @@ impl Instance {
         };
         let (source, page) = match self.source(actor, pid, flags, file.as_ref(), *pagesize) {
             Ok(found) => found,
-            Err(errno) => return answers::errno(errno),
+            Err(error) => return answers::failed(&MapCallError::from(error)),
         };
         let call = MapCall {
             place,
@@ -133,20 +133,15 @@ impl Instance {
         flags: &Flags<MmapFlag>,
         file: Option<&FileName>,
         pagesize: Option<SizeName>,
-    ) -> Result<(MapSource, HugeSize), Errno> {
+    ) -> Result<(MapSource, HugeSize), NoSuchSize> {
         if !flags.has(MmapFlag::Anon) {
             let fd = file.map_or(hugefolio::Fd::new(u32::MAX), |name| self.fd(actor, name));
             let page = self.machine.fstat(pid, fd).ok().and_then(|stat| HugeSize::from_bytes(stat.block_size));
             return Ok((MapSource::File(fd), page.unwrap_or(HugeSize::M2)));
         }
         let default = self.machine.hstates().default_hstate().size;
-        match pagesize.and_then(SizeName::log2).filter(|&log| log != 0) {
-            None => Ok((MapSource::Anonymous(None), default)),
-            Some(log) => match HugeSize::from_shift(log) {
-                Some(size) => Ok((MapSource::Anonymous(Some(size)), size)),
-                None => Err(Errno::EINVAL),
-            },
-        }
+        let size = wanted(pagesize)?;
+        Ok((MapSource::Anonymous(size), size.unwrap_or(default)))
     }
 
     fn mremap(&mut self, actor: u16, pid: Pid, map: NamedMap, op: &Op) -> Answer {

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use hugefolio::errno::Errno;
-use hugefolio::{Bytes, Calls, FileAccess, HugeSize, Pid, Place, Promise, SegmentCall, SegmentId, Vaddr};
+use hugefolio::{
+    Bytes, Calls, FileAccess, HugeSize, NoSegment, Pid, Place, Promise, SegmentCall, SegmentCallError, SegmentId, Vaddr,
+};
 
 use super::actor::NamedMap;
+use super::files::wanted;
 use super::memory::slot_address;
 use super::{Instance, answers};
 use crate::op::{self, AttachFlag, Op, SegmentFlag, SegmentName, SizeName};
@@ -50,7 +52,7 @@ impl Instance {
             }
             Op::Shmrm(op::Shmrm { segment, .. }) => match self.segments.named(segment) {
                 Some((id, _)) => answers::done(self.machine.shmrm(id)),
-                None => answers::errno(Errno::EINVAL),
+                None => answers::failed(&NoSegment),
             },
             _ => StepResult::BadOp.into(),
         }
@@ -58,12 +60,9 @@ impl Instance {
 
     fn shmget(&mut self, pid: Pid, call: &op::Shmget) -> Answer {
         self.segments.named(&call.segment);
-        let size = match call.pagesize.and_then(SizeName::log2).filter(|&log| log != 0) {
-            None => None,
-            Some(log) => match HugeSize::from_shift(log) {
-                Some(size) => Some(size),
-                None => return answers::errno(Errno::EINVAL),
-            },
+        let size = match wanted(call.pagesize) {
+            Ok(size) => size,
+            Err(error) => return answers::failed(&SegmentCallError::from(error)),
         };
         let promise = if call.flags.has(SegmentFlag::Noreserve) { Promise::Never } else { Promise::Now };
         let request = SegmentCall { len: Bytes::new(call.len.unsigned()), size, promise };
@@ -79,7 +78,7 @@ impl Instance {
     fn shmat(&mut self, actor: u16, pid: Pid, call: &op::Shmat) -> Answer {
         let at = Vaddr::new(slot_address(self.slot(call.map.as_str())));
         let Some((id, len)) = self.segments.named(&call.segment) else {
-            return answers::errno(Errno::EINVAL);
+            return answers::failed(&NoSegment);
         };
         let reads = call.flags.as_ref().is_some_and(|flags| flags.has(AttachFlag::Rdonly));
         let access = if reads { FileAccess::ReadOnly } else { FileAccess::ReadWrite };

@@ -1,5 +1,6 @@
 //! An isolated page allocator.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -21,6 +22,7 @@ use crate::exact::{self, ExactRange};
 use crate::fast_path::{self, Block};
 use crate::growth::Growth;
 use crate::kswapd::NodeState;
+use crate::pages::PageWatch;
 use crate::rules::{Cpusets, Rules};
 use crate::unmapped::Bank;
 use crate::zones::{Cookie, ZoneCounts, ZoneParts, Zones};
@@ -38,6 +40,7 @@ pub struct PageAllocator {
     cpu: usize,
     cookie: Cookie,
     events: Option<Vec<PageEvent>>,
+    watch: Option<Box<PageWatch>>,
 }
 
 /// One zone and what belongs to it.
@@ -130,7 +133,7 @@ impl PageAllocator {
             });
         }
         let (nodes, cpus) = (alloc::vec![NodeState::default(); count], cpus.to_vec());
-        Ok(Self { topology, rules, slots, nodes, cpus, cpu: 0, cookie: Cookie::default(), events: None })
+        Ok(Self { topology, rules, slots, nodes, cpus, cpu: 0, cookie: Cookie::default(), events: None, watch: None })
     }
 
     /// Takes a block at once, or says what else is to be tried.
@@ -231,6 +234,44 @@ impl PageAllocator {
         for slot in self.slots.iter_mut().flatten() {
             slot.lists.iter_mut().for_each(|lists| slot.zone.drain(lists));
         }
+    }
+
+    /// Looks at single pages from now on.
+    pub fn watch_pages(&mut self, watch: PageWatch) {
+        self.watch = Some(Box::new(watch));
+    }
+
+    /// What is known of single pages.
+    pub fn pages(&mut self) -> Option<&mut PageWatch> {
+        self.watch.as_deref_mut()
+    }
+
+    /// The memory of a free page is broken: it is taken off the lists, and the rest of its block stays. Whether it was free.
+    #[doc(alias = "take_page_off_buddy")]
+    pub fn poison(&mut self, zone: ZoneRef, pfn: Pfn) -> bool {
+        let taken = self.with_zone(zone, |parts| parts.zone.pick(pfn, Order::ZERO)).flatten();
+        if taken.is_some() {
+            self.watch.get_or_insert_default().poison(pfn);
+        }
+        taken.is_some()
+    }
+
+    /// The page is not broken after all, and goes back.
+    ///
+    /// # Errors
+    /// Nobody took it off the lists.
+    #[doc(alias = "put_page_back_buddy")]
+    pub fn unpoison(&mut self, zone: ZoneRef, pfn: Pfn) -> Result<(), BadFree> {
+        let poisoned = self.watch.as_mut().is_some_and(|watch| watch.is_poisoned(pfn));
+        if !poisoned {
+            return Err(BadFree::Free { pfn, block: pfn });
+        }
+        let put = self.with_zone(zone, |parts| parts.zone.put(pfn, Order::ZERO));
+        put.unwrap_or(Err(BadFree::Outside { pfn, order: Order::ZERO }))?;
+        if let Some(watch) = &mut self.watch {
+            watch.unpoison(pfn);
+        }
+        Ok(())
     }
 
     /// The processor that allocates from now on.
@@ -416,6 +457,11 @@ impl Zones for PageAllocator {
         for lists in &mut slot.lists {
             slot.zone.drain(lists);
         }
+    }
+
+    #[inline]
+    fn watch(&mut self) -> Option<&mut PageWatch> {
+        self.watch.as_deref_mut()
     }
 
     #[inline]

@@ -49,8 +49,9 @@ pub(crate) fn alloc<P: Zones>(
     if left == 0 {
         return Ok(Bulk::Filled(slots.len()));
     }
-    // A series is charged to nobody, and has no way to flip mappings.
-    let alone = left == 1 || request.gfp.contains(GfpFlags::ACCOUNT) || request.access.unmapped;
+    // A series is charged to nobody, has no way to change mappings, and nobody looks at its pages.
+    let special = request.gfp.contains(GfpFlags::ACCOUNT) || request.access.unmapped || p.watch().is_some();
+    let alone = left == 1 || special;
     if !alone {
         // What the task runs in takes no wishes back from a series.
         let task = Task { scope: IoScope::All, pin: Pin::Short, ..request.task };

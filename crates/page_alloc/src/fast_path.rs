@@ -2,7 +2,7 @@
 
 use policy::ZoneRef;
 use units::{GfpFlags, Migratetype, Order, Pfn};
-use zone::{AllocFlags, BadFree, BelowHigh, Level, MarkCheck, Want};
+use zone::{AllocFlags, BadFree, BelowHigh, Held, Level, MarkCheck, Want};
 
 use crate::context::{Attempt, Context, Nodes, Preferred};
 use crate::event::PageEvent;
@@ -107,7 +107,10 @@ fn pass<P: Zones>(p: &mut P, context: &Context, walk: &Walk, flags: AllocFlags) 
             if keeps && zone.node != home && p.topology().states().online.len() > 1 {
                 return None;
             }
-            if let Tried::Got(pfn) = try_zone(p, context, walk, zone, flags) {
+            while let Tried::Got(pfn) = try_zone(p, context, walk, zone, flags) {
+                if !admit(p, pfn, context) {
+                    continue;
+                }
                 let purpose =
                     if flags.contains(AllocFlags::NO_WATERMARKS) { Purpose::FreeMemory } else { Purpose::Any };
                 let Context { order, migratetype, .. } = *context;
@@ -116,6 +119,17 @@ fn pass<P: Zones>(p: &mut P, context: &Context, walk: &Walk, flags: AllocFlags) 
         }
         at = context.next_zone(p.topology(), walk.mask, at.place + 1)?;
     }
+}
+
+/// Prepares a block for its owner. A bad one is nobody's from now on, and another one is taken.
+#[inline]
+fn admit<P: Zones>(p: &mut P, pfn: Pfn, context: &Context) -> bool {
+    let Some(watch) = p.watch() else { return true };
+    if !watch.admits(pfn, context.order) {
+        return false;
+    }
+    watch.handed_out(pfn, context.order, context.gfp);
+    true
 }
 
 /// Has the zone's node too many pages to write back? Asked once for each node in a row.
@@ -229,8 +243,22 @@ fn take_or_grow(parts: &mut ZoneParts<'_>, want: Want) -> Option<Pfn> {
 #[doc(alias("__free_pages", "free_unref_page"))]
 #[inline]
 pub(crate) fn free<P: Zones>(p: &mut P, zone: ZoneRef, pfn: Pfn, order: Order) -> Result<(), BadFree> {
+    if p.watch().is_some() && !take_back(p, zone, pfn, order)? {
+        return Ok(());
+    }
     let freed = p.with_zone(zone, |mut parts| parts.put(pfn, order));
     freed.unwrap_or(Err(BadFree::Outside { pfn, order }))?;
     p.emit(|| PageEvent::Freed { pfn, order });
     Ok(())
+}
+
+/// Looks at a block that comes back; whether it goes on to the lists.
+#[cold]
+fn take_back<P: Zones>(p: &mut P, zone: ZoneRef, pfn: Pfn, order: Order) -> Result<bool, BadFree> {
+    // What was not handed out is refused before anything is done to it.
+    let used = p.with_zone(zone, |parts| parts.zone.find(pfn).map(|found| found.held));
+    if matches!(used, Some(Some(Held::Used | Held::Movable))) {
+        return Ok(p.watch().is_none_or(|watch| watch.taken_back(pfn, order)));
+    }
+    Ok(true)
 }

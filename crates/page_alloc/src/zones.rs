@@ -8,6 +8,7 @@ use crate::deferral::CompactState;
 use crate::event::PageEvent;
 use crate::growth::Growth;
 use crate::kswapd::NodeState;
+use crate::pages::PageWatch;
 use crate::rules::Rules;
 use crate::unmapped::Bank;
 
@@ -118,4 +119,9 @@ pub trait Zones {
     fn drain_all(&mut self, zone: ZoneRef);
     /// Publishes an event, which is built only where somebody listens.
     fn emit(&mut self, event: impl FnOnce() -> PageEvent);
+    /// What is known of single pages, where anybody looks at them.
+    #[inline]
+    fn watch(&mut self) -> Option<&mut PageWatch> {
+        None
+    }
 }

@@ -6,6 +6,7 @@ mod context;
 mod contig;
 mod fast_path;
 mod many;
+mod pages;
 mod slow_model;
 mod slow_path;
 mod slow_steps;

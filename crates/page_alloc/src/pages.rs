@@ -1,0 +1,243 @@
+//! What is in pages, and what is wrong with them.
+//!
+//! For tests of those who use pages: without a [`PageWatch`] nothing here costs anything.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use units::{GfpFlags, Order, PageCount, Pfn};
+
+/// What a page holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Content {
+    /// Whatever was there when the machine started.
+    #[default]
+    Unknown,
+    /// Zeroes.
+    Zero,
+    /// The pattern of a free page.
+    #[doc(alias("PAGE_POISON", "page_poison"))]
+    Pattern,
+    /// What somebody wrote.
+    Written,
+}
+
+/// Why a page cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BadPage {
+    /// Somebody maps it.
+    Mapped,
+    /// It belongs to a file.
+    Cached,
+    /// Somebody refers to it.
+    Referenced,
+    /// Its flags are not those of such a page.
+    Flags,
+    /// A control group pays for it.
+    Charged,
+}
+
+impl BadPage {
+    /// As the kernel says it.
+    #[doc(alias = "page_bad_reason")]
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Mapped => "nonzero mapcount",
+            Self::Cached => "non-NULL mapping",
+            Self::Referenced => "nonzero _refcount",
+            Self::Flags => "PAGE_FLAGS_CHECK_AT_FREE flag(s) set",
+            Self::Charged => "page still charged to cgroup",
+        }
+    }
+}
+
+/// What is done to pages when they come and go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PageHooks {
+    /// What happens to what is in them.
+    pub init: PageInit,
+    /// Whether free pages have a mapping.
+    pub mapping: FreeMapping,
+}
+
+/// What happens to what is in pages. The three exclude each other: with a pattern nothing is zeroed unasked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PageInit {
+    /// Zeroed for those who ask.
+    #[default]
+    OnRequest,
+    /// Zeroed when handed out.
+    #[doc(alias = "init_on_alloc")]
+    OnAlloc,
+    /// Zeroed when given back, and not once more for those who ask.
+    #[doc(alias = "init_on_free")]
+    OnFree,
+    /// Filled with a pattern when given back, which is looked at when handed out.
+    #[doc(alias = "page_poisoning_enabled")]
+    Pattern,
+}
+
+/// Whether free pages can be read and written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FreeMapping {
+    /// They can.
+    #[default]
+    Kept,
+    /// They cannot.
+    #[doc(alias = "debug_pagealloc")]
+    Removed,
+}
+
+/// One step of handing pages out or taking them back, in the order in which they happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookStep {
+    /// They can be read and written from now on.
+    Map,
+    /// Their pattern is looked at: before they are zeroed, or there would be nothing to see.
+    CheckPattern,
+    /// They are zeroed.
+    Zero,
+    /// They are filled with the pattern.
+    FillPattern,
+    /// They cannot be read and written any more.
+    Unmap,
+}
+
+/// What is known of pages that somebody looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PageWatch {
+    hooks: PageHooks,
+    content: BTreeMap<Pfn, Content>,
+    bad: BTreeMap<Pfn, BadPage>,
+    /// Whose memory is broken.
+    poisoned: Vec<Pfn>,
+    steps: Vec<HookStep>,
+    /// Free pages that somebody wrote to.
+    spoiled: Vec<Pfn>,
+    /// Blocks that are in nobody's hands.
+    leaked: Vec<(Pfn, Order)>,
+}
+
+fn pages(pfn: Pfn, order: Order) -> impl Iterator<Item = Pfn> {
+    (0..order.pages().get()).map(move |n| pfn.offset(PageCount::new(n)))
+}
+
+impl PageWatch {
+    /// Nothing is known of any page.
+    #[must_use]
+    pub fn new(hooks: PageHooks) -> Self {
+        Self { hooks, ..Self::default() }
+    }
+
+    /// What a page holds.
+    #[must_use]
+    pub fn content(&self, pfn: Pfn) -> Content {
+        self.content.get(&pfn).copied().unwrap_or_default()
+    }
+
+    /// Somebody writes to a page, whosever it is.
+    pub fn write(&mut self, pfn: Pfn) {
+        self.content.insert(pfn, Content::Written);
+    }
+
+    /// Something is wrong with a page. If that happens again, the later one counts.
+    pub fn spoil(&mut self, pfn: Pfn, bad: BadPage) {
+        self.bad.insert(pfn, bad);
+    }
+
+    /// Nothing is wrong with a page any more.
+    pub fn mend(&mut self, pfn: Pfn) {
+        self.bad.remove(&pfn);
+    }
+
+    /// Is the memory of a page broken?
+    #[doc(alias = "PageHWPoison")]
+    #[must_use]
+    pub fn is_poisoned(&self, pfn: Pfn) -> bool {
+        self.poisoned.contains(&pfn)
+    }
+
+    /// Blocks that are in nobody's hands: they were bad, or broken.
+    #[must_use]
+    pub fn leaked(&self) -> &[(Pfn, Order)] {
+        &self.leaked
+    }
+
+    /// Free pages that were found written to when they were handed out.
+    #[must_use]
+    pub fn spoiled(&self) -> &[Pfn] {
+        &self.spoiled
+    }
+
+    /// The steps since the last call.
+    pub fn take_steps(&mut self) -> Vec<HookStep> {
+        core::mem::take(&mut self.steps)
+    }
+
+    pub(crate) fn poison(&mut self, pfn: Pfn) {
+        self.poisoned.push(pfn);
+    }
+
+    pub(crate) fn unpoison(&mut self, pfn: Pfn) {
+        self.poisoned.retain(|&poisoned| poisoned != pfn);
+    }
+
+    /// May a block be handed out? A bad one never comes back.
+    #[doc(alias = "check_new_pages")]
+    pub(crate) fn admits(&mut self, pfn: Pfn, order: Order) -> bool {
+        let bad = pages(pfn, order).any(|page| self.bad.contains_key(&page));
+        if bad {
+            self.leaked.push((pfn, order));
+        }
+        !bad
+    }
+
+    /// A block is handed out.
+    #[doc(alias = "post_alloc_hook")]
+    pub(crate) fn handed_out(&mut self, pfn: Pfn, order: Order, gfp: GfpFlags) {
+        if self.hooks.mapping == FreeMapping::Removed {
+            self.steps.push(HookStep::Map);
+        }
+        if self.hooks.init == PageInit::Pattern {
+            self.steps.push(HookStep::CheckPattern);
+            self.spoiled.extend(pages(pfn, order).filter(|page| self.content.get(page) == Some(&Content::Written)));
+        }
+        let asked = gfp.contains(GfpFlags::ZERO);
+        let zero = match self.hooks.init {
+            PageInit::OnAlloc => true,
+            PageInit::OnRequest | PageInit::Pattern => asked,
+            PageInit::OnFree => false,
+        };
+        if zero {
+            self.steps.push(HookStep::Zero);
+            self.content.extend(pages(pfn, order).map(|page| (page, Content::Zero)));
+        }
+    }
+
+    /// A block comes back; says whether it goes to the free lists.
+    #[doc(alias = "free_pages_prepare")]
+    pub(crate) fn taken_back(&mut self, pfn: Pfn, order: Order) -> bool {
+        // Broken memory is only noticed where it comes by itself.
+        let broken = order == Order::ZERO && self.is_poisoned(pfn);
+        if broken || pages(pfn, order).any(|page| self.bad.contains_key(&page)) {
+            self.leaked.push((pfn, order));
+            return false;
+        }
+        let (step, content) = match self.hooks.init {
+            PageInit::Pattern => (HookStep::FillPattern, Content::Pattern),
+            PageInit::OnFree => (HookStep::Zero, Content::Zero),
+            PageInit::OnRequest | PageInit::OnAlloc => return self.unmapped(),
+        };
+        self.steps.push(step);
+        self.content.extend(pages(pfn, order).map(|page| (page, content)));
+        self.unmapped()
+    }
+
+    fn unmapped(&mut self) -> bool {
+        if self.hooks.mapping == FreeMapping::Removed {
+            self.steps.push(HookStep::Unmap);
+        }
+        true
+    }
+}

@@ -1,6 +1,6 @@
 //! Operations as data: what a scenario, a recorded script, a random test or a fuzzer asks of a target.
 //!
-//! One table ([`VERBS`], written down in `verbs.rs`) gives every verb with its arguments. The types, the readers and
+//! One table ([`VERBS`], written down in the folder `verbs`) gives every verb with its arguments. The types, the readers and
 //! printers of scenario text and JSON lines, the help and the grammar page are all made from it.
 //!
 //! ```

@@ -102,7 +102,7 @@ macro_rules! verbs {
                     files: &[$($($file),+)?],
                 };
 
-                fn read<S: Source>(source: &mut S) -> Result<Self, OpError> {
+                pub(super) fn read<S: Source>(source: &mut S) -> Result<Self, OpError> {
                     source.begin(Self::VERB)?;
                     Ok(Self {
                         $($actor: source.actor()?,)?
@@ -110,7 +110,7 @@ macro_rules! verbs {
                     })
                 }
 
-                fn write<S: Sink>(&self, sink: &mut S) {
+                pub(super) fn write<S: Sink>(&self, sink: &mut S) {
                     sink.begin(Self::VERB);
                     $(sink.actor(self.$actor);)?
                     $(sink.next(&self.$argument, verbs!(@usual $($usual)?));)*
@@ -123,35 +123,41 @@ macro_rules! verbs {
                 }
             }
         )*
+    };
+}
 
+/// All verbs, in the order of the grammar page, as one type.
+macro_rules! operations {
+    ($($verb:ident),+ $(,)?) => {
         /// One operation.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum Op {
-            $($(#[doc = $doc])+ $verb($verb),)*
+            $(#[doc = concat!("See [`struct@", stringify!($verb), "`].")] $verb($verb),)+
         }
 
         /// Every verb, in the order of the grammar page.
-        pub static VERBS: &[&Verb] = &[$($verb::VERB),*];
+        pub static VERBS: &[&Verb] = &[$($verb::VERB),+];
 
         impl Op {
             /// The verb's entry in the table.
             pub fn verb(&self) -> &'static Verb {
-                match self { $(Op::$verb(_) => $verb::VERB,)* }
+                match self { $(Op::$verb(_) => $verb::VERB,)+ }
             }
 
             fn read<S: Source>(verb: &str, source: &mut S) -> Result<Op, OpError> {
-                match verb {
-                    $($name => $verb::read(source).map(Op::$verb),)*
-                    other => Err(unknown_verb(other)),
-                }
+                $(if verb == $verb::VERB.name {
+                    return $verb::read(source).map(Op::$verb);
+                })+
+                Err(unknown_verb(verb))
             }
 
             fn write<S: Sink>(&self, sink: &mut S) {
-                match self { $(Op::$verb(operation) => operation.write(sink),)* }
+                match self { $(Op::$verb(operation) => operation.write(sink),)+ }
             }
         }
     };
 }
+pub(crate) use operations;
 pub(crate) use verbs;
 
 #[cfg(test)]

@@ -47,11 +47,25 @@ impl Blame for NoPages {
 #[doc(alias("alloc_frozen_pages", "__alloc_pages", "get_page_from_freelist", "alloc_contig_pages"))]
 #[inline]
 pub fn alloc<P: Env>(p: &mut P, request: &Request) -> Result<(Pfn, NodeId), NoPages> {
-    let mut refusal = NoPages { order: request.order, nodes_tried: 0, free: PageCount::ZERO, refused_by: Ledger::Node };
     if p.refused(Site::Frame) {
-        refusal.refused_by = Ledger::Watermark;
-        return Err(refusal);
+        let (order, free) = (request.order, PageCount::ZERO);
+        return Err(NoPages { order, nodes_tried: 0, free, refused_by: Ledger::Watermark });
     }
+    // Mostly the processor has a block of the node that comes first in any case.
+    let nearest = request.placement.nid;
+    if mask_of(request).contains(nearest) {
+        let (order, migratetype) = (request.order, migratetype_of(request));
+        let ready = p.with_zone_and_lists(nearest, |zone, lists| zone.take_ready(lists, order, migratetype));
+        if let Some(pfn) = ready.flatten() {
+            return Ok((pfn, nearest));
+        }
+    }
+    alloc_from_lists(p, request)
+}
+
+#[inline(never)]
+fn alloc_from_lists<P: Env>(p: &mut P, request: &Request) -> Result<(Pfn, NodeId), NoPages> {
+    let mut refusal = NoPages { order: request.order, nodes_tried: 0, free: PageCount::ZERO, refused_by: Ledger::Node };
     let hit = if request.gfp.contains(GfpFlags::THISNODE) {
         let nid = request.placement.nid;
         if mask_of(request).contains(nid) { take_from(p, request, nid, &mut refusal) } else { None }
@@ -82,6 +96,12 @@ pub fn split<P: Env>(p: &mut P, pfn: Pfn, node: NodeId, from: Order, to: Order) 
     split.unwrap_or(Err(BadFree::Outside { pfn, order: from }))
 }
 
+#[inline]
+fn migratetype_of(request: &Request) -> Migratetype {
+    if request.gfp.contains(GfpFlags::MOVABLE) { Migratetype::Movable } else { Migratetype::Unmovable }
+}
+
+#[inline]
 fn mask_of(request: &Request) -> Nodemask {
     request.placement.nodemask.unwrap_or(Nodemask::ALL).intersection(request.allowed)
 }
@@ -109,11 +129,8 @@ fn first_fit<P: Env>(p: &mut P, request: &Request, mask: Nodemask, refusal: &mut
 }
 
 /// Takes a block of one node. A node without memory refuses nothing.
-#[inline]
 fn take_from<P: Env>(p: &mut P, request: &Request, node: NodeId, refusal: &mut NoPages) -> Option<(Pfn, NodeId)> {
-    let migratetype =
-        if request.gfp.contains(GfpFlags::MOVABLE) { Migratetype::Movable } else { Migratetype::Unmovable };
-    let want = Want { order: request.order, migratetype, flags: AllocFlags::NONE };
+    let want = Want { order: request.order, migratetype: migratetype_of(request), flags: AllocFlags::NONE };
     let taken = p.with_zone_and_lists(node, |zone, lists| {
         take_or_drain(zone, lists, want).ok_or_else(|| (zone.free(), zone.largest()))
     })?;
@@ -129,7 +146,6 @@ fn take_from<P: Env>(p: &mut P, request: &Request, node: NodeId, refusal: &mut N
 }
 
 /// Takes a block, and where there is none, gives back what the processor keeps first: that may be in its way.
-#[inline]
 fn take_or_drain(zone: &mut Zone, lists: &mut PerCpuPages, want: Want) -> Option<Pfn> {
     if want.order <= zone.largest()
         && let Some(pfn) = zone.take_cached(lists, want)

@@ -93,14 +93,19 @@ impl Zone {
     #[doc(alias("rmqueue", "rmqueue_pcplist"))]
     #[inline(always)]
     pub fn take_cached(&mut self, lists: &mut PerCpuPages, want: Want) -> Option<Pfn> {
-        // Single pages are most of what is asked for, and much of the way is known for them.
-        let quietly = match want.order {
-            Order::ZERO => self.take_quietly(lists, Order::ZERO, want.migratetype),
-            order => self.take_block_quietly(lists, order, want.migratetype),
-        };
-        match quietly {
+        match self.take_ready(lists, want.order, want.migratetype) {
             Some(pfn) => Some(pfn),
             None => self.take_or_fetch(lists, want),
+        }
+    }
+
+    /// Takes a block that a processor's lists have; where they have none, nothing was done.
+    #[inline(always)]
+    pub fn take_ready(&mut self, lists: &mut PerCpuPages, order: Order, migratetype: Migratetype) -> Option<Pfn> {
+        // Single pages are most of what is asked for, and much of the way is known for them.
+        match order {
+            Order::ZERO => self.take_quietly(lists, Order::ZERO, migratetype),
+            order => self.take_block_quietly(lists, order, migratetype),
         }
     }
 

@@ -5,11 +5,19 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::table::{CREATION_BYTES, REGION_EXTREMES, REGION_RATIO, ROWS, Row};
+use crate::table::{CREATION_BYTES, FULL_EXTREMES, FULL_RATIO, REGION_EXTREMES, REGION_RATIO, ROWS, Row};
 
-/// Instructions of the measured part of every bench, by function and case.
+/// What the measured part of a bench took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cost {
+    instructions: u64,
+    /// Instructions that lock the bus, where these were counted.
+    locked: Option<u64>,
+}
+
+/// What every bench took, by function and case.
 #[derive(Debug, Default)]
-pub struct Figures(BTreeMap<(String, String), u64>);
+pub struct Figures(BTreeMap<(String, String), Cost>);
 
 /// Why the summaries of the benches are of no use.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +44,8 @@ impl std::error::Error for BadFigures {}
 struct Line {
     title: String,
     figure: String,
+    locked: String,
+    beside: String,
     target: String,
     met: Option<bool>,
 }
@@ -53,23 +63,24 @@ impl Figures {
         let mut figures = Self::default();
         for (number, line) in summaries.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let summary: Value = serde_json::from_str(line).map_err(|_| BadFigures::Line(number + 1))?;
-            let (key, instructions) = figure(&summary).ok_or(BadFigures::Line(number + 1))?;
-            figures.0.insert(key, instructions);
+            let (key, cost) = figure(&summary).ok_or(BadFigures::Line(number + 1))?;
+            figures.0.insert(key, cost);
         }
         Ok(figures)
     }
 
-    fn of(&self, function: &'static str, case: &'static str) -> Result<u64, BadFigures> {
+    fn of(&self, function: &'static str, case: &'static str) -> Result<Cost, BadFigures> {
         let key = (function.to_owned(), case.to_owned());
         self.0.get(&key).copied().ok_or(BadFigures::Missing(function, case))
     }
 }
 
-fn figure(summary: &Value) -> Option<((String, String), u64)> {
+fn figure(summary: &Value) -> Option<((String, String), Cost)> {
     let name = |key| Some(summary.get(key)?.as_str()?.to_owned());
     let callgrind = summary.get("profiles")?.as_array()?.first()?;
     let instructions = callgrind.pointer("/data/total/metrics/Ir/values/new")?.as_u64()?;
-    Some(((name("function_name")?, name("id")?), instructions))
+    let locked = callgrind.pointer("/data/total/metrics/Ge/values/new").and_then(Value::as_u64);
+    Some(((name("function_name")?, name("id")?), Cost { instructions, locked }))
 }
 
 impl Report {
@@ -80,15 +91,23 @@ impl Report {
     pub fn new(figures: &Figures, bytes: u64) -> Result<Self, BadFigures> {
         let mut lines = Vec::new();
         for row in &ROWS {
-            lines.push(line(row, figures.of(row.function, row.case)?));
-            if (row.function, row.case) == REGION_EXTREMES[1] {
-                let [few, many] = REGION_EXTREMES.map(|(function, case)| figures.of(function, case));
-                lines.push(ratio(few?, many?));
+            let beside = row.beside.map(|function| figures.of(function, row.case)).transpose()?;
+            lines.push(line(row, figures.of(row.function, row.case)?, beside));
+            for (extremes, title, most) in [
+                (REGION_EXTREMES, "region insert + remove, dearest set : cheapest set", REGION_RATIO),
+                (FULL_EXTREMES, "zone of 4 TiB: 99 % in use : 1 % in use", FULL_RATIO),
+            ] {
+                if (row.function, row.case) == extremes[1] {
+                    let [few, many] = extremes.map(|(function, case)| figures.of(function, case));
+                    lines.push(ratio(title, most, few?.instructions, many?.instructions));
+                }
             }
         }
         lines.push(Line {
             title: "machine of 24 GiB with empty pools: bytes asked of the allocator".to_owned(),
             figure: grouped(bytes),
+            locked: String::new(),
+            beside: String::new(),
             target: format!("< {}", grouped(CREATION_BYTES)),
             met: Some(bytes < CREATION_BYTES),
         });
@@ -102,24 +121,32 @@ impl Report {
     }
 }
 
-fn line(row: &Row, instructions: u64) -> Line {
+fn line(row: &Row, cost: Cost, beside: Option<Cost>) -> Line {
     let operations = u64::from(row.operations);
+    let each = |n: u64| grouped(n.div_ceil(operations));
     Line {
         title: row.title.to_owned(),
-        figure: grouped(instructions.div_ceil(operations)),
+        figure: each(cost.instructions),
+        locked: cost.locked.map_or_else(String::new, |locked| grouped(locked / operations)),
+        beside: beside.map_or_else(String::new, |other| {
+            let locked = other.locked.map_or_else(String::new, |locked| format!(" ({})", locked / operations));
+            format!("{}{locked}", each(other.instructions))
+        }),
         target: row.limit.map_or_else(String::new, |limit| format!("<= {}", grouped(limit))),
-        met: row.limit.map(|limit| instructions <= limit * operations),
+        met: row.limit.map(|limit| cost.instructions <= limit * operations),
     }
 }
 
-fn ratio(few: u64, many: u64) -> Line {
+fn ratio(title: &str, most: u64, few: u64, many: u64) -> Line {
     let hundredths = (many * 100).div_ceil(few.max(1));
     let shown = |n: u64| format!("{}.{:02}", n / 100, n % 100);
     Line {
-        title: "region insert + remove, dearest set : cheapest set".to_owned(),
+        title: title.to_owned(),
         figure: shown(hundredths),
-        target: format!("<= {}", shown(REGION_RATIO)),
-        met: Some(hundredths <= REGION_RATIO),
+        locked: String::new(),
+        beside: String::new(),
+        target: format!("<= {}", shown(most)),
+        met: Some(hundredths <= most),
     }
 }
 
@@ -139,14 +166,19 @@ fn grouped(number: u64) -> String {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.0.iter().map(|line| line.title.len()).max().unwrap_or(0);
-        writeln!(f, "{:width$}  {:>12}  {:>9}", "bench", "instructions", "target")?;
-        for Line { title, figure, target, met } in &self.0 {
+        let heads = ["bench", "instructions", "locked", "buddy crate (locked)", "target"];
+        writeln!(f, "{:width$}  {:>12}  {:>6}  {:>20}  {:>9}", heads[0], heads[1], heads[2], heads[3], heads[4])?;
+        for Line { title, figure, locked, beside, target, met } in &self.0 {
             let verdict = match met {
                 Some(true) => "  ok",
                 Some(false) => "  MISSED",
                 None => "",
             };
-            writeln!(f, "{}", format!("{title:width$}  {figure:>12}  {target:>9}{verdict}").trim_end())?;
+            writeln!(
+                f,
+                "{}",
+                format!("{title:width$}  {figure:>12}  {locked:>6}  {beside:>20}  {target:>9}{verdict}").trim_end()
+            )?;
         }
         Ok(())
     }

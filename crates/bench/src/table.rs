@@ -3,6 +3,15 @@
 /// How often a bench repeats its operation, unless its row says otherwise.
 pub const OPERATIONS: u32 = 1_000;
 
+/// How many single pages are taken at once.
+pub const BULK: u32 = 1_000_000;
+
+/// How many huge pages are taken at once: 16 GiB.
+pub const BULK_HUGE: u32 = 8_192;
+
+/// How much dearer a huge page may be in a zone that is nearly full than in one that is nearly empty, in hundredths.
+pub const FULL_RATIO: u64 = 120;
+
 /// How many machines the creation bench makes.
 pub const MACHINES: u32 = 100;
 
@@ -28,15 +37,21 @@ pub struct Row {
     pub operations: u32,
     /// The most instructions that one operation may take, where there is a target.
     pub limit: Option<u64>,
+    /// The bench of another allocator that does the same.
+    pub beside: Option<&'static str>,
 }
 
 const fn row(function: &'static str, case: &'static str, title: &'static str) -> Row {
-    Row { function, case, title, operations: OPERATIONS, limit: None }
+    Row { function, case, title, operations: OPERATIONS, limit: None, beside: None }
 }
 
 impl Row {
     const fn at_most(self, limit: u64) -> Self {
         Self { limit: Some(limit), ..self }
+    }
+
+    const fn beside(self, function: &'static str) -> Self {
+        Self { beside: Some(function), ..self }
     }
 
     const fn of(self, operations: u32) -> Self {
@@ -47,8 +62,11 @@ impl Row {
 /// The smallest and the largest set of regions, whose figures are compared.
 pub const REGION_EXTREMES: [(&str, &str); 2] = [("regions", "few"), ("regions", "many")];
 
+/// A zone of which a hundredth is in use, and one of which all but a hundredth is.
+pub const FULL_EXTREMES: [(&str, &str); 2] = [("zone_pair", "empty_huge"), ("zone_pair", "full_huge")];
+
 /// All benches in the order in which they are shown: whole paths, then room by room.
-pub const ROWS: [Row; 22] = [
+pub const ROWS: [Row; 32] = [
     row("grow_and_shrink", "empty", "pool: grow + shrink by a 2 MiB page, pool empty").at_most(600),
     row("grow_and_shrink", "thousand", "pool: grow + shrink by a 2 MiB page, pool of 1,000").at_most(600),
     row("fault_and_unmap", "reserved", "reserved fault + unmap of a 2 MiB page"),
@@ -60,6 +78,25 @@ pub const ROWS: [Row; 22] = [
     row("regions", "many", "region insert + remove, 100,000 regions"),
     row("replay", "recorded", "recorded step, with all counters read after it").of(STEPS),
     row("creation", "empty", "machine of 24 GiB with empty pools: creation").of(MACHINES),
+    row("zone_pair", "base", "zone and lists, low mark: hot pair, order 0").at_most(100).beside("buddy_pair"),
+    row("zone_pair", "huge", "zone and lists, low mark: hot pair, order 9").at_most(120).beside("buddy_pair"),
+    row("zone_pair", "gigantic", "zone and lists, low mark: pair of 1 GiB").at_most(400).beside("buddy_pair"),
+    row("zone_bulk", "in_order", "zone and lists, low mark: 1,000,000 pages, freed in order")
+        .of(BULK)
+        .at_most(130)
+        .beside("buddy_bulk"),
+    row("zone_bulk", "random", "zone and lists, low mark: 1,000,000 pages, freed at random")
+        .of(BULK)
+        .at_most(160)
+        .beside("buddy_bulk"),
+    row("zone_bulk", "huge", "zone and lists, low mark: 16 GiB in order 9")
+        .of(BULK_HUGE)
+        .at_most(160)
+        .beside("buddy_bulk"),
+    row("zone_pair", "empty_huge", "zone of 4 TiB, 1 % in use: hot pair, order 9"),
+    row("zone_pair", "full_huge", "zone of 4 TiB, 99 % in use: hot pair, order 9"),
+    row("instance_pair", "base", "page allocator, request to zone: hot pair, order 0"),
+    row("instance_pair", "huge", "page allocator, request to zone: hot pair, order 9"),
     row("take_and_put", "base", "zone: take + put of a base page"),
     row("take_and_put", "huge", "zone: take + put of a block of 2 MiB"),
     row("claim_and_release", "thousand", "memmap: claim + release of a folio among 1,000"),

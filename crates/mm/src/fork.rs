@@ -1,7 +1,9 @@
 //! What a child inherits.
 
+use alloc::vec::Vec;
 use hugetlbfs::Hold;
 use memmap::MappedBy;
+
 use units::{Access, InodeId, MmId, Scope, Site};
 
 use crate::{Entry, Env, Vma, VmaFlags, exit_space};
@@ -49,11 +51,14 @@ fn copy_area<P: Env>(p: &mut P, parent: MmId, child: MmId, vma: &Vma) -> Result<
     }
     // Inside the file mapping, as a truncate takes pages out of the parent without its address space.
     in_tables(p, vma.inode, |p| {
-        let entries = p.with_table(parent, |table| {
+        let found = p.with_table(parent, |table| {
             table.write_protect(vma.range);
-            table.over(vma.range).collect::<alloc::vec::Vec<_>>()
+            (table.parts_over(vma.range), table.over(vma.range).collect::<Vec<_>>())
         });
-        for (addr, entry) in entries.unwrap_or_default() {
+        let (parts, entries) = found.unwrap_or_default();
+        // Tables without entries are copied too.
+        p.with_table(child, |table| parts.iter().for_each(|part| table.reach(part.start)));
+        for (addr, entry) in entries {
             p.with_memmap(|map| {
                 map.get_refs(entry.pfn, 1);
                 // The folio stays what it is, anonymous or the file's.

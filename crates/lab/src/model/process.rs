@@ -46,10 +46,9 @@ impl NaiveMachine {
             if !vma.had_anon {
                 continue;
             }
-            for (addr, page) in parent.entries.range(vma.start..vma.end) {
-                child.entries.insert(*addr, *page);
-                child.tables.insert(addr >> 30);
-            }
+            // Page tables without entries are copied too.
+            child.tables.extend(parent.tables.range(vma.start >> 30..=(vma.end - 1) >> 30));
+            child.entries.extend(parent.entries.range(vma.start..vma.end).map(|(addr, page)| (*addr, *page)));
         }
         let copied: Vec<PageId> = child.entries.values().copied().collect();
         for page in copied {

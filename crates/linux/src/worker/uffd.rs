@@ -51,8 +51,9 @@ impl Worker {
             Op::UffdCopy(op::UffdCopy { uffd: name, map, range, mode, value, .. }) => {
                 let mode = mode.as_ref().is_some_and(|mode| mode.has(UffdMode::Wp));
                 let byte = value.unwrap_or(Fill::new(1)).byte(0);
-                let mut bytes = vec![0; usize::try_from(range.len.unsigned()).unwrap_or(0)];
-                bytes.iter_mut().step_by(BASE_PAGE).for_each(|first| *first = byte);
+                let len = usize::try_from(range.len.unsigned()).unwrap_or(0);
+                // Every byte is written: a page of the source that is not there yet makes the kernel let go of what it had, and begin again.
+                let bytes: Vec<u8> = (0..len).map(|at| if at % BASE_PAGE == 0 { byte } else { 0 }).collect();
                 let start = self.start(map, *range);
                 let filled = uffd::copy(self.uffd(name), start, &bytes, if mode { 2 } else { 0 });
                 copied(filled)

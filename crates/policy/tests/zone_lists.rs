@@ -233,3 +233,13 @@ fn node_64_is_refused() {
     let nodes = BTreeMap::from([(NodeId::new(64), NodeSpec::normal(PageCount::new(1)))]);
     assert_eq!(Topology::of(nodes, |_, _| 10), Err(TopologyError::NodeOutOfRange(NodeId::new(64))));
 }
+
+/// Only the first node of each distance counts in the lists to come: from node 1, at equal distance of 2 and 3, node 3 was first once
+/// already.
+#[test]
+fn equally_near_nodes_in_turn() {
+    let far = [[10, 20, 20, 30], [20, 10, 25, 25], [20, 25, 10, 25], [30, 25, 25, 10]];
+    let topology = Topology::new(Nodemask::first(4), |a, b| far[a.index()][b.index()]).expect("four nodes");
+    let list = |n| topology.zone_list(id(n)).iter().map(|node| node.index()).collect::<Vec<_>>();
+    assert_eq!((list(0), list(1)), (vec![0, 1, 2, 3], vec![1, 0, 2, 3]));
+}

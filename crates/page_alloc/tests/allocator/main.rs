@@ -7,6 +7,7 @@ mod contig;
 mod fast_path;
 mod many;
 mod pages;
+mod placed;
 mod slow_model;
 mod slow_path;
 mod slow_steps;

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use lab::op::{self, Op, Record, Scalar, SizeName};
-use lab::target::{Answer, ArchName, BeginError, Counters, Header, MachineLine, Ordered, StepResult, Target};
+use lab::op::{self, About, Op, Record, Scalar};
+use lab::target::{Answer, BeginError, Counters, Header, Ordered, StepResult, Target};
 
 use crate::actor::{Actor, NoReply};
 use crate::errno::{done, failed};
 use crate::groups::Groups;
 use crate::host::{self, Host, number};
+use crate::machine::boot;
 use crate::message::Request;
 use crate::mounts::Mounts;
 use crate::snapshot::{self, Snapshot};
@@ -23,8 +24,6 @@ use crate::{Damage, StartError, bounds, pools};
 const SLOT: u64 = 8 << 30;
 /// The most names of mappings in a script.
 const MOST_SLOTS: usize = 4096;
-/// The least memory of a machine in a scenario that this host can stand for: pools of scripts fit into it.
-const LEAST_MEMORY: u64 = 4 << 30;
 
 /// The running kernel.
 #[derive(Debug)]
@@ -240,7 +239,6 @@ impl Running {
             Op::DemoteSize(op::DemoteSize { value, size }) => done(pools::set(*size, "demote_size", &value.bytes())),
             Op::SetHvo(op::SetHvo { value }) => write("/proc/sys/vm/hugetlb_optimize_vmemmap", &value.bytes()),
             Op::Write(op::Write { path, value }) => write(&path.0, &value.bytes()),
-            Op::CgCreate(_) | Op::CgMax(_) | Op::CgRsvdMax(_) | Op::CgAttach(_) | Op::CgRmdir(_) => self.group_op(op),
             Op::Mount(op) => self.mounts.mount(op),
             Op::Umount(op::Umount { mount, lazy }) => self.mounts.umount(mount, *lazy),
             Op::Open(op::Open { path, .. })
@@ -264,6 +262,7 @@ impl Running {
                 }
                 None => StepResult::BadActor.into(),
             },
+            _ if op.about() == About::Group => self.group_op(op),
             _ => self.actor_op(op),
         }
     }
@@ -391,43 +390,6 @@ fn interrupted() -> Answer {
 
 fn write(path: &str, text: &str) -> Answer {
     done(host::write(path, text).map_err(|error| crate::errno::of(&error)))
-}
-
-/// The pools that the machine of a header begins with: pages by size. Says why this host cannot be that machine.
-fn boot(header: &Header) -> Result<Vec<(SizeName, i64)>, String> {
-    let Some(machine) = &header.machine else { return Ok(Vec::new()) };
-    if machine.arch != ArchName::X86_64 {
-        return Err(format!("the host is no {}", machine.arch.word()));
-    }
-    if machine.groups != MachineLine::default().groups {
-        return Err("live runs have control groups of version 2 alone".to_owned());
-    }
-    if machine.nodes.len() > 1 {
-        return Err(format!("the host has one memory node, not {}", machine.nodes.len()));
-    }
-    if let Some(memory) = machine.nodes.first().filter(|memory| memory.unsigned() < LEAST_MEMORY) {
-        return Err(format!("the host has more memory than {memory}"));
-    }
-    let mut pools: Vec<(SizeName, i64)> = Vec::new();
-    let mut size = None;
-    for word in &machine.boot {
-        match word.split_once('=') {
-            Some(("hugepagesz", "2M")) => size = Some(SizeName::M2),
-            Some(("hugepagesz", "1G")) => size = Some(SizeName::G1),
-            Some(("hugepages", count)) => {
-                let of = size.unwrap_or(SizeName::M2);
-                let most = if of == SizeName::G1 { bounds::PAGES_1G } else { bounds::PAGES_2M };
-                let count = count.parse::<u64>().ok().filter(|count| *count <= most);
-                let count = count.ok_or_else(|| format!("the host does not boot with {word}"))?;
-                if pools.iter().any(|(known, _)| *known == of) {
-                    return Err(format!("{word} is a second word for the same pool, which only a boot can take"));
-                }
-                pools.push((of, i64::try_from(count).unwrap_or(0)));
-            }
-            _ => return Err(format!("the host was not booted with {word}")),
-        }
-    }
-    Ok(pools)
 }
 
 impl Target for Running {

@@ -22,7 +22,7 @@ use hugefolio::{
     PageShift, Pid, Uid, UmountMode,
 };
 
-use crate::op::{self, Actor, CgroupName, Op, UserId};
+use crate::op::{self, About, Actor, CgroupName, Op, UserId};
 use crate::target::{
     Answer, ArchName, BeginError, Counters, FsCounters, Header, NodeCounters, PoolCounters, StepResult, Target,
 };
@@ -138,16 +138,12 @@ impl Instance {
             Op::Spawn(op::Spawn { actor, cg, uid, gid }) => self.spawn(*actor, cg.as_ref(), &user(*uid, *gid)),
             Op::Kill(op::Kill { actor }) | Op::Exit(op::Exit { actor, .. }) => self.exit(*actor),
             Op::Fork(op::Fork { actor, child }) => self.fork(*actor, *child),
-            Op::SetNr(_)
-            | Op::SysctlNr(_)
-            | Op::SetOvercommit(_)
-            | Op::Demote(_)
-            | Op::DemoteSize(_)
-            | Op::SetHvo(_)
-            | Op::Write(_) => self.knob(op),
-            Op::Mount(_) | Op::Umount(_) | Op::Unlink(_) | Op::Truncate(_) => self.mount_op(op),
-            Op::CgCreate(_) | Op::CgMax(_) | Op::CgRsvdMax(_) | Op::CgAttach(_) | Op::CgRmdir(_) => self.cgroup_op(op),
-            _ => self.actor_op(op),
+            _ => match op.about() {
+                About::Knob => self.knob(op),
+                About::Mount => self.mount_op(op),
+                About::Group => self.cgroup_op(op),
+                _ => self.actor_op(op),
+            },
         }
     }
 
@@ -162,27 +158,10 @@ impl Instance {
         if self.pid(actor).is_none() {
             return StepResult::BadActor.into();
         }
-        match op {
-            Op::Open(_)
-            | Op::Memfd(_)
-            | Op::Close(_)
-            | Op::Ftruncate(_)
-            | Op::Fallocate(_)
-            | Op::Fstat(_)
-            | Op::Pread(_)
-            | Op::Pwrite(_)
-            | Op::Fsync(_)
-            | Op::AddSeals(_)
-            | Op::GetSeals(_) => self.file_op(op),
-            Op::Shmget(_) | Op::Shmat(_) | Op::Shmdt(_) | Op::Shmrm(_) => self.segment_op(op),
-            Op::UffdOpen(_)
-            | Op::UffdRegister(_)
-            | Op::UffdUnregister(_)
-            | Op::UffdCopy(_)
-            | Op::UffdContinue(_)
-            | Op::UffdZero(_)
-            | Op::UffdWp(_)
-            | Op::UffdClose(_) => self.uffd_op(op),
+        match op.about() {
+            About::File => self.file_op(op),
+            About::Segment => self.segment_op(op),
+            About::Uffd => self.uffd_op(op),
             _ => self.memory_op(op),
         }
     }

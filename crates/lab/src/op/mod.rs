@@ -39,7 +39,7 @@ pub use flag::{
 };
 pub use name::{Actor, CgroupName, FileName, MapName, MountName, MountPath, SegmentName, UffdName};
 pub use record::{Record, Scalar};
-pub use table::{ArgumentInfo, Verb};
+pub use table::{About, ArgumentInfo, Verb};
 pub use text::{nearest, quote, unquote};
 pub use verbs::*;
 pub use word::{Access, Advice, Protection, SizeName, Switch};

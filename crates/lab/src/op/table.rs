@@ -12,6 +12,8 @@ use super::name::Actor;
 pub struct Verb {
     /// Its word in scenarios and the value of `op` in JSON.
     pub name: &'static str,
+    /// What it is about.
+    pub about: About,
     /// What it does.
     pub doc: &'static str,
     /// Whether a process does it.
@@ -21,6 +23,27 @@ pub struct Verb {
     /// The files that `echo VALUE > FILE` writes for the same operation; `{argument}` stands for an argument,
     /// `{size:kB}` for a page size as sysfs writes it and `{size:B}` as cgroup files do.
     pub files: &'static [&'static str],
+}
+
+/// What a verb is about: each is a part of every target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// Pools and what else is written to files.
+    Knob,
+    /// Mounts, and files by their names.
+    Mount,
+    /// Control groups.
+    Group,
+    /// Processes.
+    Process,
+    /// Mappings.
+    Memory,
+    /// Descriptors.
+    File,
+    /// System V segments.
+    Segment,
+    /// userfaultfd.
+    Uffd,
 }
 
 /// One argument of a verb.
@@ -60,15 +83,15 @@ pub(crate) trait Sink {
     fn next<A: Argument + PartialEq>(&mut self, argument: &A, usual: Option<A>);
 }
 
-/// Turns the verb table into one struct for each verb, the enum of all of them, and their descriptions.
+/// Turns a part of the verb table into a struct for each verb, with its description.
 macro_rules! verbs {
-    (@presence $ty:ty) => { <$ty as Argument>::PRESENCE };
-    (@presence $ty:ty, $usual:expr) => { Presence::Defaulted };
+    (@presence $ty:ty) => { <$ty as crate::op::argument::Argument>::PRESENCE };
+    (@presence $ty:ty, $usual:expr) => { crate::op::argument::Presence::Defaulted };
     (@usual) => { None };
     (@usual $usual:expr) => { Some($usual) };
     (@by_actor) => { false };
     (@by_actor $actor:ident) => { true };
-    ($(
+    (about $about:ident $(
         $(#[doc = $doc:literal])+
         $verb:ident = $name:literal $(by $actor:ident)? {
             $($(#[doc = $adoc:literal])+ $argument:ident: $ty:ty [$($key:literal),+] $(or $usual:expr)?;)*
@@ -80,29 +103,32 @@ macro_rules! verbs {
             pub struct $verb {
                 $(
                     /// The process that does it.
-                    pub $actor: Actor,
+                    pub $actor: crate::op::name::Actor,
                 )?
                 $($(#[doc = $adoc])+ pub $argument: $ty,)*
             }
 
             impl $verb {
                 /// The verb's entry in the table.
-                pub const VERB: &'static Verb = &Verb {
+                pub const VERB: &'static crate::op::Verb = &crate::op::Verb {
                     name: $name,
+                    about: crate::op::About::$about,
                     doc: concat!($($doc, "\n"),+),
                     by_actor: verbs!(@by_actor $($actor)?),
-                    arguments: &[$(ArgumentInfo {
+                    arguments: &[$(crate::op::ArgumentInfo {
                         name: stringify!($argument),
                         doc: concat!($($adoc, "\n"),+),
                         keys: &[$($key),+],
-                        expects: <$ty as Argument>::EXPECTS,
-                        place: <$ty as Argument>::PLACE,
+                        expects: <$ty as crate::op::argument::Argument>::EXPECTS,
+                        place: <$ty as crate::op::argument::Argument>::PLACE,
                         presence: verbs!(@presence $ty $(, $usual)?),
                     }),*],
                     files: &[$($($file),+)?],
                 };
 
-                pub(super) fn read<S: Source>(source: &mut S) -> Result<Self, OpError> {
+                pub(super) fn read<S: crate::op::table::Source>(
+                    source: &mut S,
+                ) -> Result<Self, crate::op::OpError> {
                     source.begin(Self::VERB)?;
                     Ok(Self {
                         $($actor: source.actor()?,)?
@@ -110,16 +136,16 @@ macro_rules! verbs {
                     })
                 }
 
-                pub(super) fn write<S: Sink>(&self, sink: &mut S) {
+                pub(super) fn write<S: crate::op::table::Sink>(&self, sink: &mut S) {
                     sink.begin(Self::VERB);
                     $(sink.actor(self.$actor);)?
                     $(sink.next(&self.$argument, verbs!(@usual $($usual)?));)*
                 }
             }
 
-            impl From<$verb> for Op {
-                fn from(operation: $verb) -> Op {
-                    Op::$verb(operation)
+            impl From<$verb> for crate::op::Op {
+                fn from(operation: $verb) -> Self {
+                    Self::$verb(operation)
                 }
             }
         )*
@@ -142,6 +168,11 @@ macro_rules! operations {
             /// The verb's entry in the table.
             pub fn verb(&self) -> &'static Verb {
                 match self { $(Op::$verb(_) => $verb::VERB,)+ }
+            }
+
+            /// What it is about.
+            pub fn about(&self) -> About {
+                self.verb().about
             }
 
             fn read<S: Source>(verb: &str, source: &mut S) -> Result<Op, OpError> {

@@ -3,15 +3,24 @@
 //! An argument is `name: Type ["json key", ...]`. `or VALUE` gives its usual value, which scenarios do not print and JSON
 //! always holds; an `Option` may be left out in both. Arguments that are not optional stand in order, the others as
 //! `name=value`. `by actor` marks the verbs that a process does. `writes` names the files by which scenarios write a knob.
+//! `about` says what all verbs of a file are about, by which targets divide them among their parts.
 
 mod file;
-mod machine;
+mod group;
+mod knob;
 mod memory;
+mod mount;
+mod process;
+mod segment;
 mod uffd;
 
 pub use file::*;
-pub use machine::*;
+pub use group::*;
+pub use knob::*;
 pub use memory::*;
+pub use mount::*;
+pub use process::*;
+pub use segment::*;
 pub use uffd::*;
 
 use super::draw::{DrawSource, Draws};
@@ -20,7 +29,7 @@ use super::json::{RecordSink, RecordSource};
 use super::knob::file_of;
 use super::name::Actor;
 use super::record::{Record, Scalar};
-use super::table::{Sink, Source, Verb, operations};
+use super::table::{About, Sink, Source, Verb, operations};
 use super::text::nearest;
 use super::words::{Word, WordSink, WordSource};
 

@@ -14,7 +14,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
-use lab::op::{self, Op};
+use lab::op::{self, About, Op};
 use lab::target::{Answer, StepResult};
 use rustix::io::Errno;
 use rustix::net::{
@@ -162,29 +162,10 @@ impl Worker {
     }
 
     fn run(&mut self, op: &Op) -> Outcome {
-        match op {
-            Op::Open(_)
-            | Op::Memfd(_)
-            | Op::Close(_)
-            | Op::Ftruncate(_)
-            | Op::Fallocate(_)
-            | Op::Fstat(_)
-            | Op::Pread(_)
-            | Op::Pwrite(_)
-            | Op::Fsync(_)
-            | Op::AddSeals(_)
-            | Op::GetSeals(_)
-            | Op::Unlink(_)
-            | Op::Truncate(_) => self.file_op(op).into(),
-            Op::Shmget(_) | Op::Shmat(_) | Op::Shmdt(_) | Op::Shmrm(_) => self.segment_op(op),
-            Op::UffdOpen(_)
-            | Op::UffdRegister(_)
-            | Op::UffdUnregister(_)
-            | Op::UffdCopy(_)
-            | Op::UffdContinue(_)
-            | Op::UffdZero(_)
-            | Op::UffdWp(_)
-            | Op::UffdClose(_) => self.uffd_op(op).into(),
+        match op.about() {
+            About::File | About::Mount => self.file_op(op).into(),
+            About::Segment => self.segment_op(op),
+            About::Uffd => self.uffd_op(op).into(),
             _ => self.memory_op(op).into(),
         }
     }

@@ -1,15 +1,14 @@
-//! Files and System V segments.
+//! Descriptors.
 
-use super::Op;
 use crate::op::amount::{Size, Span};
-use crate::op::argument::{Argument, Presence};
-use crate::op::error::OpError;
-use crate::op::flag::{AttachFlag, FallocateMode, Flags, MemfdFlag, OpenFlag, Seal, SegmentFlag};
-use crate::op::name::{Actor, FileName, MapName, MountPath, SegmentName};
-use crate::op::table::{ArgumentInfo, Sink, Source, Verb, verbs};
+use crate::op::flag::{FallocateMode, Flags, MemfdFlag, OpenFlag, Seal};
+use crate::op::name::{FileName, MountPath};
+use crate::op::table::verbs;
 use crate::op::word::SizeName;
 
 verbs! {
+    about File
+
     /// Opens a file of a mount.
     Open = "open" by actor {
         /// The name that the descriptor gets.
@@ -94,41 +93,5 @@ verbs! {
     GetSeals = "get_seals" by actor {
         /// The descriptor.
         file: FileName ["f"];
-    }
-
-    /// Makes a System V segment of huge pages.
-    Shmget = "shmget" by actor {
-        /// The name that the segment gets.
-        segment: SegmentName ["s"];
-        /// Its length.
-        len: Size ["len"];
-        /// How it is made.
-        flags: Flags<SegmentFlag> ["flags"] or Flags::NONE;
-        /// Its page size.
-        pagesize: Option<SizeName> ["hsz"];
-    }
-
-    /// Maps a segment.
-    Shmat = "shmat" by actor {
-        /// The segment.
-        segment: SegmentName ["s"];
-        /// The name that the mapping gets.
-        map: MapName ["m"];
-        /// How it is mapped.
-        flags: Option<Flags<AttachFlag>> ["flags"];
-        /// The segment's page size.
-        pagesize: Option<SizeName> ["hsz"];
-    }
-
-    /// Unmaps a segment.
-    Shmdt = "shmdt" by actor {
-        /// The mapping.
-        map: MapName ["m"];
-    }
-
-    /// Removes a segment; it goes when its last mapping goes.
-    Shmrm = "shmrm" by actor {
-        /// The segment.
-        segment: SegmentName ["s"];
     }
 }

@@ -1,42 +1,13 @@
-//! Processes and their memory.
+//! Mappings.
 
-use super::Op;
-use crate::op::amount::{ExitCode, Fill, PageIndex, PageTotal, Pages, Size, Span, UserId};
-use crate::op::argument::{Argument, Presence};
-use crate::op::error::OpError;
+use crate::op::amount::{Fill, PageIndex, PageTotal, Pages, Size, Span};
 use crate::op::flag::{Flags, MmapFlag, MremapFlag};
-use crate::op::name::{Actor, CgroupName, FileName, MapName};
-use crate::op::table::{ArgumentInfo, Sink, Source, Verb, verbs};
+use crate::op::name::{FileName, MapName};
+use crate::op::table::verbs;
 use crate::op::word::{Access, Advice, Protection, SizeName};
 
 verbs! {
-    /// Starts an empty process. A control group that refuses it leaves none behind.
-    Spawn = "spawn" by actor {
-        /// The group it starts in.
-        cg: Option<CgroupName> ["cg"];
-        /// Its user; any but 0 has no capabilities.
-        uid: Option<UserId> ["uid"];
-        /// Its group of users.
-        gid: Option<UserId> ["gid"];
-    }
-
-    /// Kills a process.
-    Kill = "kill" by actor {}
-
-    /// Does nothing; the counters are read all the same.
-    Nop = "nop" {}
-
-    /// Copies a process.
-    Fork = "fork" by actor {
-        /// The new process.
-        child: Actor ["c"];
-    }
-
-    /// Ends a process.
-    Exit = "exit" by actor {
-        /// Its exit status.
-        code: Option<ExitCode> ["code"];
-    }
+    about Memory
 
     /// Maps anonymous huge pages or a file.
     Mmap = "mmap" by actor {

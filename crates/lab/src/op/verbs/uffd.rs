@@ -1,14 +1,13 @@
 //! userfaultfd.
 
-use super::Op;
 use crate::op::amount::{Fill, Span};
-use crate::op::argument::{Argument, Presence};
-use crate::op::error::OpError;
 use crate::op::flag::{Flags, UffdMode};
-use crate::op::name::{Actor, MapName, UffdName};
-use crate::op::table::{ArgumentInfo, Sink, Source, Verb, verbs};
+use crate::op::name::{MapName, UffdName};
+use crate::op::table::verbs;
 
 verbs! {
+    about Uffd
+
     /// Opens a userfaultfd whose faults raise SIGBUS, so that nothing waits.
     UffdOpen = "uffd_open" by actor {
         /// The name that the descriptor gets.

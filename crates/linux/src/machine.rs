@@ -1,0 +1,46 @@
+//! The machine that a script wants, as far as this host can be one.
+
+use lab::op::SizeName;
+use lab::target::{ArchName, Header, MachineLine};
+
+use crate::bounds;
+
+/// The least memory of a machine in a scenario that this host can stand for: pools of scripts fit into it.
+const LEAST_MEMORY: u64 = 4 << 30;
+
+/// The pools that the machine of a header begins with: pages by size. Says why this host cannot be that machine.
+pub(crate) fn boot(header: &Header) -> Result<Vec<(SizeName, i64)>, String> {
+    let Some(machine) = &header.machine else { return Ok(Vec::new()) };
+    if machine.arch != ArchName::X86_64 {
+        return Err(format!("the host is no {}", machine.arch.word()));
+    }
+    if machine.groups != MachineLine::default().groups {
+        return Err("live runs have control groups of version 2 alone".to_owned());
+    }
+    if machine.nodes.len() > 1 {
+        return Err(format!("the host has one memory node, not {}", machine.nodes.len()));
+    }
+    if let Some(memory) = machine.nodes.first().filter(|memory| memory.unsigned() < LEAST_MEMORY) {
+        return Err(format!("the host has more memory than {memory}"));
+    }
+    let mut pools: Vec<(SizeName, i64)> = Vec::new();
+    let mut size = None;
+    for word in &machine.boot {
+        match word.split_once('=') {
+            Some(("hugepagesz", "2M")) => size = Some(SizeName::M2),
+            Some(("hugepagesz", "1G")) => size = Some(SizeName::G1),
+            Some(("hugepages", count)) => {
+                let of = size.unwrap_or(SizeName::M2);
+                let most = if of == SizeName::G1 { bounds::PAGES_1G } else { bounds::PAGES_2M };
+                let count = count.parse::<u64>().ok().filter(|count| *count <= most);
+                let count = count.ok_or_else(|| format!("the host does not boot with {word}"))?;
+                if pools.iter().any(|(known, _)| *known == of) {
+                    return Err(format!("{word} is a second word for the same pool, which only a boot can take"));
+                }
+                pools.push((of, i64::try_from(count).unwrap_or(0)));
+            }
+            _ => return Err(format!("the host was not booted with {word}")),
+        }
+    }
+    Ok(pools)
+}

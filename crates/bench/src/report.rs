@@ -195,7 +195,14 @@ mod tests {
     }
 
     fn summaries(instructions: impl Fn(&Row) -> u64) -> String {
-        ROWS.iter().map(|row| summary(row.function, row.case, instructions(row)) + "\n").collect()
+        let of = |row: &Row| {
+            let own = summary(row.function, row.case, instructions(row));
+            let beside = row
+                .beside
+                .map_or_else(String::new, |function| summary(function, row.case, 12 * u64::from(row.operations)));
+            format!("{own}\n{beside}\n")
+        };
+        ROWS.iter().map(of).collect()
     }
 
     fn report(summaries: &str, bytes: u64) -> Result<Report, BadFigures> {
@@ -207,10 +214,12 @@ mod tests {
         let at = |slack: u64| summaries(|row| u64::from(row.operations) * row.limit.unwrap_or(1_234) + slack);
         let met = report(&at(0), CREATION_BYTES - 1).unwrap();
         assert!(met.all_met(), "{met}");
-        assert_eq!(met.to_string().matches("  ok").count(), 4);
+        let limits = ROWS.iter().filter(|row| row.limit.is_some()).count();
+        assert_eq!(met.to_string().matches("  ok").count(), limits + 3, "and two ratios and the bytes");
+        assert!(met.to_string().contains("  12  "), "the other allocator");
         assert!(met.to_string().contains("1,234"));
         let missed = report(&at(1), CREATION_BYTES).unwrap();
-        assert_eq!((missed.all_met(), missed.to_string().matches("MISSED").count()), (false, 3));
+        assert_eq!((missed.all_met(), missed.to_string().matches("MISSED").count()), (false, limits + 1));
         assert!(missed.to_string().contains("601"));
     }
 

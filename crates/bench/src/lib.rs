@@ -12,3 +12,4 @@ pub mod replay;
 pub mod report;
 pub mod setup;
 pub mod table;
+pub mod torture;

@@ -55,6 +55,19 @@ pub(crate) struct Slot {
     counts: ZoneCounts,
 }
 
+impl Slot {
+    fn new(zone: Zone, cpus: usize, pageblock: Order) -> Self {
+        Self {
+            zone,
+            lists: (0..cpus).map(|_| PerCpuPages::new(pageblock, PcpTuning::BOOT)).collect(),
+            growth: Growth::default(),
+            bank: Bank::default(),
+            compact: CompactState::default(),
+            counts: ZoneCounts::default(),
+        }
+    }
+}
+
 /// An instance cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -118,19 +131,11 @@ impl PageAllocator {
                 return Err(AllocatorError::Orders(node, kind, largest, rules.largest));
             }
             zone.set_grouping(rules.grouping);
-            let lists = cpus.iter().map(|_| PerCpuPages::new(rules.pageblock, PcpTuning::BOOT)).collect();
             let slot = &mut slots[index(ZoneRef { node, kind })];
             if slot.is_some() {
                 return Err(AllocatorError::TwoZones(node, kind));
             }
-            *slot = Some(Slot {
-                zone,
-                lists,
-                growth: Growth::default(),
-                bank: Bank::default(),
-                compact: CompactState::default(),
-                counts: ZoneCounts::default(),
-            });
+            *slot = Some(Slot::new(zone, cpus.len(), rules.pageblock));
         }
         let (nodes, cpus) = (alloc::vec![NodeState::default(); count], cpus.to_vec());
         Ok(Self { topology, rules, slots, nodes, cpus, cpu: 0, cookie: Cookie::default(), events: None, watch: None })
@@ -272,6 +277,42 @@ impl PageAllocator {
             watch.unpoison(pfn);
         }
         Ok(())
+    }
+
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().flatten()
+    }
+
+    /// Puts a zone in the place of another one, of which no processor keeps anything; or takes it out.
+    pub(crate) fn replace(&mut self, at: ZoneRef, zone: Option<Zone>) {
+        let (cpus, pageblock) = (self.cpus.len(), self.rules.pageblock);
+        let Some(place) = self.slots.get_mut(index(at)) else { return };
+        match (place.as_mut(), zone) {
+            (Some(slot), Some(zone)) => slot.zone = zone,
+            (None, Some(zone)) => *place = Some(Slot::new(zone, cpus, pageblock)),
+            (_, None) => *place = None,
+        }
+    }
+
+    /// No processor keeps anything of a zone from now on; what the sizes of their lists were.
+    #[doc(alias = "zone_pcp_disable")]
+    pub(crate) fn switch_lists_off(&mut self, zone: ZoneRef) -> Vec<PcpTuning> {
+        let Some(Some(slot)) = self.slots.get_mut(index(zone)) else { return Vec::new() };
+        let Slot { zone, lists, .. } = slot;
+        let off = lists.iter_mut().map(|lists| {
+            zone.drain(lists);
+            let tuning = *lists.tuning();
+            lists.set_tuning(PcpTuning::BOOT);
+            tuning
+        });
+        off.collect()
+    }
+
+    /// They keep pages again.
+    #[doc(alias = "zone_pcp_enable")]
+    pub(crate) fn switch_lists_on(&mut self, zone: ZoneRef, tuning: &[PcpTuning]) {
+        let Some(Some(slot)) = self.slots.get_mut(index(zone)) else { return };
+        slot.lists.iter_mut().zip(tuning).for_each(|(lists, &tuning)| lists.set_tuning(tuning));
     }
 
     /// The processor that allocates from now on.

@@ -10,6 +10,9 @@ pub struct Rules {
     pub largest: Order,
     /// The order of a pageblock.
     pub pageblock: Order,
+    /// The order of a section: memory comes and goes up to the end of one.
+    #[doc(alias = "PFN_SECTION_SHIFT")]
+    pub section: Order,
     /// Wishes that are granted now: at boot nobody can wait.
     #[doc(alias = "gfp_allowed_mask")]
     pub granted: GfpFlags,
@@ -38,6 +41,7 @@ impl Default for Rules {
         Self {
             largest: Order::new(10),
             pageblock: Order::new(9),
+            section: Order::new(15),
             granted: GfpFlags::all(),
             cpusets: Cpusets::default(),
             grouping: Grouping::default(),

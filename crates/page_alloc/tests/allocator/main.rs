@@ -5,6 +5,7 @@ mod compaction;
 mod context;
 mod contig;
 mod fast_path;
+mod hotplug;
 mod many;
 mod pages;
 mod placed;

@@ -230,6 +230,26 @@ fn k2_is_the_unused_rest_for_ever_when_the_rest_is_closed() {
     assert!(matches!(wrong, Verdict::Different { step: 6, .. }), "{wrong:?}");
 }
 
+const K2_TAIL: &str = "\
+echo 8 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+a0 spawn
+a0 mmap m 12M private,anon
+a0 mremap m 4M 2M maymove,fixed off=4M to=b
+a0 touch b p0 write
+a0 fork a1
+a0 exit
+";
+
+/// A part that shrinks while it moves loses its tail first, and what lies behind the tail is another area from then on, which keeps
+/// its map. Only the rest before it is forgotten, and K1 takes one off that.
+#[test]
+fn k2_spares_what_lies_behind_a_tail_that_was_cut_off() {
+    let right = verdict("k2_tail", K2_TAIL, 6, |c| c.m2.resv += 1);
+    assert!(stopped_at(&right, 6, "K1"), "{right:?}");
+    let wrong = verdict("k2_tail_wrong", K2_TAIL, 6, |c| c.m2.resv += 3);
+    assert!(matches!(wrong, Verdict::Different { step: 6, .. }), "{wrong:?}");
+}
+
 const K2_CGROUP: &str = "\
 echo 8 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
 cg_create top sub

@@ -80,6 +80,11 @@ pub fn mremap<P: Env>(p: &mut P, mm: MmId, request: &RemapRequest) -> Result<Vad
         let vma = found.ok_or(MremapError::NoArea(from))?;
         let page = vma.size.bytes();
         let fixed = flags.contains(RemapFlags::FIXED);
+        let before = p.page_range(from, request.old_len).ok_or(MremapError::BadArguments)?;
+        let resizes = Some(before) != p.page_range(from, request.new_len);
+        if fixed && !resizes && vma.uffd.is_some() && before.end > vma.range.end {
+            return Err(MremapError::WatchedAmongSeveral(vma.range.start));
+        }
         for at in core::iter::once(from).chain(fixed.then_some(to)) {
             if !at.is_aligned(page) {
                 return Err(MremapError::Misaligned { at, page });
@@ -99,8 +104,7 @@ pub fn mremap<P: Env>(p: &mut P, mm: MmId, request: &RemapRequest) -> Result<Vad
             return Ok(from);
         }
         let new = p.checked_range(to, new_len).ok_or(MremapError::BadArguments)?;
-        if p.page_range(from, request.old_len) != p.page_range(from, request.new_len) && from + new_len > vma.range.end
-        {
+        if resizes && from + new_len > vma.range.end {
             return Err(MremapError::PastArea(vma.range.end));
         }
         move_to(p, mm, old, new)

@@ -110,7 +110,7 @@ impl NaiveMachine {
                 self.steal(&vma, index, old);
             }
             if !self.process(p).entries.contains_key(&addr) {
-                return self.fault_absent(p, &vma, addr);
+                return self.fault(p, &vma, addr, Access::Write);
             }
             return if own_alone(self.page(old)) { Ok(old) } else { Err(Fault::Bus) };
         };

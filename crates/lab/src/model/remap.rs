@@ -56,6 +56,10 @@ impl NaiveMachine {
         check_arguments(op, call)?;
         let first = self.process(p).vma_at(call.from);
         let first = first.ok_or(Fail::Errno("EFAULT"))?;
+        // What only moves is looked at VMA by VMA, and a watched one must be all of it; the rest of the call comes after that.
+        if call.fixed && !call.resizes && first.watch.is_some() && call.from + call.old > first.end {
+            return Err(Fail::Errno("EFAULT"));
+        }
         let call = check_mapped(op, call)?;
         let place = self.shrink_or_move(p, call, &first)?;
         self.rename(p, op, named, place);
@@ -89,6 +93,8 @@ impl NaiveMachine {
             if alone {
                 self.unmap(p, kept, end);
             }
+            // The tail may have been cut off since.
+            let vma = self.process(p).vma_at(start).expect("what moves is mapped");
             self.move_part(p, &vma, start, stop, to);
         }
         Ok(call.to)

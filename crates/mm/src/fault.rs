@@ -144,20 +144,29 @@ pub(crate) fn fault_in_space<P: Env>(
     let index = vma.index_of(addr);
     let start = Vaddr::new(addr.get()).align_down(vma.size.bytes());
     let place = Place { mm, vma, addr: start, index, origin };
-    let pfn = p.scope(Scope::Inode(vma.inode, Access::Read), |p| {
-        p.scope(Scope::FaultMutex(vma.inode, index), |p| {
-            p.scope(Scope::VmaLock(vma.inode, Access::Read), |p| locked(p, &place, touch))
-        })
-    })?;
+    let pfn = at_place(p, &place, |p| locked(p, &place, touch))?;
     Ok(Hit { pfn, offset: addr.since(start) })
 }
 
-fn locked<P: Env>(p: &mut P, place: &Place<'_>, touch: Touch) -> Result<Pfn, FaultError> {
+/// Everything that gives a place its page runs in these scopes.
+pub(crate) fn at_place<P: Env, R>(p: &mut P, place: &Place<'_>, f: impl FnOnce(&mut P) -> R) -> R {
+    let inode = place.vma.inode;
+    p.scope(Scope::Inode(inode, Access::Read), |p| {
+        p.scope(Scope::FaultMutex(inode, place.index), |p| p.scope(Scope::VmaLock(inode, Access::Read), f))
+    })
+}
+
+/// What is mapped at a place, whose page table is there from now on.
+pub(crate) fn reach<P: Env>(p: &mut P, place: &Place<'_>) -> Option<Entry> {
     let entry = p.with_table(place.mm, |table| {
         table.reach(place.addr);
         table.get(place.addr)
     });
-    match entry.flatten() {
+    entry.flatten()
+}
+
+fn locked<P: Env>(p: &mut P, place: &Place<'_>, touch: Touch) -> Result<Pfn, FaultError> {
+    match reach(p, place) {
         None => no_page(p, place, touch),
         Some(entry) if touch == Touch::Write && !entry.writable => write_to_present(p, place, entry),
         Some(entry) => Ok(entry.pfn),
@@ -207,8 +216,7 @@ fn no_page<P: Env>(p: &mut P, place: &Place<'_>, touch: Touch) -> Result<Pfn, Fa
 /// A page for a place that has none: into the cache of a shared file, or anonymous. The mapping to come takes its reference.
 fn instantiate<P: Env>(p: &mut P, place: &Place<'_>) -> Result<(Pfn, MappedBy), FaultError> {
     let vma = &place.vma;
-    let size = p.with_inode(vma.inode, |inode| inode.size).unwrap_or(Bytes::ZERO);
-    if place.index >= vma.size.index_floor(size) {
+    if let Some(size) = size_before(p, place) {
         return Err(FaultError::BeyondEof { index: place.index, size });
     }
     if vma.is_watched(UffdModes::MISSING) {
@@ -219,14 +227,33 @@ fn instantiate<P: Env>(p: &mut P, place: &Place<'_>) -> Result<(Pfn, MappedBy), 
     }
     let (folio, want) = alloc_page(p, place, Purpose::Instantiate)?;
     p.with_contents(|contents| contents.zero(folio.pfn, Bytes::ZERO, vma.size.bytes()));
-    if !vma.is_shared() {
+    keep(p, place, folio, &want, Ok(()))
+}
+
+/// The file's size, if the place lies beyond it.
+pub(crate) fn size_before<P: Env>(p: &mut P, place: &Place<'_>) -> Option<Bytes> {
+    let size = p.with_inode(place.vma.inode, |inode| inode.size).unwrap_or(Bytes::ZERO);
+    (place.index >= place.vma.size.index_floor(size)).then_some(size)
+}
+
+/// A page that was just had becomes the place's own: anonymous, or in the cache of a shared file if that `may` have it. A page that
+/// it may not have, or cannot, goes back with its promise.
+pub(crate) fn keep<P: Env, E: From<NoCacheNode>>(
+    p: &mut P,
+    place: &Place<'_>,
+    folio: HugeFolio,
+    want: &MapAlloc,
+    may: Result<(), E>,
+) -> Result<(Pfn, MappedBy), E> {
+    if !place.vma.is_shared() {
         anon_installed(p, place, folio);
         return Ok((folio.pfn, MappedBy::Anonymous));
     }
-    if let Err(error) = filemap::add_to_cache(p, vma.inode, place.index, folio) {
+    let added = may.and_then(|()| Ok(filemap::add_to_cache(p, place.vma.inode, place.index, folio)?));
+    if let Err(error) = added {
         hugetlb::restore_reserve_on_error(p, folio, want.holder, place.index);
         hugetlb::put_folio(p, folio.pfn, 1);
-        return Err(error.into());
+        return Err(error);
     }
     Ok((folio.pfn, MappedBy::File))
 }

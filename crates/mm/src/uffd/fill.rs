@@ -7,7 +7,7 @@ use memmap::MappedBy;
 use units::{Access, Blame, Bytes, HugeIndex, Ledger, MmId, Pfn, Scope, Site, UffdId, Vaddr, VaddrRange};
 
 use super::{UffdModes, whole_pages};
-use crate::fault::{Place, alloc_page, anon_installed, install, prepare_anon};
+use crate::fault::{Place, alloc_page, at_place, install, keep, prepare_anon, reach, size_before};
 use crate::{Entry, Env, Prot, Vma, VmaFlags};
 
 /// What is copied in.
@@ -182,7 +182,8 @@ fn fill<P: Env>(
         while addr < range.end {
             let place = Place { mm, vma, addr, index: vma.index_of(addr), origin };
             let filled = addr.since(range.start);
-            fill_page(p, &place, source, filled).map_err(|refusal| FillError { filled, refusal })?;
+            at_place(p, &place, |p| fill_locked(p, &place, source, filled))
+                .map_err(|refusal| FillError { filled, refusal })?;
             addr = addr + page;
         }
         Ok(())
@@ -211,25 +212,12 @@ fn watched_area<P: Env>(p: &mut P, mm: MmId, range: VaddrRange) -> Result<Vma, F
 }
 
 /// Fills one page as a fault would, in its scopes. `from` is how far the call has come.
-fn fill_page<P: Env>(p: &mut P, place: &Place<'_>, source: Source<'_>, from: Bytes) -> Result<(), FillRefusal> {
-    let inode = place.vma.inode;
-    p.scope(Scope::Inode(inode, Access::Read), |p| {
-        p.scope(Scope::FaultMutex(inode, place.index), |p| {
-            p.scope(Scope::VmaLock(inode, Access::Read), |p| fill_locked(p, place, source, from))
-        })
-    })
-}
-
 fn fill_locked<P: Env>(p: &mut P, place: &Place<'_>, source: Source<'_>, from: Bytes) -> Result<(), FillRefusal> {
     let vma = &place.vma;
     if p.refused(Site::TablePage) {
         return Err(FillRefusal::NoTablePage);
     }
-    let entry = p.with_table(place.mm, |table| {
-        table.reach(place.addr);
-        table.get(place.addr)
-    });
-    let present = entry.flatten().is_some();
+    let present = reach(p, place).is_some();
     let cached = p.with_cache(vma.inode, |cache| cache.get(place.index)).flatten();
     let (pfn, by, uffd_wp) = match source {
         Source::Copied(payload, arrival) => {
@@ -261,25 +249,10 @@ fn copied_page<P: Env>(
     payload: Payload<'_>,
     from: Bytes,
 ) -> Result<(Pfn, MappedBy), FillRefusal> {
-    let vma = &place.vma;
     let (folio, want) = alloc_page(p, place, Purpose::Instantiate)?;
-    write(p, folio, payload, from, vma.size.bytes());
-    if !vma.is_shared() {
-        anon_installed(p, place, folio);
-        return Ok((folio.pfn, MappedBy::Anonymous));
-    }
-    let size = p.with_inode(vma.inode, |inode| inode.size).unwrap_or(Bytes::ZERO);
-    let added = if place.index < vma.size.index_floor(size) {
-        filemap::add_to_cache(p, vma.inode, place.index, folio).map_err(FillRefusal::from)
-    } else {
-        Err(FillRefusal::BeyondEof { index: place.index, size })
-    };
-    if let Err(refusal) = added {
-        hugetlb::restore_reserve_on_error(p, folio, want.holder, place.index);
-        hugetlb::put_folio(p, folio.pfn, 1);
-        return Err(refusal);
-    }
-    Ok((folio.pfn, MappedBy::File))
+    write(p, folio, payload, from, place.vma.size.bytes());
+    let beyond = size_before(p, place).map(|size| FillRefusal::BeyondEof { index: place.index, size });
+    keep(p, place, folio, &want, beyond.map_or(Ok(()), Err))
 }
 
 /// Writes the part of the payload that begins `from` bytes in.

@@ -23,6 +23,7 @@ use crate::fast_path::{self, Block};
 use crate::growth::Growth;
 use crate::kswapd::NodeState;
 use crate::pages::PageWatch;
+use crate::quick::Quick;
 use crate::rules::{Cpusets, Rules};
 use crate::unmapped::Bank;
 use crate::zones::{Cookie, ZoneCounts, ZoneParts, Zones};
@@ -30,17 +31,19 @@ use crate::zones::{Cookie, ZoneCounts, ZoneParts, Zones};
 /// All that a page allocator is, as one value: no other instance knows of it, and what is done to it twice has the same end twice.
 #[derive(Clone, Debug)]
 pub struct PageAllocator {
-    topology: Topology,
-    rules: Rules,
+    pub(crate) topology: Topology,
+    pub(crate) rules: Rules,
     /// By node and kind.
-    slots: Vec<Option<Slot>>,
+    pub(crate) slots: Vec<Option<Slot>>,
     nodes: Vec<NodeState>,
     /// The node of each processor.
-    cpus: Vec<NodeId>,
-    cpu: usize,
+    pub(crate) cpus: Vec<NodeId>,
+    pub(crate) cpu: usize,
     cookie: Cookie,
-    events: Option<Vec<PageEvent>>,
-    watch: Option<Box<PageWatch>>,
+    pub(crate) events: Option<Vec<PageEvent>>,
+    pub(crate) watch: Option<Box<PageWatch>>,
+    /// What is known beforehand of requests without special wishes.
+    pub(crate) quick: Quick,
 }
 
 /// One zone and what belongs to it.
@@ -48,11 +51,11 @@ pub struct PageAllocator {
 pub(crate) struct Slot {
     pub(crate) zone: Zone,
     /// By processor.
-    lists: Vec<PerCpuPages>,
-    growth: Growth,
-    bank: Bank,
+    pub(crate) lists: Vec<PerCpuPages>,
+    pub(crate) growth: Growth,
+    pub(crate) bank: Bank,
     compact: CompactState,
-    counts: ZoneCounts,
+    pub(crate) counts: ZoneCounts,
 }
 
 impl Slot {
@@ -138,7 +141,8 @@ impl PageAllocator {
             *slot = Some(Slot::new(zone, cpus.len(), rules.pageblock));
         }
         let (nodes, cpus) = (alloc::vec![NodeState::default(); count], cpus.to_vec());
-        Ok(Self { topology, rules, slots, nodes, cpus, cpu: 0, cookie: Cookie::default(), events: None, watch: None })
+        let (cookie, quick) = (Cookie::default(), Quick::new(&topology, &rules, true));
+        Ok(Self { topology, rules, slots, nodes, cpus, cpu: 0, cookie, events: None, watch: None, quick })
     }
 
     /// Takes a block at once, or says what else is to be tried.
@@ -148,6 +152,15 @@ impl PageAllocator {
     #[doc(alias("__alloc_pages", "__alloc_frozen_pages_context_noprof"))]
     #[inline]
     pub fn alloc(&mut self, request: &PageRequest) -> Result<Attempted, ContextError> {
+        match self.ready(request) {
+            Some(block) => Ok(Attempted::Done(block)),
+            None => self.alloc_by_lists(request),
+        }
+    }
+
+    /// The same for a request that is not known to be ordinary.
+    #[inline(never)]
+    fn alloc_by_lists(&mut self, request: &PageRequest) -> Result<Attempted, ContextError> {
         let context = match Context::new(request, &self.rules, &self.topology) {
             Ok(context) => context,
             Err(error) => return Err(self.refuse(request, error)),
@@ -231,6 +244,13 @@ impl PageAllocator {
     /// It is not what was handed out, and nothing was done.
     #[inline]
     pub fn free(&mut self, zone: ZoneRef, pfn: Pfn, order: Order) -> Result<(), BadFree> {
+        if self.frees_quietly()
+            && let Some(Some(slot)) = self.slots.get_mut(index(zone))
+            && slot.bank.is_empty()
+            && let Some(lists) = slot.lists.get_mut(self.cpu)
+        {
+            return slot.zone.put_cached(lists, pfn, order);
+        }
         fast_path::free(self, zone, pfn, order)
     }
 
@@ -244,6 +264,7 @@ impl PageAllocator {
     /// Looks at single pages from now on.
     pub fn watch_pages(&mut self, watch: PageWatch) {
         self.watch = Some(Box::new(watch));
+        self.settle();
     }
 
     /// What is known of single pages.
@@ -257,6 +278,7 @@ impl PageAllocator {
         let taken = self.with_zone(zone, |parts| parts.zone.pick(pfn, Order::ZERO)).flatten();
         if taken.is_some() {
             self.watch.get_or_insert_default().poison(pfn);
+            self.settle();
         }
         taken.is_some()
     }
@@ -331,6 +353,7 @@ impl PageAllocator {
         for slot in self.slots.iter_mut().flatten() {
             slot.zone.set_grouping(rules.grouping);
         }
+        self.settle();
     }
 
     /// Changes what a node has, and makes all zone lists again. Requests that are under way notice.
@@ -340,6 +363,7 @@ impl PageAllocator {
     pub fn set_node(&mut self, node: NodeId, spec: NodeSpec) -> Result<(), TopologyError> {
         self.topology.set_node(node, spec)?;
         self.cookie.lists += 1;
+        self.settle();
         Ok(())
     }
 
@@ -421,6 +445,7 @@ impl PageAllocator {
     pub fn record_events(&mut self) {
         self.events = Some(Vec::new());
         self.slots.iter_mut().flatten().for_each(|slot| slot.zone.record_events());
+        self.settle();
     }
 
     /// The events since the last call, if they are being kept.
@@ -455,7 +480,7 @@ impl fmt::Display for PageAllocator {
 }
 
 #[inline]
-const fn index(zone: ZoneRef) -> usize {
+pub(crate) const fn index(zone: ZoneRef) -> usize {
     zone.node.index() * ZoneKind::COUNT + zone.kind as usize
 }
 

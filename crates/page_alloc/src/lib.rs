@@ -28,6 +28,7 @@ mod kswapd;
 mod pages;
 mod path;
 mod placed;
+mod quick;
 mod rules;
 mod slow_path;
 mod task;

@@ -9,6 +9,7 @@ mod hotplug;
 mod many;
 mod pages;
 mod placed;
+mod quick;
 mod slow_model;
 mod slow_path;
 mod slow_steps;

@@ -26,6 +26,7 @@ pub mod explain;
 mod fault_plan;
 mod machine;
 mod machine_env;
+pub mod pages;
 mod process;
 mod shared;
 mod shared_env;

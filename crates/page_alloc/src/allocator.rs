@@ -214,6 +214,14 @@ impl PageAllocator {
         exact::free(self, range)
     }
 
+    /// Gives back a block that is no folio while somebody else refers to its first page: that page stays, and is given back by itself.
+    ///
+    /// # Errors
+    /// It is not what was handed out.
+    pub fn free_but_first(&mut self, zone: ZoneRef, pfn: Pfn, order: Order) -> Result<(), BadFree> {
+        exact::free_but_first(self, zone, pfn, order)
+    }
+
     /// Gives a range back that was asked for frame by frame.
     ///
     /// # Errors

@@ -60,3 +60,17 @@ pub(crate) fn free<P: Zones>(p: &mut P, range: ExactRange) -> Result<(), BadFree
     (0..range.pages.get())
         .try_for_each(|n| fast_path::free(p, range.zone, range.pfn.offset(PageCount::new(n)), Order::ZERO))
 }
+
+/// Gives back a block of single pages to whose first one somebody else refers still: that one stays, and the others go at once, in blocks
+/// as large as they can be.
+#[doc(alias = "___free_pages")]
+pub(crate) fn free_but_first<P: Zones>(p: &mut P, zone: ZoneRef, pfn: Pfn, order: Order) -> Result<(), BadFree> {
+    let mut size = order;
+    while let Some(half) = size.get().checked_sub(1).map(Order::new) {
+        let split = p.with_zone(zone, |parts| parts.zone.split_used(pfn, size, half));
+        split.unwrap_or(Err(BadFree::Outside { pfn, order }))?;
+        fast_path::free(p, zone, pfn.offset(half.pages()), half)?;
+        size = half;
+    }
+    Ok(())
+}

@@ -178,3 +178,25 @@ fn single_pages_are_no_folio() {
     let stripped = GfpFlags::COMP | GfpFlags::HIGHMEM;
     assert_eq!(machine.take_events(), [PageEvent::Stripped { gfp: stripped }]);
 }
+
+/// Somebody refers to the first page of a block that is given back: the others go at once, in sizes that nobody asked for.
+#[test]
+fn nasty_somebody_refers_to_the_first_page() {
+    let zone = at(0, Normal);
+    let start = start_of(zone);
+    let mut machine = machine(vec![free(typed(full(zone, 4), 0, Unmovable), 3, Unmovable, &[8])]);
+    let block = crate::common::first(&mut machine, &request(3, KERNEL)).expect("a block");
+    assert_eq!(machine.free_but_first(zone, block.pfn, block.order), Ok(()));
+    machine.drain_everything();
+    checked(&machine);
+    let list = |machine: &PageAllocator, order: u8| -> Vec<u64> {
+        let zone = machine.zone(zone).expect("a zone");
+        zone.free_list(Order::new(order), Unmovable).into_iter().map(|pfn| pfn.get() - start).collect()
+    };
+    assert_eq!((list(&machine, 0), list(&machine, 1), list(&machine, 2)), (vec![9], vec![10], vec![12]));
+    assert!(machine.free(zone, block.pfn, block.order).is_err(), "what is left is a page");
+    assert_eq!(machine.free(zone, block.pfn, Order::ZERO), Ok(()));
+    machine.drain_everything();
+    assert_eq!(list(&machine, 3), [8]);
+    assert!(machine.free(zone, block.pfn, Order::ZERO).is_err(), "twice");
+}

@@ -5,7 +5,10 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::table::{CREATION_BYTES, FULL_EXTREMES, FULL_RATIO, REGION_EXTREMES, REGION_RATIO, ROWS, Row};
+use crate::table::{
+    BLOCKS_BYTES, CREATION_BYTES, FRAME_BYTES, FULL_EXTREMES, FULL_RATIO, REGION_EXTREMES, REGION_RATIO, ROWS, Row,
+    ZONE_BYTES,
+};
 
 /// What the measured part of a bench took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,19 @@ struct Line {
     met: Option<bool>,
 }
 
+/// Bytes asked of the allocator.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory {
+    /// A machine of 24 GiB with empty pools.
+    pub machine: u64,
+    /// A zone of 4 TiB.
+    pub zone: u64,
+    /// The same once every block of 2 MiB was handed out.
+    pub blocks: u64,
+    /// What each frame costs in a pageblock in pieces, beside that of the pageblock.
+    pub frame: u64,
+}
+
 /// The table of all benches.
 #[derive(Debug)]
 pub struct Report(Vec<Line>);
@@ -84,11 +100,11 @@ fn figure(summary: &Value) -> Option<((String, String), Cost)> {
 }
 
 impl Report {
-    /// The table of `figures`, of the ratio between sets of regions, and of the `bytes` that a new machine asks for.
+    /// The table of `figures`, of the ratios between some of them, and of the memory that is asked for.
     ///
     /// # Errors
     /// A bench was not run.
-    pub fn new(figures: &Figures, bytes: u64) -> Result<Self, BadFigures> {
+    pub fn new(figures: &Figures, memory: Memory) -> Result<Self, BadFigures> {
         let mut lines = Vec::new();
         for row in &ROWS {
             let beside = row.beside.map(|function| figures.of(function, row.case)).transpose()?;
@@ -103,14 +119,16 @@ impl Report {
                 }
             }
         }
-        lines.push(Line {
-            title: "machine of 24 GiB with empty pools: bytes asked of the allocator".to_owned(),
-            figure: grouped(bytes),
-            locked: String::new(),
-            beside: String::new(),
-            target: format!("< {}", grouped(CREATION_BYTES)),
-            met: Some(bytes < CREATION_BYTES),
-        });
+        lines.extend([
+            bytes(
+                "machine of 24 GiB with empty pools: bytes asked of the allocator",
+                memory.machine,
+                CREATION_BYTES - 1,
+            ),
+            bytes("zone of 4 TiB: bytes asked of the allocator", memory.zone, ZONE_BYTES),
+            bytes("zone of 4 TiB: the same once every 2 MiB were handed out", memory.blocks, BLOCKS_BYTES),
+            bytes("zone: bytes for each frame of a pageblock in pieces", memory.frame, FRAME_BYTES),
+        ]);
         Ok(Self(lines))
     }
 
@@ -134,6 +152,17 @@ fn line(row: &Row, cost: Cost, beside: Option<Cost>) -> Line {
         }),
         target: row.limit.map_or_else(String::new, |limit| format!("<= {}", grouped(limit))),
         met: row.limit.map(|limit| cost.instructions <= limit * operations),
+    }
+}
+
+fn bytes(title: &str, asked: u64, most: u64) -> Line {
+    Line {
+        title: title.to_owned(),
+        figure: grouped(asked),
+        locked: String::new(),
+        beside: String::new(),
+        target: format!("<= {}", grouped(most)),
+        met: Some(asked <= most),
     }
 }
 
@@ -205,8 +234,8 @@ mod tests {
         ROWS.iter().map(of).collect()
     }
 
-    fn report(summaries: &str, bytes: u64) -> Result<Report, BadFigures> {
-        Report::new(&Figures::read(summaries)?, bytes)
+    fn report(summaries: &str, machine: u64) -> Result<Report, BadFigures> {
+        Report::new(&Figures::read(summaries)?, Memory { machine, ..Memory::default() })
     }
 
     #[test]
@@ -215,7 +244,7 @@ mod tests {
         let met = report(&at(0), CREATION_BYTES - 1).unwrap();
         assert!(met.all_met(), "{met}");
         let limits = ROWS.iter().filter(|row| row.limit.is_some()).count();
-        assert_eq!(met.to_string().matches("  ok").count(), limits + 3, "and two ratios and the bytes");
+        assert_eq!(met.to_string().matches("  ok").count(), limits + 6, "and two ratios and four sizes");
         assert!(met.to_string().contains("  12  "), "the other allocator");
         assert!(met.to_string().contains("1,234"));
         let missed = report(&at(1), CREATION_BYTES).unwrap();

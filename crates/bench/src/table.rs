@@ -21,6 +21,15 @@ pub const STEPS: u32 = 4_685;
 /// How many bytes a machine of 24 GiB with empty pools may ask the allocator for.
 pub const CREATION_BYTES: u64 = 64 << 10;
 
+/// How many bytes a zone of 4 TiB may ask for when it is made.
+pub const ZONE_BYTES: u64 = 4 << 20;
+
+/// And once every block of 2 MiB of it was handed out.
+pub const BLOCKS_BYTES: u64 = 64 << 20;
+
+/// How many bytes more a frame may cost where its pageblock is in pieces.
+pub const FRAME_BYTES: u64 = 8;
+
 /// How much dearer an insert and a remove may be in the largest set of regions than in the smallest, in hundredths.
 pub const REGION_RATIO: u64 = 400;
 

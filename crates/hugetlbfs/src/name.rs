@@ -78,6 +78,9 @@ pub enum UnlinkError {
     /// The root directory stays.
     #[error("the name is a directory's")]
     IsDirectory,
+    /// A part of the path is a file, or the name ends as only a directory's may.
+    #[error("a part of the path is not a directory")]
+    NotDirectory,
     /// The mode of the root directory does not permit it.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -209,11 +212,16 @@ fn check_name(mount: &Mount, name: &str, create: Create) -> Result<(), OpenError
     if name == "." || name.is_empty() {
         return Err(if create == Create::Exclusive { OpenError::Exists } else { OpenError::IsDirectory });
     }
-    let Some((first, rest)) = name.split_once('/') else { return Ok(()) };
-    if mount.names.contains_key(first) {
+    let Some((_, rest)) = name.split_once('/') else { return Ok(()) };
+    if is_below_file(mount, name) {
         return Err(OpenError::NotDirectory);
     }
     Err(if rest.is_empty() && create != Create::Never { OpenError::IsDirectory } else { OpenError::NoEntry })
+}
+
+/// Does the path lead through a file as if that were a directory?
+fn is_below_file(mount: &Mount, name: &str) -> bool {
+    name.split_once('/').is_some_and(|(first, _)| mount.names.contains_key(first))
 }
 
 /// Removes a name. The file stays while it is open or mapped.
@@ -248,7 +256,11 @@ fn removable(mount: &Mount, by: &Credentials, name: &str) -> Result<(FileOwner, 
     if name == "." || name.is_empty() {
         return Err(UnlinkError::IsDirectory);
     }
-    let id = mount.names.get(name).copied().ok_or(UnlinkError::NoEntry)?;
+    let id = match mount.names.get(name) {
+        Some(&id) => id,
+        None if is_below_file(mount, name) => return Err(UnlinkError::NotDirectory),
+        None => return Err(UnlinkError::NoEntry),
+    };
     by.ask(&mount.root, Permissions::WRITE | Permissions::SEARCH)?;
     Ok((mount.root, id))
 }

@@ -57,6 +57,7 @@ impl ToErrno for UnlinkError {
     fn errno(&self) -> Errno {
         match self {
             Self::IsDirectory => Errno::EISDIR,
+            Self::NotDirectory => Errno::ENOTDIR,
             Self::Denied(_) => Errno::EACCES,
             Self::Sticky { .. } => Errno::EPERM,
             _ => Errno::ENOENT,

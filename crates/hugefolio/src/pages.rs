@@ -37,7 +37,7 @@ pub use page_alloc::{
     Access, Allocation, AllocatorError, Answer, Area, Attempt, Attempted, BadPage, Bank, Block, Bulk, BulkMark,
     CmaAlloc, CmaArea, CmaCounts, CmaError, CmaQuestion, CompactEnd, CompactQuestion, CompactState, Compacted,
     Compaction, Compactor, Content, Context, ContextError, Contig, ContigError, ContigQuestion, ContigRange,
-    ContigRequest, Cookie, Cpusets, Defrag, Direct, Dirty, ExactRange, Extent, Fate, Flip, FreeMapping, Growth,
+    ContigRequest, Cookie, Cpusets, Defrag, Direct, Dirty, ExactRange, Extent, Fate, Flip, FreeMapping, Growth, Guards,
     HookStep, HotplugError, IoScope, Killer, Knobs, Kswapd, Mapping, Move, Moved, NearReclaim, NearReclaimMode,
     NoBlock, NodeState, Nodes, Offline, OfflineQuestion, PageAllocator, PageEvent, PageHooks, PageInit, PageRequest,
     PageWatch, Pin, Placed, Plug, Priority, Proactive, Progress, Purchase, Purpose, Question, ReserveAfter, Rules,

@@ -6,9 +6,8 @@ use core::fmt;
 
 use memmap::Broken;
 use policy::{NodeSpec, Topology, TopologyError, ZoneRef};
-use units::{Bytes, CpuId, GfpFlags, NodeId, Order, PageCount, PageShift, PerZone, Pfn, ZoneKind};
-use zone::tuning::{HighFraction, PcpInputs, PcpTuning};
-use zone::watermark::{MarkInputs, ReserveRatios, ScaleFactor, Watermarks, lowmem_reserve};
+use units::{CpuId, GfpFlags, NodeId, Order, PageCount, Pfn, ZoneKind};
+use zone::tuning::PcpTuning;
 use zone::{BadFree, PerCpuPages, PerCpuState, Zone};
 
 use crate::allocation::{Allocation, Attempted};
@@ -21,6 +20,7 @@ use crate::event::PageEvent;
 use crate::exact::{self, ExactRange};
 use crate::fast_path::{self, Block};
 use crate::growth::Growth;
+use crate::guard::Guards;
 use crate::kswapd::NodeState;
 use crate::pages::PageWatch;
 use crate::quick::Quick;
@@ -55,6 +55,7 @@ pub(crate) struct Slot {
     pub(crate) growth: Growth,
     pub(crate) bank: Bank,
     compact: CompactState,
+    pub(crate) guards: Guards,
     pub(crate) counts: ZoneCounts,
 }
 
@@ -66,6 +67,7 @@ impl Slot {
             growth: Growth::default(),
             bank: Bank::default(),
             compact: CompactState::default(),
+            guards: Guards::default(),
             counts: ZoneCounts::default(),
         }
     }
@@ -90,21 +92,6 @@ pub enum AllocatorError {
     /// A zone whose blocks are not those that requests are checked against.
     #[error("the zone {1} of {0} has blocks up to {2}, and requests may ask for up to {3}")]
     Orders(NodeId, ZoneKind, Order, Order),
-}
-
-/// The knobs that marks and the sizes of lists follow from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Knobs {
-    /// `min_free_kbytes`.
-    pub min_free: Bytes,
-    /// `watermark_scale_factor`.
-    pub scale: ScaleFactor,
-    /// `lowmem_reserve_ratio`.
-    pub ratios: ReserveRatios,
-    /// `percpu_pagelist_high_fraction`.
-    pub fraction: HighFraction,
-    /// The size of a base page.
-    pub shift: PageShift,
 }
 
 impl PageAllocator {
@@ -275,6 +262,13 @@ impl PageAllocator {
         self.settle();
     }
 
+    /// Parts of blocks below an order become guards from now on. No processor keeps pages then.
+    pub fn guard(&mut self, guards: &Guards) {
+        self.drain_everything();
+        self.slots.iter_mut().flatten().for_each(|slot| slot.guards = guards.clone());
+        self.settle();
+    }
+
     /// What is known of single pages.
     pub fn pages(&mut self) -> Option<&mut PageWatch> {
         self.watch.as_deref_mut()
@@ -390,8 +384,8 @@ impl PageAllocator {
     pub fn parts(&mut self, zone: ZoneRef) -> Option<ZoneParts<'_>> {
         let slot = self.slots.get_mut(index(zone))?.as_mut()?;
         let lists = slot.lists.get_mut(self.cpu)?;
-        let Slot { zone, growth, bank, compact, counts, .. } = slot;
-        Some(ZoneParts { zone, lists, growth, bank, compact, counts })
+        let Slot { zone, growth, bank, compact, guards, counts, .. } = slot;
+        Some(ZoneParts { zone, lists, growth, bank, compact, guards, counts })
     }
 
     /// What a zone has counted.
@@ -416,37 +410,6 @@ impl PageAllocator {
         parts.zone.drain(parts.lists);
         *parts.lists = parts.zone.lists(pageblock, tuning, state)?;
         Ok(())
-    }
-
-    /// Marks, protections and the sizes of lists of all zones, from their sizes of now.
-    #[doc(alias("setup_per_zone_wmarks", "init_per_zone_wmark_min"))]
-    pub fn recompute(&mut self, knobs: &Knobs) {
-        let kernel = |slot: &&Slot| slot.zone.layout().kind.is_for_kernel();
-        let lowmem = self.slots.iter().flatten().filter(kernel).map(|slot| slot.zone.managed()).sum();
-        let inputs = MarkInputs { min_free: knobs.min_free, scale: knobs.scale, lowmem, shift: knobs.shift };
-        let online_cpus = u32::try_from(self.cpus.len()).unwrap_or(u32::MAX);
-        for of_node in self.slots.chunks_mut(ZoneKind::COUNT) {
-            let managed = PerZone::from_fn(|kind| {
-                of_node[kind as usize].as_ref().map_or(PageCount::ZERO, |slot| slot.zone.managed())
-            });
-            let protection = lowmem_reserve(&managed, &knobs.ratios);
-            for slot in of_node.iter_mut().flatten() {
-                let kind = slot.zone.layout().kind;
-                let marks = Watermarks::new(kind, managed[kind], &inputs);
-                slot.zone.set_marks(marks);
-                slot.zone.set_protection(protection[kind]);
-                let node_cpus = self.cpus.iter().filter(|&&node| node == slot.zone.node()).count();
-                let tuning = PcpTuning::new(&PcpInputs {
-                    managed: managed[kind],
-                    low: marks.low,
-                    fraction: knobs.fraction,
-                    node_cpus: u32::try_from(node_cpus).unwrap_or(u32::MAX),
-                    online_cpus,
-                    shift: knobs.shift,
-                });
-                slot.lists.iter_mut().for_each(|lists| lists.set_tuning(tuning));
-            }
-        }
     }
 
     /// Starts (again) to keep events from now on, those of zones too.

@@ -79,6 +79,9 @@ fn series<P: Zones>(p: &mut P, context: &Context, rules: &Rules, slots: &mut [Op
     let want = Want { order: Order::ZERO, migratetype: context.migratetype, flags: context.lent };
     let cpu_node = p.cpu_node();
     let taken = p.with_zone(zone, |parts| {
+        if parts.guards.is_on() {
+            return None;
+        }
         let (mut got, mut filled) = (0, first);
         for slot in &mut slots[first..] {
             if slot.is_none() {

@@ -229,8 +229,10 @@ fn below(parts: &mut ZoneParts<'_>, check: MarkCheck, near: Option<NearReclaim>)
 #[inline]
 fn take_or_grow(parts: &mut ZoneParts<'_>, want: Want) -> Option<Pfn> {
     loop {
-        if let Some(pfn) = parts.zone.take_cached(parts.lists, want) {
-            return Some(pfn);
+        let ZoneParts { zone, lists, guards, .. } = parts;
+        let taken = if guards.is_on() { guards.take(zone, want) } else { zone.take_cached(lists, want) };
+        if taken.is_some() {
+            return taken;
         }
         let ZoneParts { zone, growth, .. } = parts;
         if !growth.accept_one(zone) && !growth.grow(zone) {

@@ -7,8 +7,9 @@ use units::{GfpFlags, Migratetype, Order, PageCount, Pfn};
 use zone::tuning::PcpTuning;
 use zone::{FreeBlocks, Grouping, Level, StateError, Zone, ZoneLayout, ZoneState};
 
-use crate::allocator::{Knobs, PageAllocator, Slot};
+use crate::allocator::{PageAllocator, Slot};
 use crate::contig::{Area, Contig, ContigError, ContigQuestion, ContigRequest, Move, Moved};
+use crate::knobs::Knobs;
 use crate::rules::Rules;
 use crate::zones::Zones;
 

@@ -7,6 +7,7 @@ use zone::{BadFree, PerCpuPages, Zone};
 use crate::deferral::CompactState;
 use crate::event::PageEvent;
 use crate::growth::Growth;
+use crate::guard::Guards;
 use crate::kswapd::NodeState;
 use crate::pages::PageWatch;
 use crate::rules::Rules;
@@ -24,6 +25,8 @@ pub struct ZoneParts<'a> {
     pub bank: &'a mut Bank,
     /// What it remembers of compaction.
     pub compact: &'a mut CompactState,
+    /// Its blocks that nobody gets.
+    pub guards: &'a mut Guards,
     /// What is counted of it.
     pub counts: &'a mut ZoneCounts,
 }
@@ -40,6 +43,9 @@ impl ZoneParts<'_> {
     #[inline]
     pub(crate) fn put(&mut self, pfn: Pfn, order: Order) -> Result<(), BadFree> {
         if self.bank.is_empty() || !self.bank.holds(pfn) {
+            if self.guards.is_on() {
+                return self.guards.put(self.zone, pfn, order);
+            }
             return self.zone.put_cached(self.lists, pfn, order);
         }
         self.bank.put(pfn, order)?;

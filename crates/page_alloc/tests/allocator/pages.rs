@@ -1,6 +1,8 @@
 //! What is in pages, and what is wrong with them.
 
-use page_alloc::{BadPage, Block, Content, FreeMapping, HookStep, PageAllocator, PageHooks, PageInit, PageWatch};
+use page_alloc::{
+    BadPage, Block, Content, FreeMapping, Guards, HookStep, PageAllocator, PageHooks, PageInit, PageWatch,
+};
 use policy::ZoneRef;
 use units::{GfpFlags, Migratetype, Order, Pfn, ZoneKind};
 use zone::BadFree;
@@ -143,4 +145,37 @@ fn nasty_broken_memory_in_use() {
     assert!(!machine.poison(ZONE, pfn(9)), "only free pages are taken off the lists");
     give_back(&mut machine, block);
     assert_eq!(free_pages(&machine), 7);
+}
+
+/// With guards below order 2 a page is cut out of four: the page beside it and the two behind are nobody's, on no list and not free.
+#[test]
+fn nasty_guards_come_and_go() {
+    let mut machine = machine(vec![free(typed(full(ZONE, 4), 0, Unmovable), 4, Unmovable, &[16])]);
+    machine.guard(&Guards::new(Order::new(2), Order::new(10)).expect("it is small"));
+    let list = |machine: &PageAllocator, order: u8| -> Vec<u64> {
+        let zone = machine.zone(ZONE).expect("a zone");
+        zone.free_list(Order::new(order), Unmovable).iter().map(|pfn| pfn.get() - start_of(ZONE)).collect()
+    };
+    let guards = |machine: &mut PageAllocator| -> Vec<(u64, u8)> {
+        let guards = machine.parts(ZONE).expect("a zone").guards.iter();
+        guards.map(|(pfn, order)| (pfn.get() - start_of(ZONE), order.get())).collect()
+    };
+    let page = first(&mut machine, &request(0, KERNEL)).expect("a page");
+    assert_eq!((place(Some(page)), guards(&mut machine)), (Some((ZONE, 16)), vec![(17, 0), (18, 1)]));
+    assert_eq!((free_pages(&machine), list(&machine, 2), list(&machine, 3)), (12, vec![20], vec![24]));
+    let large = first(&mut machine, &request(2, KERNEL)).expect("a block");
+    assert_eq!((place(Some(large)), guards(&mut machine).len()), (Some((ZONE, 20)), 2), "it is not below the order");
+    assert_eq!(machine.free(ZONE, page.pfn, page.order), Ok(()));
+    checked(&machine);
+    assert_eq!((guards(&mut machine), list(&machine, 2)), (vec![], vec![16]));
+    // A pair that is given back page by page merges by itself first, and then with its guard.
+    let pair = first(&mut machine, &request(1, KERNEL)).expect("a pair");
+    assert_eq!(guards(&mut machine), [(18, 1)]);
+    assert_eq!(machine.free_but_first(ZONE, pair.pfn, pair.order), Ok(()));
+    assert_eq!((guards(&mut machine).len(), list(&machine, 0)), (1, vec![17]));
+    assert_eq!(machine.free(ZONE, pair.pfn, Order::ZERO), Ok(()));
+    assert_eq!((guards(&mut machine), list(&machine, 2)), (vec![], vec![16]));
+    assert_eq!(machine.free(ZONE, large.pfn, large.order), Ok(()));
+    assert_eq!((list(&machine, 4), free_pages(&machine)), (vec![16], 16));
+    assert_eq!(Guards::new(Order::new(6), Order::new(10)), None, "too little would be left");
 }

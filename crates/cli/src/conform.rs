@@ -38,15 +38,15 @@ pub(crate) struct Arguments {
     /// How many operations each has.
     #[arg(long, value_name = "M", default_value_t = 80, requires = "live", conflicts_with = "paths")]
     ops: usize,
-    /// What they are about; all profiles in turn if left out.
+    /// What they are about; all profiles but gig in turn if left out.
     #[arg(long, value_name = "NAME", value_parser = profile, requires = "live", conflicts_with = "paths")]
     profile: Option<Profile>,
 }
 
 fn profile(name: &str) -> Result<Profile, String> {
-    let known = Profile::ALL.iter().find(|profile| profile.name() == name);
-    let names = || Profile::ALL.iter().map(|profile| profile.name()).collect::<Vec<_>>().join(", ");
-    known.copied().ok_or_else(|| format!("the profiles are {}", names()))
+    let known = Profile::named().find(|profile| profile.name() == name);
+    let names = || Profile::named().map(Profile::name).collect::<Vec<_>>().join(", ");
+    known.ok_or_else(|| format!("the profiles are {}", names()))
 }
 
 /// Compares the instance with recordings or with the running kernel.

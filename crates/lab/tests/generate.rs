@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lab::generate::{Generator, Profile, ends_beyond_files};
+use lab::instance::Instance;
 use lab::model::{NaiveMachine, Quirks};
 use lab::op::{Draws, Op, VERBS};
 use lab::target::{StepResult, Target};
@@ -103,5 +104,28 @@ fn any_operations_leave_the_model_consistent() {
                 panic!("{op}: {error}");
             }
         }
+    }
+}
+
+/// The naive model has no pages of 1 GiB, so the library itself is asked, and recounts itself after every operation.
+#[test]
+fn pages_of_1_gib_are_had_demoted_and_returned() {
+    let mut came: BTreeMap<&str, usize> = BTreeMap::new();
+    for seed in 0..40 {
+        let mut generator = Generator::for_kernel(seed, Profile::Gig);
+        let mut machine = Instance::new();
+        for _ in 0..150 {
+            let op = generator.next_op();
+            let answer = machine.step(&op);
+            generator.observe(&op, &answer);
+            assert!(!matches!(answer.result, StepResult::NotModelled(_)), "seed {seed}: {op}: {answer}");
+            machine.machine().validate().unwrap_or_else(|broken| panic!("seed {seed}: {op}: {broken}"));
+            if op.to_string().contains(" g") && answer.result.is_ok() {
+                *came.entry(op.verb().name).or_default() += 1;
+            }
+        }
+    }
+    for wanted in ["mmap", "munmap", "touch", "madvise", "mprotect", "pagemap"] {
+        assert!(came.get(wanted).is_some_and(|times| *times > 20), "{wanted}: {came:?}");
     }
 }

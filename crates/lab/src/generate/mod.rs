@@ -19,6 +19,7 @@
 
 mod edges;
 mod files;
+mod gigantic;
 mod groups;
 mod limits;
 mod memory;
@@ -30,6 +31,7 @@ use std::collections::VecDeque;
 
 use crate::op::{Access, Actor, Exit, Fork, Kill, Nop, Op, SetNr, SetOvercommit, SizeName, Spawn, SysctlNr, Written};
 use crate::target::Answer;
+use gigantic::Gigantic;
 use random::Random;
 use view::View;
 
@@ -52,6 +54,8 @@ pub enum Profile {
     Mix,
     /// Mappings of all kinds that userfaultfds watch and fill.
     Uffd,
+    /// Both sizes of pages: half of it is about pages of 1 GiB, the rest as [`Mix`](Self::Mix). The naive model has the small ones alone.
+    Gig,
 }
 
 /// A kind of operation.
@@ -159,9 +163,14 @@ const WEIGHTS: &[(Action, [u32; Profile::ALL.len()])] = &[
 ];
 
 impl Profile {
-    /// All profiles.
+    /// The profiles for machines that have pages of 2 MiB alone. They come in turn where none is asked for.
     pub const ALL: [Profile; 7] =
         [Profile::Basic, Profile::Fork, Profile::File, Profile::Subpool, Profile::Cgroup, Profile::Mix, Profile::Uffd];
+
+    /// Every profile that can be asked for.
+    pub fn named() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().chain([Profile::Gig])
+    }
 
     /// Its name, as scripts carry it.
     pub const fn name(self) -> &'static str {
@@ -173,11 +182,13 @@ impl Profile {
             Profile::Cgroup => "cgroup",
             Profile::Mix => "mix",
             Profile::Uffd => "uffd",
+            Profile::Gig => "gig",
         }
     }
 
     fn weights(self) -> Vec<(Action, u32)> {
-        let column = Profile::ALL.iter().position(|profile| *profile == self).unwrap_or(0);
+        let like = if self == Profile::Gig { Profile::Mix } else { self };
+        let column = Profile::ALL.iter().position(|profile| *profile == like).unwrap_or(0);
         WEIGHTS.iter().map(|(action, weights)| (*action, weights[column])).collect()
     }
 }
@@ -206,6 +217,7 @@ pub struct Generator {
     /// Does a registration watch for writes, if it watches for anything?
     watches_writes: WatchesWrites,
     view: View,
+    gigantic: Gigantic,
     opening: VecDeque<Op>,
 }
 
@@ -219,6 +231,7 @@ impl Generator {
             on_kernel: false,
             watches_writes: WatchesWrites::Sometimes,
             view: View::default(),
+            gigantic: Gigantic::default(),
             opening: VecDeque::new(),
         };
         generator.open();
@@ -242,6 +255,10 @@ impl Generator {
             _ => *self.random.of(&[1, 2, 4, 6, 8, 8, 12, 16, 24, 64]),
         };
         self.opening.push_back(set_nr(pages));
+        if self.profile == Profile::Gig {
+            let value = Written::Number(i64::from(self.random.between(1, 2)));
+            self.opening.push_back(SetNr { value, size: SizeName::G1, node: None }.into());
+        }
         if self.random.percent(50) {
             let limit = i64::from(self.random.between(1, 6));
             self.opening.push_back(set_overcommit(limit));
@@ -272,7 +289,9 @@ impl Generator {
 
     /// Takes in the answer to the operation drawn last.
     pub fn observe(&mut self, op: &Op, answer: &Answer) {
-        self.view.observe(op, answer);
+        if !self.gigantic.observe(op, answer) {
+            self.view.observe(op, answer);
+        }
     }
 
     fn draw(&mut self) -> Op {
@@ -283,6 +302,12 @@ impl Generator {
             return op;
         }
         for _ in 0..MOST_TRIES {
+            if self.profile == Profile::Gig
+                && self.random.percent(50)
+                && let Some(op) = self.gigantic()
+            {
+                return op;
+            }
             let action = self.random.weighted(&self.weights);
             if let Some(op) = action.and_then(|action| self.propose(action)) {
                 return op;
@@ -370,6 +395,9 @@ impl Generator {
 
     fn fork(&mut self) -> Option<Op> {
         let (actor, child) = (self.process()?, self.unborn()?);
+        if !self.gigantic.may_fork(actor.number()) {
+            return None;
+        }
         Some(Fork { actor, child }.into())
     }
 

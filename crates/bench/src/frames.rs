@@ -93,18 +93,22 @@ impl Frames for OneZone {
     fn alloc(&mut self, order: Order) -> Option<Pfn> {
         let flags = AllocFlags::NONE;
         let want = Want { order, migratetype: Migratetype::Movable, flags };
-        // What is larger than a block of the buddy is a range, which is made regardless of marks.
-        let check = MarkCheck { order, level: Level::Low, highest: ZoneKind::Normal, flags };
-        if order > ORDERS.0 || self.zone.is_above_fast(check) {
-            self.zone.take_cached(&mut self.lists, want)
-        } else {
-            None
+        // What is larger than a block of the buddy is a range, which is made regardless of marks and kept by no processor.
+        if order > ORDERS.0 {
+            return self.zone.take(want);
         }
+        let check = MarkCheck { order, level: Level::Low, highest: ZoneKind::Normal, flags };
+        if self.zone.is_above_fast(check) { self.zone.take_cached(&mut self.lists, want) } else { None }
     }
 
     #[inline(always)]
     fn free(&mut self, pfn: Pfn, order: Order) {
-        self.zone.put_cached(&mut self.lists, pfn, order).expect("it was handed out");
+        let freed = if order > ORDERS.0 {
+            self.zone.put(pfn, order)
+        } else {
+            self.zone.put_cached(&mut self.lists, pfn, order)
+        };
+        freed.expect("it was handed out");
     }
 }
 

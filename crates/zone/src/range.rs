@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 
 use units::{Migratetype, Order};
 
-use crate::zone::{Zone, down, size, up};
+use crate::list::NIL;
+use crate::zone::{Zone, bit, down, size, up};
 
 impl Zone {
     /// Takes the lowest aligned range that is free in blocks of the largest order.
@@ -12,7 +13,10 @@ impl Zone {
     #[inline(never)]
     pub(crate) fn take_range(&mut self, order: Order) -> Option<u64> {
         let blocks = size(usize::from(order.get()) - self.top);
-        let start = self.range_in_one_run(blocks).or_else(|| self.range_in_runs(blocks))?;
+        if let Some(start) = self.take_from_lowest_run(blocks) {
+            return Some(up(start, self.top));
+        }
+        let start = self.range_in_runs(blocks)?;
         let (first, last) = (u32::try_from(start).ok()?, u32::try_from(start + blocks - 1).ok()?);
         for migratetype in Migratetype::OF_REQUESTS {
             let list = &mut self.lists[self.top][migratetype.index()];
@@ -37,14 +41,34 @@ impl Zone {
     /// The first block from `start` on where a range can begin.
     fn aligned(&self, start: u64, blocks: u64) -> u64 {
         let offset = down(self.base, self.top);
-        (start + offset).next_multiple_of(blocks) - offset
+        // A range has a power of two of blocks.
+        ((start + offset + blocks - 1) & !(blocks - 1)) - offset
     }
 
-    /// The range where the lowest run of all has it: no other one can begin before.
-    fn range_in_one_run(&self, blocks: u64) -> Option<u64> {
-        let (start, last) = self.all_runs().min()?;
-        let aligned = self.aligned(start, blocks);
-        (aligned + blocks <= last + 1).then_some(aligned)
+    /// Takes the range where the lowest run of all has it: no other one can begin before.
+    fn take_from_lowest_run(&mut self, blocks: u64) -> Option<u64> {
+        let (mut lowest, mut found) = (NIL, None);
+        for migratetype in Migratetype::OF_REQUESTS {
+            if let Some((node, start)) = self.runs.lowest(self.lists[self.top][migratetype.index()])
+                && start < lowest
+            {
+                (lowest, found) = (start, Some((node, migratetype)));
+            }
+        }
+        let (node, migratetype) = found?;
+        let start = self.aligned(lowest.into(), blocks);
+        let (first, last) = (u32::try_from(start).ok()?, u32::try_from(start + blocks - 1).ok()?);
+        if !self.runs.has(node, first, last) {
+            return None;
+        }
+        let list = &mut self.lists[self.top][migratetype.index()];
+        self.runs.cut(list, node, first, last);
+        list.blocks -= blocks;
+        if list.is_empty() {
+            self.occupied[migratetype.index()] &= !bit(self.top);
+        }
+        self.count_taken(migratetype, up(blocks, self.top));
+        Some(start)
     }
 
     /// The range wherever it is: runs that follow each other may have it together.

@@ -119,8 +119,26 @@ impl Runs {
         removed
     }
 
+    /// The run of a list with the lowest block, and that block.
+    pub(crate) fn lowest(&self, list: FreeList) -> Option<(u32, u32)> {
+        let (mut node, mut lowest) = (list.head, None);
+        while node != NIL {
+            let run = self.nodes[node as usize];
+            if lowest.is_none_or(|(_, start)| run.lowest() < start) {
+                lowest = Some((node, run.lowest()));
+            }
+            node = run.link.next;
+        }
+        lowest
+    }
+
+    /// Has a run all blocks from `from` to `to`?
+    pub(crate) fn has(&self, node: u32, from: u32, to: u32) -> bool {
+        self.nodes[node as usize].contains(from) && self.nodes[node as usize].contains(to)
+    }
+
     /// Takes the blocks from `from` to `to` out of the run that has them.
-    fn cut(&mut self, list: &mut FreeList, node: u32, from: u32, to: u32) {
+    pub(crate) fn cut(&mut self, list: &mut FreeList, node: u32, from: u32, to: u32) {
         let run = self.nodes[node as usize];
         let upwards = run.first <= run.last;
         let (near, far) = if upwards { (from, to) } else { (to, from) };

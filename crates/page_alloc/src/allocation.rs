@@ -23,6 +23,8 @@ pub enum Attempted {
     Done(Block),
     /// It found nothing above the low marks: ask it to [`Allocation::begin`].
     Slow(Allocation),
+    /// It fails, because a test says so: nothing was tried.
+    Failed(NoBlock),
 }
 
 /// What a request waits for.

@@ -6,11 +6,11 @@ use core::fmt;
 
 use memmap::Broken;
 use policy::{NodeSpec, Topology, TopologyError, ZoneRef};
-use units::{CpuId, GfpFlags, NodeId, Order, PageCount, Pfn, ZoneKind};
+use units::{CpuId, GfpFlags, Ledger, NodeId, Order, PageCount, Pfn, ZoneKind};
 use zone::tuning::PcpTuning;
 use zone::{BadFree, PerCpuPages, PerCpuState, Zone};
 
-use crate::allocation::{Allocation, Attempted};
+use crate::allocation::{Allocation, Attempted, NoBlock};
 use crate::bulk::{self, Bulk};
 use crate::cma::CmaArea;
 use crate::context::{Context, ContextError, PageRequest};
@@ -18,6 +18,7 @@ use crate::contig::{self, ContigRange};
 use crate::deferral::CompactState;
 use crate::event::PageEvent;
 use crate::exact::{self, ExactRange};
+use crate::fail::FailPages;
 use crate::fast_path::{self, Block};
 use crate::growth::Growth;
 use crate::guard::Guards;
@@ -42,6 +43,8 @@ pub struct PageAllocator {
     cookie: Cookie,
     pub(crate) events: Option<Vec<PageEvent>>,
     pub(crate) watch: Option<Box<PageWatch>>,
+    /// Which requests fail.
+    pub(crate) fail: Option<FailPages>,
     /// What is known beforehand of requests without special wishes.
     pub(crate) quick: Quick,
 }
@@ -129,7 +132,7 @@ impl PageAllocator {
         }
         let (nodes, cpus) = (alloc::vec![NodeState::default(); count], cpus.to_vec());
         let (cookie, quick) = (Cookie::default(), Quick::new(&topology, &rules, true));
-        Ok(Self { topology, rules, slots, nodes, cpus, cpu: 0, cookie, events: None, watch: None, quick })
+        Ok(Self { topology, rules, slots, nodes, cpus, cpu: 0, cookie, events: None, watch: None, fail: None, quick })
     }
 
     /// Takes a block at once, or says what else is to be tried.
@@ -152,6 +155,12 @@ impl PageAllocator {
             Ok(context) => context,
             Err(error) => return Err(self.refuse(request, error)),
         };
+        if let Some(fail) = &mut self.fail
+            && fail.hits(&context)
+        {
+            let (order, free) = (context.order, PageCount::ZERO);
+            return Ok(Attempted::Failed(NoBlock { order, zones: 0, free, refused_by: Ledger::Watermark }));
+        }
         Ok(match fast_path::first(self, &context) {
             Some(block) => {
                 let Context { order, migratetype, .. } = context;
@@ -259,6 +268,12 @@ impl PageAllocator {
     /// Looks at single pages from now on.
     pub fn watch_pages(&mut self, watch: PageWatch) {
         self.watch = Some(Box::new(watch));
+        self.settle();
+    }
+
+    /// Lets requests fail.
+    pub fn fail(&mut self, fail: Option<FailPages>) {
+        self.fail = fail;
         self.settle();
     }
 

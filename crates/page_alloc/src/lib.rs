@@ -20,6 +20,7 @@ mod contig;
 mod deferral;
 mod event;
 mod exact;
+mod fail;
 mod fast_path;
 pub mod gfp;
 mod growth;
@@ -48,6 +49,7 @@ pub use contig::{Area, Contig, ContigError, ContigQuestion, ContigRange, ContigR
 pub use deferral::{CompactState, Served};
 pub use event::PageEvent;
 pub use exact::ExactRange;
+pub use fail::FailPages;
 pub use fast_path::{Block, Purpose};
 pub use growth::Growth;
 pub use guard::Guards;

@@ -100,7 +100,7 @@ impl PageAllocator {
     /// Looks again at what is known beforehand: rules, lists or onlookers have changed.
     pub(crate) fn settle(&mut self) {
         let guarded = self.slots().any(|slot| slot.guards.is_on());
-        let unwatched = self.events.is_none() && self.watch.is_none() && !guarded;
+        let unwatched = self.events.is_none() && self.watch.is_none() && self.fail.is_none() && !guarded;
         self.quick = Quick::new(&self.topology, &self.rules, unwatched);
     }
 

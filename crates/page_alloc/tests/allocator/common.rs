@@ -103,7 +103,7 @@ pub(crate) fn first(instance: &mut PageAllocator, request: &PageRequest) -> Opti
     checked(instance);
     match attempted {
         Attempted::Done(block) => Some(block),
-        Attempted::Slow(_) => None,
+        Attempted::Slow(_) | Attempted::Failed(_) => None,
     }
 }
 

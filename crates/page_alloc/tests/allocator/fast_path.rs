@@ -323,3 +323,35 @@ fn an_instance_is_made_of_parts_that_fit() {
     checked(&instance);
     assert_eq!(instance.to_string(), "node:0 Normal: 4 0 0 0 0 0 0 0 0 0 0\n");
 }
+
+/// Failures on request come before anything is tried, and spare whoever must not fail.
+#[test]
+fn nasty_failures_on_request() {
+    use page_alloc::{Attempted, FailPages};
+    use units::{Blame, Ledger};
+    let zone = at(0, Normal);
+    let mut instance = machine(vec![singles(typed(full(zone, 4), 0, Unmovable), Unmovable, 9)]);
+    let mut failed = |fail: FailPages, order: u8, gfp| {
+        instance.fail(Some(fail));
+        let mut failures = Vec::new();
+        for n in 0..5 {
+            match instance.alloc(&request(order, gfp)) {
+                Ok(Attempted::Failed(none)) => {
+                    assert_eq!(none.ledger(), Some(Ledger::Watermark));
+                    failures.push(n);
+                }
+                Ok(Attempted::Done(block)) => assert_eq!(instance.free(zone, block.pfn, block.order), Ok(())),
+                other => assert!(matches!(other, Ok(Attempted::Slow(_))), "{other:?}"),
+            }
+        }
+        failures
+    };
+    let all = FailPages { least: Order::ZERO, spares: GfpFlags::empty(), nth: 2, times: 2 };
+    assert_eq!(failed(all, 0, KERNEL), [1, 2], "two from the second on");
+    assert_eq!(failed(all, 0, KERNEL | GfpFlags::NOFAIL), [0; 0]);
+    let usual = FailPages { times: 9, ..FailPages::default() };
+    assert_eq!(failed(usual, 0, GfpFlags::ATOMIC), [0; 0], "single pages never do");
+    assert_eq!(failed(usual, 1, GfpFlags::ATOMIC), [0, 1, 2, 3, 4]);
+    assert_eq!(failed(usual, 1, KERNEL), [0; 0], "who can wait is spared");
+    assert_eq!(failed(usual, 1, GfpFlags::ATOMIC | GfpFlags::HIGHMEM), [0; 0]);
+}

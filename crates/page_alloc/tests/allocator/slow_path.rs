@@ -33,6 +33,7 @@ fn run(
     let mut path = match machine.alloc(ask).unwrap_or_else(|error| panic!("{error}")) {
         Attempted::Done(block) => return (Ok(block), asked),
         Attempted::Slow(path) => path,
+        Attempted::Failed(none) => panic!("{none}"),
     };
     let mut question = path.begin(machine);
     loop {

@@ -28,6 +28,7 @@ fn run(machine: &mut PageAllocator, ask: &PageRequest, changes: &[u64]) -> (Opti
     let mut path = match machine.alloc(ask).unwrap_or_else(|error| panic!("{error}")) {
         Attempted::Done(block) => return (Some(block), flips),
         Attempted::Slow(path) => path,
+        Attempted::Failed(none) => panic!("{none}"),
     };
     let mut question = path.begin(machine);
     loop {

@@ -126,6 +126,17 @@ fn the_running_kernel_agrees_and_the_host_is_as_before() {
 
     each_defect_is_named(&folder);
     assert_eq!(host(), before, "after the defects");
+
+    every_scenario_agrees(&folder);
+    assert_eq!(host(), before, "after the scenarios");
+}
+
+/// Those that this host can be the machine of.
+fn every_scenario_agrees(folder: &Folder) {
+    let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios").display().to_string();
+    let done = folder.run(&["conform", "--live", &scenarios]);
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.ends_with(" 0 different\n"), "{}", done.stdout);
 }
 
 /// The scenarios that `docs/kernel-defects.md` leads to do part from the running kernel, and by the defect that they are named for.

@@ -9,6 +9,7 @@ pub mod instance;
 pub mod ktap;
 pub mod model;
 pub mod op;
+pub mod pages;
 pub mod run;
 pub mod scenario;
 pub mod shrink;

@@ -97,10 +97,11 @@ impl PerCpuPages {
             lists: [const { Stack::EMPTY }; LISTS],
             count: 0,
             quiet: 0,
-            free_count: state.free_count.get(),
+            // It is not counted any more from a certain point on, which lies far below.
+            free_count: state.free_count.get().min(1 << 40),
             most_counted: 0,
             many_from: 0,
-            alloc_factor: state.alloc_factor,
+            alloc_factor: state.alloc_factor.min(BATCH_SCALE),
             last_free: state.last_free,
             cache: state.cache,
             huge,
@@ -115,7 +116,7 @@ impl PerCpuPages {
     fn settle(&mut self) {
         self.quiet = if self.tuning.clamp(self.high()).get() == self.high { self.high } else { 0 };
         self.most_counted = self.tuning.batch.get() << BATCH_SCALE;
-        self.many_from = self.tuning.batch.get() + self.tuning.high_min.get() / 2;
+        self.many_from = self.tuning.batch.get().saturating_add(self.tuning.high_min.get() / 2);
     }
 
     pub(crate) fn set_high(&mut self, high: u64) {
@@ -269,7 +270,7 @@ impl PerCpuPages {
         }
         let mut pages = if order == 0 { batch << self.alloc_factor } else { batch };
         if self.tuning.high_min != self.tuning.high_max && below_high == BelowHigh::No {
-            self.set_high((high + pages).min(self.tuning.high_max.get()));
+            self.set_high(high.saturating_add(pages).min(self.tuning.high_max.get()));
         }
         if order == 0 {
             let most = high.saturating_sub(self.count).saturating_sub(batch).max(batch);
@@ -297,7 +298,7 @@ impl PerCpuPages {
         }
         if zone.reclaim == Reclaim::Active {
             self.set_high(lower_by(self.free_count.max(batch)));
-            return (batch * 4).min(self.high);
+            return batch.saturating_mul(4).min(self.high);
         }
         if least == self.tuning.high_max.get() {
             return high;
@@ -306,8 +307,9 @@ impl PerCpuPages {
             self.set_high(lower_by(self.free_count.max(batch)));
             return self.count.max(least);
         }
-        if self.count >= high && high < self.free_count + batch {
-            self.set_high(self.tuning.clamp(PageCount::new(self.free_count + batch)).get());
+        let lately = self.free_count.saturating_add(batch);
+        if self.count >= high && high < lately {
+            self.set_high(self.tuning.clamp(PageCount::new(lately)).get());
         }
         high
     }

@@ -158,9 +158,10 @@ impl Zone {
         }
         let first = layout.spans.first().map_or(0, |&(start, _)| start.get());
         let base = first & !(largest.pages().get() - 1);
-        let blocks =
-            (past.get().saturating_sub(base).div_ceil(largest.pages().get()) << largest.get()) >> pageblock.get();
-        let blocks = u32::try_from(blocks).ok().filter(|&n| n < 1 << 31).ok_or(ZoneError::TooLarge { end: past })?;
+        let largest_blocks = past.get().saturating_sub(base).div_ceil(largest.pages().get());
+        let blocks = largest_blocks.checked_mul(1 << (largest.get() - pageblock.get()));
+        let blocks = blocks.and_then(|n| u32::try_from(n).ok()).filter(|&n| n < 1 << 31);
+        let blocks = blocks.ok_or(ZoneError::TooLarge { end: past })?;
         Ok(Self {
             base,
             pageblock: pageblock.get().into(),

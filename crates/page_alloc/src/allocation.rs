@@ -1,9 +1,10 @@
 //! A request on the slow path, from question to question.
 
-use policy::ZoneRef;
+use policy::{NodeCap, ZoneRef};
 use units::{Blame, GfpFlags, Ledger, Nodemask, Order, PageCount, Pfn, ZoneKind};
 use zone::{AllocFlags, Level, MarkCheck, Unreserve, Zone};
 
+use crate::compaction::Compaction;
 use crate::context::{Attempt, Context, Nodes, Preferred};
 use crate::deferral::Served;
 use crate::event::PageEvent;
@@ -190,6 +191,25 @@ impl Allocation {
             Mapping::Mapped => self.context.order,
             Mapping::Unmapped => self.context.order.max(p.rules().pageblock),
         }
+    }
+
+    /// The compaction that the request asks for, of the zones that it may still use.
+    #[must_use]
+    pub fn compaction<P: Zones>(&self, p: &P, priority: Priority) -> Compaction {
+        let context = Context { nodemask: self.mask, ..self.context };
+        Compaction::direct(p, &context, self.order_to_compact(p), self.path.flags(), priority)
+    }
+
+    /// The zones that it may still use and that may be reclaimed for it, from near to far.
+    pub fn zones_to_reclaim<P: Zones>(&self, p: &P) -> impl Iterator<Item = ZoneRef> {
+        let (topology, context, mask) = (p.topology(), self.context, self.mask);
+        let mut place = 0;
+        let zones = core::iter::from_fn(move || {
+            let next = context.next_zone(topology, mask, place)?;
+            place = next.place + 1;
+            Some(next.zone)
+        });
+        zones.filter(|zone| topology.permits(zone.node, NodeCap::Reclaim))
     }
 
     /// Goes on to the next question.

@@ -52,15 +52,21 @@ pub struct Compaction {
 impl Compaction {
     /// For a request on the slow path, which asked for it.
     #[doc(alias("try_to_compact_pages", "__alloc_pages_direct_compact"))]
-    #[must_use]
-    pub fn direct<P: Zones>(p: &P, context: &Context, order: Order, flags: AllocFlags, priority: Priority) -> Self {
+    pub(crate) fn direct<P: Zones>(
+        p: &P,
+        context: &Context,
+        order: Order,
+        flags: AllocFlags,
+        priority: Priority,
+    ) -> Self {
         let whole = priority == Priority::SyncFull;
         let mut goals = Vec::new();
         let mut place = 0;
         while let Some(next) = context.next_zone(p.topology(), context.nodemask, place) {
             place = next.place + 1;
             let confined = flags.contains(AllocFlags::CPUSET);
-            if confined && !context.allows(next.zone.node, context.gfp, p.rules()) {
+            let allowed = !confined || context.allows(next.zone.node, context.gfp, p.rules());
+            if !allowed || !p.topology().permits(next.zone.node, NodeCap::Reclaim) {
                 continue;
             }
             goals.push(ZoneGoal {

@@ -1,12 +1,12 @@
 //! What one request is, and what it is entitled to.
 
-use policy::{Reach, Topology, ZoneRef};
+use policy::{NodeCap, Reach, Topology, ZoneRef};
 use units::{GfpFlags, Migratetype, NodeId, Nodemask, Order, ZoneKind};
 use zone::{AllocFlags, Level};
 
 use crate::gfp;
 use crate::rules::{Cpusets, Defrag, Rules};
-use crate::task::{Standing, Task};
+use crate::task::{Pin, Standing, Task};
 use crate::unmapped::Mapping;
 
 /// Memory that no request gets that does not ask for it in so many words.
@@ -91,6 +91,9 @@ pub enum ContextError {
     /// The kernel frees folios of private nodes through their drivers, which bare pages do not know.
     #[error("memory of private nodes comes as folios alone")]
     ManagedNeedsFolio,
+    /// The node's driver does not let its pages be pinned for long.
+    #[error("the driver of {0} lets no page be pinned for long")]
+    PinNotPermitted(NodeId),
     /// No such node.
     #[error("the machine has no {0}")]
     NoSuchNode(NodeId),
@@ -361,6 +364,9 @@ fn check(request: &PageRequest, rules: &Rules, topology: &Topology) -> Result<()
     }
     if access.managed && !has(GfpFlags::COMP) {
         return Err(ContextError::ManagedNeedsFolio);
+    }
+    if access.managed && request.task.pin == Pin::Long && !topology.permits(node, NodeCap::LongTermPin) {
+        return Err(ContextError::PinNotPermitted(node));
     }
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 
-use policy::ZoneRef;
-use units::{GfpFlags, Migratetype, Order, PageCount, Pfn, ZoneKind};
+use policy::{NodeCap, ZoneRef};
+use units::{GfpFlags, Migratetype, NodeId, Order, PageCount, Pfn, ZoneKind};
 use zone::{AllocFlags, Found, Held, Level, Zone};
 
 use crate::context::{Attempt, Context, Nodes, PageRequest};
@@ -63,6 +63,9 @@ pub enum ContigError {
     /// Frames that the zone does not have.
     #[error("{0} is not a frame of the zone")]
     Outside(Pfn),
+    /// The node's driver does not let anything be moved away from it.
+    #[error("the driver of {0} lets nothing be moved away")]
+    NotPermitted(NodeId),
     /// A folio has a power of two of pages, and starts at a multiple.
     #[error("{pages} pages at {start} cannot be one folio")]
     NoFolio {
@@ -155,6 +158,10 @@ impl Contig {
     #[doc(alias("alloc_contig_range", "start_isolate_page_range"))]
     #[must_use]
     pub fn begin<P: Zones>(&mut self, p: &mut P) -> ContigQuestion {
+        let node = self.request.zone.node;
+        if !p.topology().permits(node, NodeCap::HotUnplug) {
+            return self.end(ContigQuestion::Failed(ContigError::NotPermitted(node)));
+        }
         if let Err(error) = self.check().and_then(|()| self.isolate(p)) {
             return self.end(ContigQuestion::Failed(error));
         }

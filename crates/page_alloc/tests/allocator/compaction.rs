@@ -65,8 +65,7 @@ fn direct(
 ) -> (CompactEnd, Option<Block>, Vec<(u64, u64)>) {
     let ask = request(order, gfp | GfpFlags::NORETRY);
     let Ok(Attempted::Slow(path)) = machine.alloc(&ask) else { panic!("there is a block") };
-    let flags = path.path().flags();
-    let mut compaction = Compaction::direct(machine, path.context(), Order::new(order), flags, priority);
+    let mut compaction = path.compaction(machine, priority);
     ended(machine, &mut compaction, owner)
 }
 
@@ -100,8 +99,7 @@ fn nasty_a_request_compacts_for_itself() {
         let answer = match question {
             Question::Done(block) => break block,
             Question::Compact(priority) => {
-                let flags = path.path().flags();
-                let mut compaction = Compaction::direct(&machine, path.context(), Order::new(4), flags, priority);
+                let mut compaction = path.compaction(&machine, priority);
                 match ended(&mut machine, &mut compaction, |_| Moved::Moved) {
                     (_, Some(block), _) => Answer::Captured(block),
                     (end, None, _) => Answer::Compacted(Compacted::from(end)),

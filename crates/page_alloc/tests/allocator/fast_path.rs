@@ -324,6 +324,54 @@ fn an_instance_is_made_of_parts_that_fit() {
     assert_eq!(instance.to_string(), "node:0 Normal: 4 0 0 0 0 0 0 0 0 0 0\n");
 }
 
+/// What a driver does not permit is not done to its node: nothing is reclaimed or compacted there for a request, nothing is moved
+/// away, and nothing is pinned for long.
+#[test]
+fn nasty_what_the_driver_of_a_node_permits() {
+    use page_alloc::{
+        Area, Attempted, CompactEnd, CompactQuestion, Contig, ContigError, ContigQuestion, ContigRequest,
+    };
+    use page_alloc::{ContextError, Pin, Priority};
+    use policy::NodeCap;
+    let near = NodeSpec::normal(PageCount::new(4 * BLOCK));
+    let caps = |all: bool| {
+        let all_caps = NodeCaps::NONE.with(NodeCap::Reclaim).with(NodeCap::HotUnplug).with(NodeCap::LongTermPin);
+        if all { all_caps } else { NodeCaps::NONE }
+    };
+    for permits in [false, true] {
+        let empty = NodeSpec::normal(PageCount::ZERO);
+        let mut topology = Topology::of([(node(0), near), (node(1), empty)].into(), |_, _| 10).expect("a machine");
+        let driver = PrivateNode { owner: DriverId(1), caps: caps(permits) };
+        topology.make_private(node(1), driver).expect("no memory yet");
+        topology.set_node(node(1), near).expect("memory comes");
+        let zones = [full(at(0, Normal), 4), singles(full(at(1, Normal), 4), Migratetype::Movable, 200)];
+        let zones = zones.map(|state| Zone::from_state(&state).expect("a zone"));
+        let mut instance = PageAllocator::new(topology, Rules::default(), &[node(0)], zones).expect("an instance");
+        let access = Access { managed: true, ..Access::NONE };
+        let ask = PageRequest { access, node: node(1), ..request(3, KERNEL | GfpFlags::COMP) };
+        let Ok(Attempted::Slow(path)) = instance.alloc(&ask) else { panic!("there is a block") };
+        let zones: Vec<_> = path.zones_to_reclaim(&instance).collect();
+        let both = [at(1, Normal), at(0, Normal)];
+        assert_eq!(zones, if permits { &both[..] } else { &both[1..] });
+        let mut compaction = path.compaction(&instance, Priority::SyncFull);
+        let CompactQuestion::End(end, None) = compaction.begin(&mut instance) else { panic!("nothing can move") };
+        assert_eq!(end, if permits { CompactEnd::Complete } else { CompactEnd::Skipped });
+        let mut range = Contig::new(ContigRequest {
+            zone: at(1, Normal),
+            start: Pfn::new(crate::common::start_of(at(1, Normal))),
+            pages: PageCount::new(1),
+            area: Area::Ordinary,
+            gfp: KERNEL,
+        });
+        let begun = range.begin(&mut instance);
+        let refused = ContigQuestion::Failed(ContigError::NotPermitted(node(1)));
+        assert_eq!(begun == refused, !permits, "{begun:?}");
+        let pinned = PageRequest { task: Task { pin: Pin::Long, ..Task::default() }, ..ask };
+        let error = instance.alloc(&pinned).err();
+        assert_eq!(error, (!permits).then_some(ContextError::PinNotPermitted(node(1))));
+    }
+}
+
 /// Failures on request come before anything is tried, and spare whoever must not fail.
 #[test]
 fn nasty_failures_on_request() {

@@ -121,7 +121,8 @@ fn what_is_no_zone_is_refused_by_name() {
         change(&mut changed);
         parse(&changed.to_string()).and_then(|saved| saved.build().map(drop)).expect_err("it is no zone").to_string()
     };
-    let cases: [(&dyn Fn(&mut SavedZone), &str); 8] = [
+    type Change<'a> = &'a dyn Fn(&mut SavedZone);
+    let cases: [(Change<'_>, &str); 8] = [
         (&|z| z.version = 2, "version 2: only version 1 is read"),
         (&|z| z.zone = "Norm".into(), "`Norm` is not a kind of zone"),
         (&|z| z.node = 64, "`64` is not a node (0 to 63)"),

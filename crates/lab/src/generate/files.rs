@@ -41,13 +41,15 @@ impl Generator {
 
     pub(super) fn unlink(&mut self) -> Option<Op> {
         let path = self.path()?;
-        Some(Unlink { path, by: None }.into())
+        let by = self.by();
+        Some(Unlink { path, by }.into())
     }
 
     pub(super) fn truncate_path(&mut self) -> Option<Op> {
         let path = self.path()?;
         let len = self.size();
-        Some(Truncate { path, len, by: None }.into())
+        let by = self.by();
+        Some(Truncate { path, len, by }.into())
     }
 
     /// A file's new size.

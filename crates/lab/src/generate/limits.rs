@@ -24,7 +24,8 @@ impl Generator {
             _ => MountValue::Number(Size::bytes(bytes(pages))),
         };
         let (size, min_size) = (size.map(&mut limit), min_size.map(&mut limit));
-        Mount { mount, opts: None, pagesize: None, size, min_size, nr_inodes }.into()
+        let opts = self.root();
+        Mount { mount, opts, pagesize: None, size, min_size, nr_inodes }.into()
     }
 
     pub(super) fn seal(&mut self) -> Option<Op> {

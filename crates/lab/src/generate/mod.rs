@@ -25,6 +25,7 @@ mod limits;
 mod memory;
 mod random;
 mod uffd;
+mod users;
 mod view;
 
 use std::collections::VecDeque;
@@ -33,6 +34,7 @@ use crate::op::{Access, Actor, Exit, Fork, Kill, Nop, Op, SetNr, SetOvercommit, 
 use crate::target::Answer;
 use gigantic::Gigantic;
 use random::Random;
+use users::Users;
 use view::View;
 
 pub use edges::ends_beyond_files;
@@ -218,6 +220,7 @@ pub struct Generator {
     watches_writes: WatchesWrites,
     view: View,
     gigantic: Gigantic,
+    users: Users,
     opening: VecDeque<Op>,
 }
 
@@ -232,6 +235,7 @@ impl Generator {
             watches_writes: WatchesWrites::Sometimes,
             view: View::default(),
             gigantic: Gigantic::default(),
+            users: Users::new(seed, profile),
             opening: VecDeque::new(),
         };
         generator.open();
@@ -273,7 +277,8 @@ impl Generator {
         for number in 0..self.random.between(1, 2) {
             let actor = Actor::new(u16::try_from(number).unwrap_or(0));
             let cg = self.group();
-            self.opening.push_back(Spawn { actor, cg, uid: None, gid: None }.into());
+            let (uid, gid) = self.user();
+            self.opening.push_back(Spawn { actor, cg, uid, gid }.into());
         }
     }
 
@@ -309,7 +314,7 @@ impl Generator {
                 return op;
             }
             let action = self.random.weighted(&self.weights);
-            if let Some(op) = action.and_then(|action| self.propose(action)) {
+            if let Some(op) = action.and_then(|action| self.propose(action)).filter(|op| !self.asks_more_of_users(op)) {
                 return op;
             }
         }
@@ -390,7 +395,8 @@ impl Generator {
     fn spawn(&mut self) -> Option<Op> {
         let actor = self.unborn()?;
         let cg = if self.random.percent(80) { self.group() } else { None };
-        Some(Spawn { actor, cg, uid: None, gid: None }.into())
+        let (uid, gid) = self.user();
+        Some(Spawn { actor, cg, uid, gid }.into())
     }
 
     fn fork(&mut self) -> Option<Op> {

@@ -2,7 +2,8 @@
 
 use super::seal::{GROW, NO_EXEC, SEALED, SHRINK};
 use super::unmap::TO_END;
-use super::world::{Descriptor, File, FileId, Mount, MountId, Opened, PAGE, aligned};
+use super::users::{READ, SEARCH, WRITE};
+use super::world::{Descriptor, File, FileId, Mount, MountId, Opened, PAGE, User, aligned};
 use super::{Fail, NaiveMachine, Outcome, no_1g};
 use crate::op::{
     Close, FileName, Flags, Memfd, MemfdFlag, MountName, Open, OpenFlag, SizeName, Truncate, Umount, Unlink,
@@ -30,7 +31,8 @@ impl NaiveMachine {
             return Err(Fail::Target(StepResult::Dup));
         }
         no_1g(op.pagesize)?;
-        if op.opts.is_some() || !matches!(op.pagesize, None | Some(SizeName::M2)) {
+        let (owner, mode) = Self::root_of(op.opts.as_ref().map(|opts| opts.0.as_str()))?;
+        if !matches!(op.pagesize, None | Some(SizeName::M2)) {
             return Err(Fail::NotModelled("mount options other than plain ones"));
         }
         if !self.directories.contains(&op.mount) {
@@ -38,7 +40,7 @@ impl NaiveMachine {
         }
         let limits = self.new_limits(op)?;
         let id = MountId(self.fresh_id());
-        self.mounts.push(Mount { id, name: op.mount.clone(), attached: true, limits });
+        self.mounts.push(Mount { id, name: op.mount.clone(), attached: true, limits, owner, mode });
         if !self.mounted.contains(&op.mount) {
             self.mounted.push(op.mount.clone());
         }
@@ -86,8 +88,10 @@ impl NaiveMachine {
         }
     }
 
-    fn existing(&self, mount: &MountName, path: &str) -> Result<FileId, Fail> {
-        let mount = self.attached_mount(mount)?;
+    fn existing(&self, user: User, mount: MountId, path: &str) -> Result<FileId, Fail> {
+        if !path.is_empty() {
+            self.ask_root(user, mount, SEARCH)?;
+        }
         match self.look_up(mount, path)? {
             Found::Directory => Err(Fail::Errno("EISDIR")),
             Found::Nothing => Err(Fail::Errno("ENOENT")),
@@ -96,18 +100,24 @@ impl NaiveMachine {
     }
 
     pub(super) fn unlink(&mut self, op: &Unlink) -> Outcome {
-        let id = self.existing(&op.path.mount, op.path.name())?;
+        let mount = self.attached_mount(&op.path.mount)?;
+        let user = self.user(op.by)?;
+        let id = self.existing(user, mount, op.path.name())?;
+        self.ask_root(user, mount, WRITE | SEARCH)?;
+        self.ask_sticky(user, mount, id)?;
         self.file_mut(id).name = None;
         self.evict_unused();
         Ok(Answer::ok())
     }
 
     pub(super) fn truncate_path(&mut self, op: &Truncate) -> Outcome {
-        self.attached_mount(&op.path.mount)?;
+        let mount = self.attached_mount(&op.path.mount)?;
+        let user = self.user(op.by)?;
         if op.len.signed() < 0 {
             return Err(Fail::Errno("EINVAL"));
         }
-        let id = self.existing(&op.path.mount, op.path.name())?;
+        let id = self.existing(user, mount, op.path.name())?;
+        self.ask_file(user, id, WRITE)?;
         self.set_size(id, op.len.unsigned())
     }
 
@@ -120,9 +130,9 @@ impl NaiveMachine {
         }
     }
 
-    fn new_file(&mut self, mount: Option<MountId>, name: Option<String>) -> FileId {
+    fn new_file(&mut self, owner: User, mount: Option<MountId>, name: Option<String>) -> FileId {
         let id = FileId(self.fresh_id());
-        let file = File { mount, name, seals: SEALED, ..File::default() };
+        let file = File { owner, mount, name, seals: SEALED, ..File::default() };
         self.files.insert(id, file);
         id
     }
@@ -137,23 +147,28 @@ impl NaiveMachine {
 
     pub(super) fn open(&mut self, p: u16, op: &Open) -> Outcome {
         let mount = self.attached_mount(&op.path.mount)?;
+        let user = self.process(p).user;
         let has = |flag| op.flags.has(flag);
         let read_only = has(OpenFlag::Rdonly);
         let on = if has(OpenFlag::Tmpfile) {
             if read_only || has(OpenFlag::Creat) {
                 return Err(Fail::Errno("EINVAL"));
             }
+            self.ask_root(user, mount, WRITE | SEARCH)?;
             self.room_for_inode(mount)?;
-            Opened::File(self.new_file(Some(mount), None))
+            Opened::File(self.new_file(user, Some(mount), None))
         } else {
-            self.open_path(mount, op.path.name(), &op.flags)?
+            self.open_path(user, mount, op.path.name(), &op.flags)?
         };
         let descriptor = Descriptor { on, read: read_only || !has(OpenFlag::Wronly), write: !read_only };
         self.add_descriptor(p, &op.file, descriptor)
     }
 
-    fn open_path(&mut self, mount: MountId, path: &str, flags: &Flags<OpenFlag>) -> Result<Opened, Fail> {
+    fn open_path(&mut self, user: User, mount: MountId, path: &str, flags: &Flags<OpenFlag>) -> Result<Opened, Fail> {
         let creates = flags.has(OpenFlag::Creat);
+        if !path.is_empty() {
+            self.ask_root(user, mount, SEARCH)?;
+        }
         match self.look_up(mount, path)? {
             Found::Directory => {
                 let reads = flags.has(OpenFlag::Rdonly) && !flags.has(OpenFlag::Trunc);
@@ -161,6 +176,9 @@ impl NaiveMachine {
             }
             Found::File(_) if creates && flags.has(OpenFlag::Excl) => Err(Fail::Errno("EEXIST")),
             Found::File(id) => {
+                let reads = flags.has(OpenFlag::Rdonly) || !flags.has(OpenFlag::Wronly);
+                let writes = !flags.has(OpenFlag::Rdonly) || flags.has(OpenFlag::Trunc);
+                self.ask_file(user, id, if reads { READ } else { 0 } | if writes { WRITE } else { 0 })?;
                 if flags.has(OpenFlag::Trunc) {
                     self.set_size(id, 0)?;
                 }
@@ -169,8 +187,9 @@ impl NaiveMachine {
             Found::Nothing if !creates => Err(Fail::Errno("ENOENT")),
             Found::Nothing if path.ends_with('/') => Err(Fail::Errno("EISDIR")),
             Found::Nothing => {
+                self.ask_root(user, mount, WRITE | SEARCH)?;
                 self.room_for_inode(mount)?;
-                Ok(Opened::File(self.new_file(Some(mount), Some(path.to_owned()))))
+                Ok(Opened::File(self.new_file(user, Some(mount), Some(path.to_owned()))))
             }
         }
     }
@@ -187,7 +206,7 @@ impl NaiveMachine {
         if !ours {
             return Err(Fail::Errno("ENODEV"));
         }
-        let file = self.new_file(None, None);
+        let file = self.new_file(User::default(), None, None);
         let noexec = op.flags.has(MemfdFlag::NoexecSeal);
         self.file_mut(file).seals = match (op.flags.has(MemfdFlag::Seal), noexec) {
             (_, true) => NO_EXEC,

@@ -25,11 +25,12 @@ mod seal;
 mod segment;
 mod uffd;
 mod unmap;
+mod users;
 mod world;
 
 use std::collections::BTreeMap;
 
-use crate::op::{self, Actor, MapName, MountName, Op, SegmentName, SizeName};
+use crate::op::{Actor, MapName, MountName, Op, SegmentName, SizeName};
 use crate::target::{Answer, BeginError, Counters, Header, NodeCounters, PoolCounters, StepResult, Target};
 use cgroup::{Group, GroupId};
 use pool::Pool;
@@ -216,11 +217,6 @@ impl NaiveMachine {
             Op::SetOvercommit(op) => self.set_overcommit(op),
             Op::Mount(op) => self.mount(op),
             Op::Umount(op) => self.umount(op),
-            Op::Unlink(op::Unlink { by: Some(_), .. })
-            | Op::Truncate(op::Truncate { by: Some(_), .. })
-            | Op::Spawn(op::Spawn { uid: Some(_), .. } | op::Spawn { gid: Some(_), .. }) => {
-                Err(Fail::NotModelled("users"))
-            }
             Op::Unlink(op) => self.unlink(op),
             Op::Truncate(op) => self.truncate_path(op),
             Op::CgCreate(op) => self.cg_create(op),

@@ -1,8 +1,8 @@
 //! spawn, fork and exit.
 
-use super::world::{PageId, Process, Vma};
+use super::world::{PageId, Process, User, Vma};
 use super::{Fail, NaiveMachine, Outcome};
-use crate::op::{Actor, Fork, Spawn};
+use crate::op::{Actor, Fork, Spawn, UserId};
 use crate::target::{Answer, StepResult};
 
 impl NaiveMachine {
@@ -19,7 +19,9 @@ impl NaiveMachine {
         let number = self.check_new(op.actor)?;
         let group = op.cg.as_ref().map_or(Ok(None), |cg| self.enterable(cg))?;
         let space = self.fresh_id();
-        self.processes.insert(number, Process { group, space, ..Process::default() });
+        let id = |id: Option<UserId>| id.map_or(0, UserId::get);
+        let user = User { uid: id(op.uid), gid: id(op.gid) };
+        self.processes.insert(number, Process { user, group, space, ..Process::default() });
         Ok(Answer::ok())
     }
 
@@ -30,6 +32,7 @@ impl NaiveMachine {
         let number = self.check_new(op.child)?;
         let parent = self.process(p).clone();
         let mut child = Process {
+            user: parent.user,
             group: parent.group,
             names: parent.names.clone(),
             descriptors: parent.descriptors.clone(),

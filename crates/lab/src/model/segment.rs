@@ -24,6 +24,9 @@ impl NaiveMachine {
         }
         let len = op.len.unsigned();
         let size = ceil(len).filter(|size| *size > 0 && i64::try_from(*size).is_ok()).ok_or(INVALID)?;
+        if !self.process(op.actor.number()).user.may_make_segments() {
+            return Err(Fail::Errno("EPERM"));
+        }
         let reserves = !op.flags.has(SegmentFlag::Noreserve);
         let payer = self.payer(op.actor.number());
         let pages = pages_in(size);

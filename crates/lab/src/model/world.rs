@@ -72,9 +72,18 @@ pub(super) struct Page {
     pub(super) bytes: BTreeMap<u64, u8>,
 }
 
+/// A user and its group; the superuser is 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct User {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
 /// A file: of a mount, a memfd, or the hidden one of an anonymous mapping.
 #[derive(Debug, Clone, Default)]
 pub(super) struct File {
+    /// Whose it is, if it is a mount's.
+    pub(super) owner: User,
     /// Its mount; the others belong to none.
     pub(super) mount: Option<MountId>,
     /// Its name in the mount, while it has one.
@@ -207,6 +216,8 @@ pub(super) struct Descriptor {
 /// A process.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Process {
+    /// Who it is.
+    pub(super) user: User,
     /// Its control group; none for the root.
     pub(super) group: Option<GroupId>,
     /// Its VMAs by address.
@@ -319,6 +330,9 @@ pub(super) struct Mount {
     /// It is still in the tree; a lazily unmounted one is not and lives on until nobody uses it.
     pub(super) attached: bool,
     pub(super) limits: Option<Limits>,
+    /// Whose its root is, and what that lets others do.
+    pub(super) owner: User,
+    pub(super) mode: u32,
 }
 
 /// The number of things as a signed count of huge pages.

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, Pid, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::{
     Gid, Uid, UnshareFlags, set_thread_groups, set_thread_res_gid, set_thread_res_uid, unshare_unsafe,
 };
@@ -49,11 +49,14 @@ pub(crate) struct User {
     pub(crate) gid: u32,
 }
 
-/// Makes this process another user's for good: any but 0 loses all capabilities. It may read what `/proc` says of it all the same.
+/// Makes this process another user's for good: any but 0 loses all capabilities. It may read what `/proc` says of it all the same, and
+/// lock as much memory as the host lets us.
 ///
 /// Only for a process of one thread, since the kernel changes the thread alone.
 pub(crate) fn become_user(user: User) -> Result<(), Errno> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    // Without the right to, the limit is what it was.
+    let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
     set_thread_groups(&[])?;
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)?;

@@ -247,6 +247,18 @@ fn k2_spares_what_lies_behind_a_tail_that_was_cut_off() {
     assert!(matches!(wrong, Verdict::Different { step: 6, .. }), "{wrong:?}");
 }
 
+/// The naive model has no pages of 1 GiB, so with any of them in a script the formulas have to do: both at once are the sum of both.
+#[test]
+fn k1_and_k2_in_one_step_add_up() {
+    let script = K2_TAIL.replace("a0 fork a1\n", "a0 fork a1\na1 memfd big pagesize=1G\n");
+    let right = verdict("k1_and_k2", &script, 7, |c| c.m2.resv += 1);
+    assert!(stopped_at(&right, 7, "K1"), "{right:?}");
+    for wrong in [3, -2] {
+        let verdict = verdict(&format!("k1_and_k2_{wrong}"), &script, 7, |c| c.m2.resv += wrong);
+        assert!(matches!(verdict, Verdict::Different { step: 7, .. }), "{verdict:?}");
+    }
+}
+
 const K2_CGROUP: &str = "\
 echo 8 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
 cg_create top sub

@@ -106,17 +106,9 @@ impl DefectWatch<Observation> for OwnerRestoresAtOnce {
 
     fn judge(&mut self, step: &Compared<'_>) -> Option<DefectId> {
         let mut predicted = step.ours.counters.clone();
-        for (&pool, &count) in &self.spent {
-            adjust(&mut predicted, pool, |c| c.resv -= count);
-        }
-        for (mount, &more) in &self.places {
-            adjust_mount(&mut predicted, mount, more);
-        }
-        for (&pool, &count) in &self.charged {
-            adjust_groups(&mut predicted, pool, &self.toucher, |_, c| c.rsvd -= pool.bytes(count));
-        }
+        let shows = self.apply(&mut predicted);
         let explained = match self.refused.as_slice() {
-            [] => !(self.spent.is_empty() && self.places.is_empty()) && same_but_counters(step, &predicted),
+            [] => shows && same_but_counters(step, &predicted),
             &[pool] => self.page_after_all(step, pool, predicted),
             _ => false,
         };
@@ -125,6 +117,20 @@ impl DefectWatch<Observation> for OwnerRestoresAtOnce {
 }
 
 impl OwnerRestoresAtOnce {
+    /// What the last step did to Linux's counters besides; says whether it did anything.
+    pub(super) fn apply(&self, counters: &mut Counters) -> bool {
+        for (&pool, &count) in &self.spent {
+            adjust(counters, pool, |c| c.resv -= count);
+        }
+        for (mount, &more) in &self.places {
+            adjust_mount(counters, mount, more);
+        }
+        for (&pool, &count) in &self.charged {
+            adjust_groups(counters, pool, &self.toucher, |_, c| c.rsvd -= pool.bytes(count));
+        }
+        !(self.spent.is_empty() && self.places.is_empty())
+    }
+
     fn note(&mut self, pool: Option<PoolName>, count: usize) {
         if let (Some(pool), true) = (pool, count > 0) {
             *self.spent.entry(pool).or_default() += i64::try_from(count).unwrap_or(i64::MAX);

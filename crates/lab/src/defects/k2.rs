@@ -118,9 +118,17 @@ impl DefectWatch<Observation> for PartialMoveForgetsTheRest {
     }
 
     fn judge(&mut self, step: &Compared<'_>) -> Option<DefectId> {
-        let pool = self.pool?;
         let mut predicted = step.ours.counters.clone();
-        adjust(&mut predicted, pool, |c| {
+        let shows = self.apply(&mut predicted);
+        ((shows && same_but_counters(step, &predicted)) || self.no_page(step)).then_some(ID)
+    }
+}
+
+impl PartialMoveForgetsTheRest {
+    /// What the last step did to Linux's counters besides; says whether it did anything.
+    pub(super) fn apply(&self, counters: &mut Counters) -> bool {
+        let Some(pool) = self.pool else { return false };
+        adjust(counters, pool, |c| {
             c.resv += self.more;
             let surplus = self.stayed + self.grown(pool);
             c.nr += surplus;
@@ -128,15 +136,11 @@ impl DefectWatch<Observation> for PartialMoveForgetsTheRest {
             c.surplus += surplus;
         });
         for (name, &pages) in &self.charged {
-            adjust_groups(&mut predicted, pool, std::slice::from_ref(name), |_, c| c.rsvd += pool.bytes(pages));
+            adjust_groups(counters, pool, std::slice::from_ref(name), |_, c| c.rsvd += pool.bytes(pages));
         }
-        let explained =
-            ((self.more != 0 || !self.charged.is_empty()) && same_but_counters(step, &predicted)) || self.no_page(step);
-        explained.then_some(ID)
+        self.more != 0 || !self.charged.is_empty()
     }
-}
 
-impl PartialMoveForgetsTheRest {
     fn charge(&mut self, names: &[String], pages: i64) {
         for name in names {
             *self.charged.entry(name.clone()).or_default() += pages;

@@ -11,6 +11,7 @@ mod k4;
 mod k5;
 mod k6;
 mod modelled;
+mod together;
 
 use std::collections::BTreeMap;
 
@@ -28,6 +29,7 @@ pub use k4::RefusedPageKeepsItsQuota;
 pub use k5::DemotionTakesReservedPages;
 pub use k6::SurplusFreeBreaksReservation;
 pub use modelled::AsTheModelHasIt;
+pub use together::ClosedWithBoth;
 
 /// What a watcher sees of an instance: what it did since the moment before, and its counters now.
 #[derive(Clone, Debug)]
@@ -87,6 +89,7 @@ pub fn all() -> Vec<Box<dyn DefectWatch<Observation>>> {
         Box::new(RefusedPageKeepsItsQuota::default()),
         Box::new(DemotionTakesReservedPages::default()),
         Box::new(SurplusFreeBreaksReservation::default()),
+        Box::new(ClosedWithBoth::default()),
         Box::new(AsTheModelHasIt::default()),
     ]
 }

@@ -128,7 +128,17 @@ impl PageAllocator {
         state.layout.spans.push((plug.start, plug.past()));
         state.layout.spans.sort_unstable();
         join(&mut state.layout.spans);
-        state.free.extend(blocks(plug, rules.largest));
+        // Without grouping whatever gets a type is unmovable, and stays so when grouping begins.
+        let migratetype = match self.zone(plug.zone).map_or(rules.grouping, Zone::grouping) {
+            Grouping::ByMobility => Migratetype::Movable,
+            Grouping::Off => Migratetype::Unmovable,
+        };
+        if migratetype != Migratetype::Movable {
+            let starts =
+                (0..plug.pages.get() >> rules.pageblock.get()).map(|n| PageCount::new(n << rules.pageblock.get()));
+            state.types.extend(starts.map(|pages| (plug.start.offset(pages), migratetype)));
+        }
+        state.free.extend(blocks(plug, rules.largest, migratetype));
         let zone = Zone::from_state(&state)?;
         self.replace(plug.zone, Some(zone));
         self.present(plug.zone, spec, spec.present[plug.zone.kind].saturating_add(plug.pages))?;
@@ -244,12 +254,12 @@ impl Offline {
 }
 
 /// New memory in blocks as large as they can be, from the first frame up.
-fn blocks(plug: Plug, largest: Order) -> Vec<FreeBlocks> {
+fn blocks(plug: Plug, largest: Order, migratetype: Migratetype) -> Vec<FreeBlocks> {
     let (mut at, mut lists) = (plug.start, Vec::new());
     while at < plug.past() {
         let fits = (plug.past().get() - at.get()).ilog2().min(at.get().trailing_zeros());
         let order = u8::try_from(fits).map_or(largest, Order::new).min(largest);
-        lists.push(FreeBlocks { order, migratetype: Migratetype::Movable, runs: alloc::vec![(at, at)] });
+        lists.push(FreeBlocks { order, migratetype, runs: alloc::vec![(at, at)] });
         at = at.offset(order.pages());
     }
     lists

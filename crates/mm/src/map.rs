@@ -384,8 +384,10 @@ fn add_area<P: Env>(p: &mut P, mm: MmId, request: &MapRequest, backing: &Backing
     flags.set(VmaFlags::SHARED, shared);
     flags.set(VmaFlags::MAY_WRITE, !shared || (backing.access.can_write() && !sealed));
     flags.set(VmaFlags::READ_ONLY_FILE, shared && !backing.access.can_write());
+    let id = p.new_vma_id();
     let vma = Vma {
-        id: p.new_vma_id(),
+        id,
+        mapped_as: id,
         range: area.range,
         prot: request.prot,
         flags,

@@ -67,7 +67,8 @@ pub fn attach<P: Env>(
     Ok(mapped?)
 }
 
-/// Unmaps what is left of the segment that was attached at `addr`: every area of it that lies where that put it.
+/// Unmaps what is left of a segment that was attached at `addr`: every area of the same attach that lies where that put it. Pieces of
+/// another attach may have been moved there; the lowest area decides which one is meant.
 ///
 /// # Errors
 /// There is none.
@@ -80,11 +81,11 @@ pub fn detach<P: Env>(p: &mut P, mm: MmId, addr: Vaddr) -> Result<(), DetachErro
             |vma: &Vma| vma.range.start >= addr && vma.range.start.since(addr) == vma.size.offset_of(vma.first);
         let found = areas.iter().find_map(|vma| {
             let (kind, size) = p.with_inode(vma.inode, |inode| (inode.kind, inode.size))?;
-            (kind == InodeKind::Segment && in_place(vma)).then_some((vma.inode, size))
+            (kind == InodeKind::Segment && in_place(vma)).then_some((vma.mapped_as, size))
         });
-        let (segment, size) = found.ok_or(DetachError::NotAttached(addr))?;
-        for vma in areas.iter().filter(|vma| vma.inode == segment && in_place(vma) && vma.range.end.since(addr) <= size)
-        {
+        let (attach, size) = found.ok_or(DetachError::NotAttached(addr))?;
+        let of_it = |vma: &&Vma| vma.mapped_as == attach && in_place(vma) && vma.range.end.since(addr) <= size;
+        for vma in areas.iter().filter(of_it) {
             let done = unmap_range(p, mm, vma.range);
             debug_assert!(done.is_ok(), "a whole area has no edge inside a page");
         }

@@ -57,6 +57,9 @@ bitflags::bitflags! {
 pub struct Vma {
     /// Unique for the life of the machine.
     pub id: VmaId,
+    /// The area that a call mapped, of which this one is a part or a copy: the description of an open file.
+    #[doc(alias = "vm_file")]
+    pub mapped_as: VmaId,
     /// Its addresses.
     pub range: VaddrRange,
     /// What may be done now.

@@ -89,6 +89,7 @@ impl NaiveMachine {
             stolen: false,
             had_anon: false,
             hints: Hints::default(),
+            attach: 0,
             watch: None,
             place: self.last_place(),
         };

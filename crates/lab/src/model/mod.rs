@@ -92,6 +92,8 @@ pub struct NaiveMachine {
     directories: Vec<MountName>,
     /// Every segment ever made, and which of them the names stand for.
     segments: Vec<Segment>,
+    /// How often one was attached.
+    attaches: u64,
     segment_names: BTreeMap<SegmentName, usize>,
     /// The names of mappings in the order in which they were first spoken of: the order of their places.
     slots: Vec<MapName>,
@@ -125,6 +127,7 @@ impl NaiveMachine {
             mounted: Vec::new(),
             directories: Vec::new(),
             segments: Vec::new(),
+            attaches: 0,
             segment_names: BTreeMap::new(),
             slots: Vec::new(),
             places: Vec::new(),

@@ -58,7 +58,9 @@ impl NaiveMachine {
             return Err(INVALID);
         }
         let prot = Protection { write: !reads, ..Protection::READ_WRITE };
+        self.attaches += 1;
         let vma = Vma {
+            attach: self.attaches,
             start: addr,
             end,
             file: segment.file,
@@ -80,14 +82,14 @@ impl NaiveMachine {
         Ok(Answer::ok())
     }
 
-    /// Everything of the segment that lies where an attach at this address put it goes.
+    /// Everything of one attach goes that lies where an attach at this address puts it.
     pub(super) fn shmdt(&mut self, p: u16, op: &Shmdt) -> Outcome {
         let addr = self.named(p, &op.map)?.addr;
         let in_place = |vma: &Vma| vma.start.checked_sub(addr) == Some(vma.first * PAGE);
         let vmas: Vec<Vma> = self.process(p).vmas.iter().filter(|vma| in_place(vma)).copied().collect();
-        let file = vmas.iter().map(|vma| vma.file).find(|file| self.file(*file).segment).ok_or(INVALID)?;
-        let size = self.file(file).size;
-        for vma in vmas.iter().filter(|vma| vma.file == file && vma.end - addr <= size) {
+        let lowest = vmas.iter().find(|vma| self.file(vma.file).segment).ok_or(INVALID)?;
+        let (attach, size) = (lowest.attach, self.file(lowest.file).size);
+        for vma in vmas.iter().filter(|vma| vma.attach == attach && vma.end - addr <= size) {
             self.unmap(p, vma.start, vma.end);
         }
         Ok(Answer::ok())

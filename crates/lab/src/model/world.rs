@@ -150,6 +150,8 @@ pub(super) struct Vma {
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) file: FileId,
+    /// Which attach of a segment it came from; 0 for all other mappings.
+    pub(super) attach: u64,
     /// The file page at `start`.
     pub(super) first: u64,
     pub(super) shared: bool,

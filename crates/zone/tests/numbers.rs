@@ -258,3 +258,20 @@ fn thousandths_print_as_quotient_and_remainder() {
         ["-1.000|-1.000", " 0.-500|0.-500", " 0.007|0.007", " 1.000|1.000"]
     );
 }
+
+/// The ends of the scale, and a zone so small that it has no share of the reserve.
+#[test]
+fn nasty_marks_at_the_ends_of_the_scale() {
+    let lowmem = PageCount::new(1_000_000);
+    let marks = |managed: u64, scale: u64| {
+        let scale = ScaleFactor::new(scale).expect("within 1 and 3000");
+        let inputs = MarkInputs { min_free: Bytes::mib(64), scale, lowmem, shift: PageShift::K4 };
+        let Watermarks { min, low, high, promo } = Watermarks::new(ZoneKind::Normal, PageCount::new(managed), &inputs);
+        [min, low, high, promo].map(PageCount::get)
+    };
+    assert_eq!(marks(1_000_000, 1), [16_384, 20_480, 24_576, 28_672], "a quarter of the share is more");
+    assert_eq!(marks(1_000_000, 3_000), [16_384, 316_384, 616_384, 916_384], "three tenths of the zone");
+    assert_eq!(marks(10, 1), [0; 4]);
+    assert_eq!(marks(10, 3_000), [0, 3, 6, 9]);
+    assert!(ScaleFactor::new(0).is_err() && ScaleFactor::new(3_001).is_err());
+}

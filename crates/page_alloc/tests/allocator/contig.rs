@@ -121,15 +121,41 @@ fn nasty_a_folio_of_a_range() {
     assert_eq!(list(&machine, 10, Movable), [1024]);
 }
 
-/// One page in a block in the middle cannot move: the first and the last block, isolated before it, are as they were.
+/// A page in the block in the middle cannot move: the first and the last block, isolated before it, are as they were.
 #[test]
 fn nasty_a_block_in_the_middle_refuses() {
+    let kinds = [Unmovable, Movable, Reclaimable, Movable];
+    let mut state = full(ZONE, 4);
+    for (n, kind) in (0..).zip(kinds) {
+        state = typed(state, n * BLOCK, kind);
+        state = match n {
+            // A free neighbour of another type would merge with the last block when that is given back.
+            3 => state,
+            1 => free(state, 4, kind, &[n * BLOCK + 16]),
+            _ => free(state, 9, kind, &[n * BLOCK]),
+        };
+    }
+    let mut machine = machine(vec![state]);
+    let before = machine.zone(ZONE).expect("a zone").state();
+    let free_pages = |machine: &PageAllocator| machine.zone(ZONE).map(|zone| (zone.free(), zone.isolated_blocks()));
+    let counted = free_pages(&machine);
+    let (taken, asked) = run(&mut machine, range(0, 3 * BLOCK), |_| Moved::Moved);
+    assert_eq!((taken, asked), (Err(ContigError::Busy(pfn(BLOCK))), vec![]));
+    assert_eq!((types(&machine), free_pages(&machine)), (kinds.to_vec(), counted));
+    assert_eq!(machine.zone(ZONE).expect("a zone").state(), before, "not even the order of a list is another");
+    // The outer blocks by themselves are no trouble.
+    assert!(run(&mut machine, range(0, BLOCK), |_| Moved::Moved).0.is_ok());
+    assert!(run(&mut machine, range(2 * BLOCK, BLOCK), |_| Moved::Moved).0.is_ok());
+}
+
+/// Only what the range has of its outer blocks counts, and one page that stays is enough.
+#[test]
+fn nasty_a_page_of_the_first_block_stays() {
     let kinds = [Unmovable, Movable, Reclaimable, Movable, Movable, Movable];
     let mut state = full(ZONE, 6);
     for (n, kind) in (0..).zip(kinds) {
         state = movable(free(typed(state, n * BLOCK, kind), 4, kind, &[n * BLOCK + 32]), 0, &[n * BLOCK]);
     }
-    // Only what the range has of the outer blocks counts.
     let mut machine = machine(vec![state]);
     let before = machine.zone(ZONE).expect("a zone").state();
     let (taken, asked) = run(&mut machine, range(0, 1), |_| Moved::Busy);

@@ -4,7 +4,7 @@
 
 use std::hint::black_box;
 
-use bench::frames::{BuddySystem, Frames, Instance, OneZone};
+use bench::frames::{BuddySystem, Frames, Instance, OneZone, Ranges, marked_zone};
 use bench::table::{BULK, BULK_HUGE, OPERATIONS};
 use gungraun::Callgrind;
 use gungraun::prelude::*;
@@ -23,6 +23,10 @@ fn warm<F: Frames>(mut frames: F, order: u8) -> (F, Order) {
 
 fn zone(order: u8) -> (OneZone, Order) {
     warm(OneZone::new(MEMORY), order)
+}
+
+fn ranges(order: u8) -> (Ranges, Order) {
+    warm(Ranges(marked_zone(MEMORY)), order)
 }
 
 fn instance(order: u8) -> (Instance, Order) {
@@ -55,10 +59,15 @@ fn pairs<F: Frames>((mut frames, order): (F, Order)) -> F {
 #[library_benchmark]
 #[bench::base(args = (0), setup = zone)]
 #[bench::huge(args = (9), setup = zone)]
-#[bench::gigantic(args = (18), setup = zone)]
 #[bench::empty_huge(args = (1), setup = filled)]
 #[bench::full_huge(args = (99), setup = filled)]
 fn zone_pair(frames: (OneZone, Order)) -> OneZone {
+    pairs(frames)
+}
+
+#[library_benchmark]
+#[bench::gigantic(args = (18), setup = ranges)]
+fn range_pair(frames: (Ranges, Order)) -> Ranges {
     pairs(frames)
 }
 
@@ -140,7 +149,10 @@ fn buddy_bulk(bulk: Bulk<BuddySystem>) -> Bulk<BuddySystem> {
     take_and_give(bulk)
 }
 
-library_benchmark_group!(name = pages, benchmarks = [zone_pair, instance_pair, buddy_pair, zone_bulk, buddy_bulk]);
+library_benchmark_group!(
+    name = pages,
+    benchmarks = [zone_pair, range_pair, instance_pair, buddy_pair, zone_bulk, buddy_bulk]
+);
 
 main!(
     config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["collect-bus=yes"])),

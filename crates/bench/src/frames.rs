@@ -92,23 +92,37 @@ impl Frames for OneZone {
     #[inline(always)]
     fn alloc(&mut self, order: Order) -> Option<Pfn> {
         let flags = AllocFlags::NONE;
-        let want = Want { order, migratetype: Migratetype::Movable, flags };
-        // What is larger than a block of the buddy is a range, which is made regardless of marks and kept by no processor.
-        if order > ORDERS.0 {
-            return self.zone.take(want);
-        }
         let check = MarkCheck { order, level: Level::Low, highest: ZoneKind::Normal, flags };
-        if self.zone.is_above_fast(check) { self.zone.take_cached(&mut self.lists, want) } else { None }
+        if !self.zone.is_above_fast(check) {
+            return None;
+        }
+        self.zone.take_cached(&mut self.lists, Want { order, migratetype: Migratetype::Movable, flags })
     }
 
     #[inline(always)]
     fn free(&mut self, pfn: Pfn, order: Order) {
-        let freed = if order > ORDERS.0 {
-            self.zone.put(pfn, order)
-        } else {
-            self.zone.put_cached(&mut self.lists, pfn, order)
-        };
-        freed.expect("it was handed out");
+        self.zone.put_cached(&mut self.lists, pfn, order).expect("it was handed out");
+    }
+}
+
+/// One zone without its lists: ranges above the largest order, which are made regardless of marks and kept by no processor.
+#[derive(Clone, Debug)]
+pub struct Ranges(pub Zone);
+
+impl Frames for Ranges {
+    fn add(&mut self, start: Pfn, end: Pfn) {
+        assert!(start == Pfn::new(0), "a zone has one span");
+        self.0 = marked_zone(PageCount::new(end.get()));
+    }
+
+    #[inline]
+    fn alloc(&mut self, order: Order) -> Option<Pfn> {
+        self.0.take(Want { order, migratetype: Migratetype::Movable, flags: AllocFlags::NONE })
+    }
+
+    #[inline]
+    fn free(&mut self, pfn: Pfn, order: Order) {
+        self.0.put(pfn, order).expect("it was handed out");
     }
 }
 

@@ -89,7 +89,7 @@ pub const ROWS: [Row; 32] = [
     row("creation", "empty", "machine of 24 GiB with empty pools: creation").of(MACHINES),
     row("zone_pair", "base", "zone and lists, low mark: hot pair, order 0").at_most(100).beside("buddy_pair"),
     row("zone_pair", "huge", "zone and lists, low mark: hot pair, order 9").at_most(120).beside("buddy_pair"),
-    row("zone_pair", "gigantic", "zone and lists, low mark: pair of 1 GiB").at_most(400).beside("buddy_pair"),
+    row("range_pair", "gigantic", "zone: pair of 1 GiB").at_most(400).beside("buddy_pair"),
     row("zone_bulk", "in_order", "zone and lists, low mark: 1,000,000 pages, freed in order")
         .of(BULK)
         .at_most(130)

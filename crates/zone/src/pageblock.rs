@@ -164,8 +164,7 @@ impl Pageblocks {
     /// The record of a block, if its stretch was ever used.
     #[inline]
     pub(crate) fn get(&self, block: u32) -> Option<&Pageblock> {
-        let chunk = self.chunks.get((block >> CHUNK_SHIFT) as usize)?.as_ref()?;
-        Some(&chunk.blocks[block as usize % CHUNK])
+        self.find(block.into())
     }
 
     /// The record of a block that the zone may not have, if its stretch was ever used.

@@ -111,3 +111,23 @@ pub(crate) fn first(instance: &mut PageAllocator, request: &PageRequest) -> Opti
 pub(crate) fn place(block: Option<Block>) -> Option<(ZoneRef, u64)> {
     block.map(|block| (block.zone, block.pfn.get() - start_of(block.zone)))
 }
+
+/// Numbers without a pattern, the same for every run.
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+
+    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[usize::try_from(self.roll(of.len() as u64)).expect("few sides")]
+    }
+
+    pub(crate) fn once_in(&mut self, n: u64) -> bool {
+        self.roll(n) == 0
+    }
+}

@@ -6,7 +6,7 @@ use units::{GfpFlags, Migratetype, Nodemask, Order, PageCount, ZoneKind};
 use zone::watermark::Protection;
 use zone::{BelowHigh, ZonePressure, ZoneState};
 
-use crate::common::{at, first, free, full, machine_with, marked, node, typed};
+use crate::common::{Dice, at, first, free, full, machine_with, marked, node, typed};
 
 use Migratetype::{Movable, Unmovable};
 
@@ -107,22 +107,6 @@ impl World {
             }
         }
         None
-    }
-}
-
-/// Numbers without a pattern, the same for every run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-
-    fn once_in(&mut self, n: u64) -> bool {
-        self.roll(n) == 0
     }
 }
 

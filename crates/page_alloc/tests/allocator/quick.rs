@@ -6,7 +6,7 @@ use units::{GfpFlags, Migratetype, NodeId, Nodemask, Order, PageCount, ZoneKind}
 use zone::tuning::PcpTuning;
 use zone::{PerCpuState, Zone, ZoneState};
 
-use crate::common::{BLOCK, at, free, full, marked, node, typed};
+use crate::common::{BLOCK, Dice, at, free, full, marked, node, typed};
 
 const ZONES: [ZoneRef; 3] = [at(0, ZoneKind::Dma32), at(0, ZoneKind::Normal), at(1, ZoneKind::Normal)];
 
@@ -33,22 +33,6 @@ fn machine(watched: bool) -> PageAllocator {
         machine.record_events();
     }
     machine
-}
-
-/// Numbers without a pattern, the same for every run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[usize::try_from(self.roll(of.len() as u64)).expect("few sides")]
-    }
 }
 
 fn request(dice: &mut Dice) -> PageRequest {

@@ -1,6 +1,7 @@
 //! The slow path against its rules written down once more: as a story told from top to bottom, with words for rights and loops where
 //! the library has states. Both are given the same random answers, and must ask the same questions.
 
+use crate::common::Dice;
 use std::collections::BTreeSet;
 
 use page_alloc::{
@@ -353,23 +354,6 @@ const WISHES: [(GfpFlags, &str); 10] = [
     (GfpFlags::NOMEMALLOC, "nomemalloc"),
     (GfpFlags::THISNODE, "thisnode"),
 ];
-
-/// Numbers without a pattern, the same for every run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        let sides = u64::try_from(of.len()).expect("few sides");
-        of[usize::try_from(self.roll(sides)).expect("few sides")]
-    }
-}
 
 fn request(dice: &mut Dice) -> (PageRequest, Rules) {
     let bases = [GfpFlags::KERNEL, GfpFlags::ATOMIC, GfpFlags::NOWAIT, GfpFlags::HIGHUSER_MOVABLE, GfpFlags::NOIO];

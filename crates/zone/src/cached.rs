@@ -116,7 +116,7 @@ impl Zone {
         Some(self.hand_out(place, order.get().into()))
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn take_block_quietly(&mut self, lists: &mut PerCpuPages, order: Order, migratetype: Migratetype) -> Option<Pfn> {
         let at = usize::from(order.get());
         let migratetype = self.type_of_request(migratetype);
@@ -281,7 +281,7 @@ impl Zone {
     }
 
     /// The same for a huge page of at least a pageblock.
-    #[inline(never)]
+    #[inline(always)]
     fn put_huge_quietly(&mut self, lists: &mut PerCpuPages, pfn: Pfn, order: Order) -> bool {
         let at = usize::from(order.get());
         let frame = pfn.get().wrapping_sub(self.base);

@@ -126,3 +126,33 @@ fn nearest(local: NodeId, left: &[&Neighbour], distances: &[u8], load: &[u32]) -
     // `min_by_key` keeps the first of equals, and the nodes are ascending.
     left.iter().enumerate().min_by_key(|(_, neighbour)| cost(neighbour)).map(|(place, _)| place)
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    use units::{NodeId, ZoneKind};
+
+    use super::{Neighbour, build};
+
+    /// Of each new distance only the first node is burdened, and the node itself never.
+    #[test]
+    fn nasty_what_each_list_adds_to_the_load_of_nodes() {
+        let nodes = |count: u8| -> Vec<Neighbour> {
+            let node = |n| Neighbour { node: NodeId::new(n), zones: vec![ZoneKind::Normal], has_cpus: true };
+            (0..count).map(node).collect()
+        };
+        let order = |list: super::List| list.nodes.iter().map(|node| node.get()).collect::<Vec<_>>();
+        let mut load = [0u32; 4];
+        let list = build(NodeId::new(0), &nodes(4), &[10, 20, 20, 30], &mut load);
+        assert_eq!((order(list), load), (vec![0, 1, 2, 3], [0, 1, 0, 1]));
+        // The next list from the same place begins with the one that had its turn less often.
+        let list = build(NodeId::new(0), &nodes(4), &[10, 20, 20, 30], &mut load);
+        assert_eq!((order(list), load), (vec![0, 2, 1, 3], [0, 1, 1, 2]));
+        // A node without memory burdens its first neighbour as well: no distance is its own.
+        let mut load = [0u32; 3];
+        let list = build(NodeId::new(2), &nodes(2), &[20, 20, 10], &mut load);
+        assert_eq!((order(list), load), (vec![0, 1], [1, 0, 0]));
+    }
+}

@@ -74,3 +74,39 @@ impl Zone {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use units::{Migratetype, NodeId, Order, PageCount, Pfn, ZoneKind};
+
+    use super::Unreserve;
+    use crate::zone::{Zone, ZoneLayout};
+    use crate::{ZoneEvent, ZoneState};
+
+    /// The count of reserved pages went below zero and round, when a block given up was larger than what was counted: from then on the
+    /// zone was reserved to its limit.
+    #[test]
+    fn nasty_regression_a_reserve_is_never_less_than_nothing() {
+        for (order, counted, left) in [(9u8, 100, 0), (10, 700, 0), (3, 100, 0), (3, 600, 88), (10, 1100, 76)] {
+            let kinds = [0, 512].map(|frame| (Pfn::new(frame), Migratetype::HighAtomic));
+            let mut state = ZoneState::allocated(ZoneLayout {
+                node: NodeId::new(0),
+                kind: ZoneKind::Normal,
+                spans: [(Pfn::new(0), Pfn::new(200 * 512))].into(),
+                largest: Order::new(10),
+                pageblock: Order::new(9),
+            });
+            state.types = kinds.into();
+            let state = state.with_free(Order::new(order), Migratetype::HighAtomic, &[Pfn::new(0)]);
+            let mut zone = Zone::from_state(&state).unwrap_or_else(|error| panic!("{error}"));
+            zone.reserved_highatomic = counted;
+            zone.record_events();
+            assert!(zone.unreserve_highatomic(Unreserve::Everything, Migratetype::Movable));
+            assert_eq!(zone.reserved_highatomic().get(), left, "a block of order {order}, {counted} counted");
+            let free = (zone.free().get(), zone.free_highatomic());
+            assert_eq!(free, (1 << order, PageCount::ZERO), "what was kept is everybody's");
+            assert_eq!(zone.free_list(Order::new(order), Migratetype::Movable), [Pfn::new(0)]);
+            assert_eq!(zone.take_events(), [] as [ZoneEvent; 0], "nobody got anything");
+        }
+    }
+}

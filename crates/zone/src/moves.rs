@@ -95,7 +95,12 @@ impl Zone {
     pub(crate) fn move_free(&mut self, block: u32, from: Migratetype, to: Migratetype) -> u64 {
         let mut moved = 0;
         let page = self.blocks.get(block).map_or(NIL, |record| record.frames);
-        if let Some(order) = self.blocks.mark(block).free_order() {
+        let whole = match self.blocks.mark(block).free_order() {
+            // Blocks of the largest order are runs and have no marks.
+            None if self.pageblock == self.top => self.covering(block).map(|(_, order)| order),
+            order => order,
+        };
+        if let Some(order) = whole {
             let frame = u64::from(block) << self.pageblock;
             self.unlink_large(frame, order, from);
             self.push_large(frame, order, to, End::Tail);
@@ -134,17 +139,14 @@ impl Zone {
             return Err(IsolateRefusal::Straddles(self.pfn(u64::from(block) << self.pageblock)));
         }
         let from = self.blocks.migratetype(block);
-        match self.covering(block) {
-            Some((frame, order)) => {
-                self.unlink_large(frame, order, from);
-                self.count_taken(from, 1 << order);
-                self.blocks.isolate(block);
-                self.free_in_pageblocks(frame, order);
-            }
-            None => {
-                self.move_free(block, from, Migratetype::Isolate);
-                self.blocks.isolate(block);
-            }
+        if let Some((frame, order)) = self.covering(block).filter(|&(_, order)| order > self.pageblock) {
+            self.unlink_large(frame, order, from);
+            self.count_taken(from, 1 << order);
+            self.blocks.isolate(block);
+            self.free_in_pageblocks(frame, order);
+        } else {
+            self.move_free(block, from, Migratetype::Isolate);
+            self.blocks.isolate(block);
         }
         self.isolated_blocks += 1;
         Ok(())
@@ -159,7 +161,7 @@ impl Zone {
         }
         let to = self.blocks.beneath(block);
         let frame = u64::from(block) << self.pageblock;
-        if let Some((whole, order)) = self.covering(block) {
+        if let Some((whole, order)) = self.covering(block).filter(|&(_, order)| order > self.pageblock) {
             self.unlink_large(whole, order, Migratetype::Isolate);
             self.blocks.unisolate(block);
             self.free_in_pageblocks(whole, order);

@@ -446,6 +446,26 @@ fn nasty_regression_a_free_block_is_isolated_by_halves() {
     assert_eq!((list(&zone, 10, Movable), zone.free().get()), (vec![1024, 0], 2048), "whole again, at the tail");
 }
 
+/// Pageblocks that are the largest blocks went to the head of their list when they were isolated, and when that ended; what moves from
+/// list to list waits at the tail.
+#[test]
+fn nasty_regression_isolated_blocks_wait_at_the_tail() {
+    let mut layout = blocks(4).layout;
+    layout.largest = Order::new(9);
+    let mut zone = build(&free(ZoneState::allocated(layout), 9, Movable, &[0, 512, 1024]));
+    for pfn in [512, 0] {
+        assert_eq!(zone.isolate(Pfn::new(pfn)), Ok(()));
+        zone.validate().unwrap_or_else(|broken| panic!("{broken}"));
+    }
+    assert_eq!((list(&zone, 9, Isolate), list(&zone, 9, Movable)), (vec![512, 0], vec![1024]));
+    assert_eq!((zone.free().get(), zone.free_isolated().get(), zone.isolated_blocks()), (512, 1024, 2));
+    for pfn in [512, 0] {
+        zone.unisolate(Pfn::new(pfn));
+        zone.validate().unwrap_or_else(|broken| panic!("{broken}"));
+    }
+    assert_eq!((list(&zone, 9, Movable), zone.free().get()), (vec![1024, 512, 0], 1536));
+}
+
 /// What was freed while its block was isolated was handed out again from there.
 #[test]
 fn nasty_regression_frees_during_isolation_are_not_handed_out() {

@@ -8,7 +8,7 @@ use zone::{
     ZonePressure, ZoneState,
 };
 
-use Migratetype::{Cma, Isolate, Movable, Reclaimable, Unmovable};
+use Migratetype::{Cma, HighAtomic, Isolate, Movable, Reclaimable, Unmovable};
 
 const HUGE: Order = Order::new(9);
 const BLOCK: u64 = 512;
@@ -289,6 +289,212 @@ fn nasty_one_series_of_pages_from_three_sources() {
     let taken: Vec<u64> = (0..7).map(|_| take(&mut zone, &mut lists, want).get()).collect();
     assert_eq!(taken, [9, 3, 6, 512, 513, 514, 515]);
     assert_eq!((zone.migratetype(Pfn::new(512)), zone.free_cma()), (Movable, PageCount::ZERO));
+}
+
+/// A state with single pages on the list, every second frame from `from` on: the first one is the hottest.
+fn holding(from: u64, pages: u64, state: &PerCpuState) -> PerCpuState {
+    PerCpuState { pages: (0..pages).map(|n| (Pfn::new(from + 2 * n), Order::ZERO, Movable)).collect(), ..state.clone() }
+}
+
+fn drained(zone: &mut Zone) -> Vec<(u64, Migratetype)> {
+    let of = |event: ZoneEvent| match event {
+        ZoneEvent::Drained { pfn, migratetype, .. } => (pfn.get(), migratetype),
+        other => panic!("{other:?}"),
+    };
+    zone.take_events().into_iter().map(of).collect()
+}
+
+/// Much was freed lately: the lists may hold more from now on, and this time still give back what is above the old size.
+#[test]
+fn nasty_lists_that_grow_give_back_by_their_old_size() {
+    let state = PerCpuState { high: PageCount::new(28), free_count: PageCount::new(60), ..PerCpuState::default() };
+    let mut zone = build(&ZoneState::allocated(layout(4)));
+    let mut lists = lists_of(&mut zone, tuning(7, 28, 1000), &holding(0, 27, &state));
+    put(&mut zone, &mut lists, 1001, 0);
+    assert_eq!((lists.high().get(), lists.free_count().get()), (61 + 7, 61));
+    assert_eq!((lists.count().get(), zone.free().get()), (7, 21), "all of 28 but a batch");
+    let coldest: Vec<_> = (6..27).rev().map(|n| (2 * n, Movable)).collect();
+    assert_eq!(drained(&mut zone), coldest);
+    // From the new size on nothing is too much.
+    put(&mut zone, &mut lists, 1003, 0);
+    assert_eq!((lists.count().get(), lists.high().get(), drained(&mut zone)), (8, 68, vec![]));
+}
+
+/// Blocks freed in a row go back early, as many pages as five doubled batches, and the lists may hold as many less.
+#[test]
+fn nasty_a_chain_takes_the_size_down() {
+    let state = PerCpuState {
+        high: PageCount::new(300),
+        free_count: PageCount::new(9),
+        last_free: LastFree::Block,
+        ..PerCpuState::default()
+    };
+    for (free_count, high, count) in [(9, 300 - 96, 202 - 96), (8, 300, 202)] {
+        let mut zone = build(&ZoneState::allocated(layout(4)));
+        let state = PerCpuState { free_count: PageCount::new(free_count), ..state.clone() };
+        let mut lists = lists_of(&mut zone, tuning(3, 12, 400), &holding(0, 200, &state));
+        put(&mut zone, &mut lists, 1000, 1);
+        assert_eq!((lists.high().get(), lists.count().get()), (high, count), "{free_count} were freed before");
+        let first = drained(&mut zone).first().copied();
+        assert_eq!(first, (free_count == 9).then_some((1000, Movable)), "the list that grew comes first");
+    }
+    let mut zone = build(&ZoneState::allocated(layout(4)));
+    let low = PerCpuState { high: PageCount::new(90), ..state };
+    let mut lists = lists_of(&mut zone, tuning(3, 12, 400), &holding(0, 50, &low));
+    put(&mut zone, &mut lists, 1000, 1);
+    assert_eq!((lists.high().get(), lists.count().get()), (12, 0), "never below the least");
+}
+
+/// Who fetches pages may hold more from then on, unless the zone was seen below its high mark.
+#[test]
+fn nasty_lists_of_a_zone_below_its_high_mark_do_not_grow() {
+    for (below_high, high) in [(BelowHigh::No, 28 + 7), (BelowHigh::Yes, 28)] {
+        let mut zone = roomy();
+        zone.set_pressure(ZonePressure { below_high, ..ZonePressure::default() });
+        let state = PerCpuState { high: PageCount::new(28), ..PerCpuState::default() };
+        let mut lists = lists_of(&mut zone, tuning(7, 28, 400), &state);
+        take(&mut zone, &mut lists, want(0, Movable));
+        assert_eq!((lists.high().get(), lists.count().get()), (high, 6), "{below_high:?}");
+        assert_eq!(zone.pressure().below_high, below_high, "only what is freed lifts it");
+    }
+}
+
+#[test]
+fn nasty_what_is_remembered_of_the_past_halves() {
+    let state = PerCpuState {
+        high: PageCount::new(400),
+        alloc_factor: 5,
+        free_count: PageCount::new(101),
+        ..PerCpuState::default()
+    };
+    let mut zone = build(&ZoneState::allocated(layout(4)));
+    let mut lists = lists_of(&mut zone, tuning(7, 28, 400), &holding(0, 9, &state));
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        take(&mut zone, &mut lists, want(0, Movable));
+        seen.push((lists.alloc_factor(), lists.free_count().get()));
+    }
+    assert_eq!(seen, [(5, 50), (5, 25), (5, 12)], "an allocation halves what was freed");
+    seen.clear();
+    for pfn in [101, 103, 105] {
+        put(&mut zone, &mut lists, pfn, 0);
+        seen.push((lists.alloc_factor(), lists.free_count().get()));
+    }
+    assert_eq!(seen, [(2, 13), (1, 14), (0, 15)], "and a free the doublings");
+    // What is freed counts up to five doubled batches: the last block may go beyond.
+    let full = PerCpuState { free_count: PageCount::new((7 << 5) - 1), ..state };
+    let mut lists = lists_of(&mut zone, tuning(7, 28, 4000), &full);
+    put(&mut zone, &mut lists, 512, 9);
+    put(&mut zone, &mut lists, 1024, 9);
+    assert_eq!(lists.free_count().get(), (7 << 5) - 1 + 512);
+}
+
+/// A few pages too many, and a huge page goes: twice, since the first one was not enough.
+#[test]
+fn nasty_a_huge_page_is_given_back_for_a_few_pages() {
+    let state = PerCpuState { high: PageCount::new(600), free_count: PageCount::new(100), ..PerCpuState::default() };
+    let mut zone = build(&ZoneState::allocated(layout(8)));
+    let mut state = holding(0, 50, &state);
+    state.pages.push((Pfn::new(1024), HUGE, Movable));
+    let mut lists = lists_of(&mut zone, tuning(63, 600, 600), &state);
+    put(&mut zone, &mut lists, 1536, 9);
+    // 537 were to go, and 1024 went.
+    assert_eq!((lists.count().get(), zone.free().get()), (50, 1024));
+    assert_eq!(drained(&mut zone), [(1024, Movable), (1536, Movable)], "the coldest first");
+    assert_eq!(zone.free_list(Order::new(10), Movable), [Pfn::new(1024)]);
+}
+
+/// Lists that are smaller than a batch move single pages.
+#[test]
+fn nasty_lists_smaller_than_a_batch() {
+    let mut zone = roomy();
+    zone.record_events();
+    let mut lists = PerCpuPages::new(HUGE, tuning(7, 3, 3));
+    assert_eq!(take(&mut zone, &mut lists, want(0, Movable)), Pfn::new(0));
+    assert_eq!(lists.count(), PageCount::ZERO, "one was fetched");
+    zone.take_events();
+    let mut zone = build(&ZoneState::allocated(layout(4)));
+    let state = PerCpuState { high: PageCount::new(3), ..PerCpuState::default() };
+    let mut lists = lists_of(&mut zone, tuning(7, 3, 3), &holding(0, 2, &state));
+    put(&mut zone, &mut lists, 101, 0);
+    assert_eq!((lists.count().get(), drained(&mut zone)), (2, vec![(2, Movable)]), "and one goes");
+}
+
+/// The pages of a list go where their pageblock belongs now, whatever it was when they were freed.
+#[test]
+fn nasty_a_pageblock_changed_its_type_while_pages_were_on_a_list() {
+    for kind in [Cma, HighAtomic, Unmovable, Reclaimable] {
+        let mut zone = build(&ZoneState::allocated(layout(200)).with_type(Pfn::new(0), kind));
+        let mut lists = lists_of(&mut zone, tuning(7, 28, 28), &holding(0, 2, &PerCpuState::default()));
+        assert_eq!(zone.cached(&lists, Order::ZERO, Movable).len(), 2, "they came when it was movable");
+        zone.drain(&mut lists);
+        check(&zone, &lists);
+        assert_eq!(drained(&mut zone), [(2, kind), (0, kind)]);
+        assert_eq!(zone.free_list(Order::ZERO, kind), [Pfn::new(0), Pfn::new(2)]);
+        let lent = if kind == Cma { 2 } else { 0 };
+        let kept = if kind == HighAtomic { 2 } else { 0 };
+        let free = (zone.free().get(), zone.free_cma().get(), zone.free_highatomic().get());
+        assert_eq!(free, (2, lent, kept), "{kind}");
+    }
+    // What is freed in a lent or reserved block waits among the movable pages.
+    for kind in [Cma, HighAtomic] {
+        let mut zone = build(&ZoneState::allocated(layout(200)).with_type(Pfn::new(0), kind));
+        let mut lists = PerCpuPages::new(HUGE, tuning(7, 28, 28));
+        put(&mut zone, &mut lists, 6, 1);
+        assert_eq!(zone.cached(&lists, Order::new(1), Movable), [Pfn::new(6)]);
+        assert_eq!(take(&mut zone, &mut lists, want(1, Movable)), Pfn::new(6), "and is handed out from there");
+    }
+}
+
+/// The zone is held for a batch at a time: where blocks are larger than a batch, each batch gives a whole one.
+#[test]
+fn nasty_a_surplus_goes_batch_by_batch() {
+    let pages = (0..10).map(|n| (Pfn::new(16 * n), Order::new(3), Movable)).collect();
+    let state = PerCpuState { pages, high: PageCount::new(50), ..PerCpuState::default() };
+    let mut zone = build(&ZoneState::allocated(layout(4)));
+    let mut lists = lists_of(&mut zone, tuning(7, 50, 50), &state);
+    zone.decay(&mut lists);
+    check(&zone, &lists);
+    // Thirty pages in batches of 7, 7, 7, 7 and 2 are five blocks; at once they would be four.
+    assert_eq!((lists.count().get(), zone.free().get()), (40, 40));
+    assert_eq!(drained(&mut zone).iter().map(|&(pfn, _)| pfn).collect::<Vec<_>>(), [144, 128, 112, 96, 80]);
+}
+
+/// Once a page of a series was stolen, the next ones are stolen too, though a pageblock could be claimed by now.
+#[test]
+fn nasty_a_series_that_stole_a_page_claims_nothing() {
+    // Two single pages: everything else of the first pageblock can move, of the second one nothing.
+    let mut state = ZoneState::allocated(layout(4)).with_free(Order::ZERO, Movable, &[Pfn::new(0), Pfn::new(512)]);
+    state.movable = (1..9).map(|o| (Pfn::new(1 << o), Order::new(o))).collect();
+    let fetched = |state: &ZoneState, tuning: PcpTuning, count: usize| {
+        let (mut zone, mut lists) = (build(state), PerCpuPages::new(HUGE, tuning));
+        let taken: Vec<u64> = (0..count).map(|_| take(&mut zone, &mut lists, want(0, Unmovable)).get()).collect();
+        let kept = |e: &ZoneEvent| matches!(e, ZoneEvent::Fallback { ownership: zone::Ownership::Kept, .. });
+        let kept = zone.take_events().iter().filter(|event| kept(event)).count();
+        (taken, zone.migratetype(Pfn::new(512)), kept)
+    };
+    assert_eq!(fetched(&state, tuning(7, 28, 28), 2), (vec![0, 512], Movable, 2), "one series");
+    assert_eq!(fetched(&state, PcpTuning::BOOT, 2), (vec![0, 512], Unmovable, 1), "two series of one page");
+}
+
+/// An interrupt came while its processor was at its lists, and both changed them. It goes past them: what it takes and gives back is the
+/// zone's, and the lists stay what they were.
+#[test]
+fn nasty_regression_an_interrupt_goes_past_lists_in_use() {
+    let state = ZoneState::allocated(layout(4)).with_free(Order::new(3), Movable, &[Pfn::new(512)]);
+    let mut zone = build(&state);
+    let mut lists = lists_of(&mut zone, tuning(7, 28, 28), &holding(0, 9, &PerCpuState::default()));
+    let before = lists.clone();
+    let pfn = zone.take(want(0, Movable)).expect("a page of the zone");
+    assert_eq!((pfn, zone.put(Pfn::new(99), Order::ZERO)), (Pfn::new(512), Ok(())));
+    check(&zone, &lists);
+    assert_eq!((&lists, zone.free().get()), (&before, 8));
+    // What is on the lists is not its to give back.
+    let kept = Pfn::new(4);
+    assert_eq!(zone.put(kept, Order::ZERO), Err(zone::BadFree::Free { pfn: kept, block: kept }));
+    zone.drain(&mut lists);
+    check(&zone, &lists);
+    assert_eq!(zone.free().get(), 17);
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -62,7 +62,7 @@ impl Naive {
         zone
     }
 
-    fn list(&mut self, order: usize, migratetype: Migratetype) -> &mut Vec<u64> {
+    pub(crate) fn list(&mut self, order: usize, migratetype: Migratetype) -> &mut Vec<u64> {
         self.lists.entry((order, migratetype)).or_default()
     }
 
@@ -88,11 +88,11 @@ impl Naive {
         self.lists.iter().filter(|((_, t), _)| of(*t)).map(|((o, _), list)| (list.len() as u64) << o).sum()
     }
 
-    fn find(&self, block: Block) -> Option<Migratetype> {
+    pub(crate) fn find(&self, block: Block) -> Option<Migratetype> {
         Migratetype::ALL.into_iter().find(|&t| self.of(block.1, t).contains(&block.0))
     }
 
-    fn unlist(&mut self, block: Block, migratetype: Migratetype) {
+    pub(crate) fn unlist(&mut self, block: Block, migratetype: Migratetype) {
         self.list(block.1, migratetype).retain(|&frame| frame != block.0);
     }
 
@@ -102,7 +102,7 @@ impl Naive {
         }
     }
 
-    fn smallest(&mut self, want: usize, migratetype: Migratetype) -> Option<u64> {
+    pub(crate) fn smallest(&mut self, want: usize, migratetype: Migratetype) -> Option<u64> {
         let found = (want..=self.top).find(|&o| !self.of(o, migratetype).is_empty())?;
         let frame = self.list(found, migratetype).remove(0);
         self.expand(frame, want, found, migratetype);
@@ -140,7 +140,7 @@ impl Naive {
         }
     }
 
-    fn claim(&mut self, order: usize, start: Migratetype, whole: bool) -> Option<u64> {
+    pub(crate) fn claim(&mut self, order: usize, start: Migratetype, whole: bool) -> Option<u64> {
         let size = 1u64 << self.pageblock;
         for found in (0..=self.top).rev() {
             if found < order || whole && order < self.pageblock && found < self.pageblock {
@@ -183,7 +183,7 @@ impl Naive {
         None
     }
 
-    fn steal(&mut self, order: usize, start: Migratetype) -> Option<u64> {
+    pub(crate) fn steal(&mut self, order: usize, start: Migratetype) -> Option<u64> {
         for found in order..=self.top {
             if let Some(other) = Self::others(start).into_iter().find(|&t| !self.of(found, t).is_empty()) {
                 let frame = self.list(found, other).remove(0);
@@ -199,7 +199,7 @@ impl Naive {
     }
 
     /// In ascending order of frame to the tail.
-    fn move_free(&mut self, block: u64, from: Migratetype, to: Migratetype) {
+    pub(crate) fn move_free(&mut self, block: u64, from: Migratetype, to: Migratetype) {
         let mut inside: Vec<Block> = self.blocks().filter(|b| b.0 >> self.pageblock == block).collect();
         inside.sort_unstable();
         for piece in inside {
@@ -219,7 +219,17 @@ impl Naive {
         }
     }
 
-    fn free_one(&mut self, mut frame: u64, mut order: usize, migratetype: Migratetype) {
+    fn free_one(&mut self, frame: u64, order: usize, migratetype: Migratetype) {
+        let (frame, order) = self.merge(frame, order, migratetype);
+        let above = (frame & !(1 << order)) ^ (1 << (order + 1));
+        let likely = order + 1 < self.top && self.find((above, order + 1)).is_some();
+        let list = self.list(order, migratetype);
+        let end = if likely { list.len() } else { 0 };
+        list.insert(end, frame);
+    }
+
+    /// A free block with its buddies: where the whole begins, and its order. It is on no list.
+    pub(crate) fn merge(&mut self, mut frame: u64, mut order: usize, migratetype: Migratetype) -> Block {
         while order < self.top {
             let buddy = (frame ^ (1 << order), order);
             let Some(other) = self.find(buddy) else { break };
@@ -236,11 +246,7 @@ impl Naive {
             frame = frame.min(buddy.0);
             order += 1;
         }
-        let above = (frame & !(1 << order)) ^ (1 << (order + 1));
-        let likely = order + 1 < self.top && self.find((above, order + 1)).is_some();
-        let list = self.list(order, migratetype);
-        let end = if likely { list.len() } else { 0 };
-        list.insert(end, frame);
+        (frame, order)
     }
 
     /// Everything that can be seen of a zone is here too.

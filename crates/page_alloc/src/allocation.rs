@@ -168,6 +168,13 @@ impl Allocation {
         &self.context
     }
 
+    /// The cpuset of the task allows other nodes from now on, and its wall stands elsewhere: the one thing of a request that can change under
+    /// way. It notices after [`crate::PageAllocator::note_cpuset_change`].
+    #[doc(alias("mems_allowed", "cpuset_change_task_nodemask"))]
+    pub const fn confine(&mut self, allowed: Nodemask, walled: Nodemask) {
+        (self.context.task.allowed, self.context.task.walled) = (allowed, walled);
+    }
+
     /// Where it stands.
     #[must_use]
     pub const fn path(&self) -> &SlowPath {

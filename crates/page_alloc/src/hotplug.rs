@@ -197,8 +197,11 @@ impl PageAllocator {
     /// Sizes have changed: are pages grouped from now on, and which marks follow?
     #[doc(alias("build_all_zonelists", "page_group_by_mobility_disabled"))]
     fn resized(&mut self, knobs: &Knobs) {
+        // What only private requests reach groups nothing for others.
+        let ordinary = self.topology().states().memory;
+        let counts = |slot: &&Slot| ordinary.contains(slot.zone.node());
         let above = |slot: &Slot| slot.zone.managed().saturating_sub(slot.zone.mark(Level::High));
-        let pages: PageCount = self.slots().map(above).sum();
+        let pages: PageCount = self.slots().filter(counts).map(above).sum();
         let few = pages.get() < self.rules().pageblock.pages().get() * 6;
         let grouping = if few { Grouping::Off } else { Grouping::ByMobility };
         let rules = Rules { grouping, ..*self.rules() };

@@ -33,6 +33,8 @@ mod path;
 mod placed;
 mod quick;
 mod rules;
+#[cfg(test)]
+mod scan;
 mod slow_path;
 mod task;
 mod unmapped;

@@ -171,6 +171,67 @@ fn nasty_the_scanners_meet() {
     assert_eq!(moves[0], (0, 3 * BLOCK + 8));
 }
 
+/// Where the scanners met, the next run begins at the ends; where they did not, it goes on, and is only a part of the zone.
+#[test]
+fn nasty_where_the_next_run_begins() {
+    let state = || comb(comb(comb(full(ZONE, 6), 0, Movable), 1, Movable), 5, Movable);
+    let mut machine = machine(vec![state()]);
+    let (end, _, moves) = direct(&mut machine, 5, USER, Priority::Async, |_| Moved::Busy);
+    assert_eq!((end, moves.first().copied()), (CompactEnd::Complete, Some((1, 5 * BLOCK))));
+    let sources = |moves: &[(u64, u64)]| moves.iter().map(|(from, _)| from / BLOCK).collect::<Vec<_>>();
+    assert_eq!(
+        sources(&moves),
+        [[0; 32], [1; 32]].concat(),
+        "a cluster of each, and then the rest of the pageblock is left"
+    );
+    let again = direct(&mut machine, 5, USER, Priority::Async, |_| Moved::Busy);
+    assert_eq!((again.0, again.2), (CompactEnd::Complete, moves), "the same once more, though these had nothing");
+    // A block in the first pageblock was enough; the next run goes on behind it, and what it has looked at is less than all.
+    let mut machine = crate::common::machine(vec![comb(comb(full(ZONE, 6), 0, Movable), 5, Movable)]);
+    let (end, block, _) = direct(&mut machine, 5, USER, Priority::SyncLight, |_| Moved::Moved);
+    assert_eq!((end, place(block)), (CompactEnd::Success, Some((ZONE, 0))));
+    let (end, _, moves) = direct(&mut machine, 5, USER, Priority::SyncLight, |_| Moved::Busy);
+    assert_eq!((end, moves.first().map(|&(from, _)| from)), (CompactEnd::PartialSkipped, Some(65)));
+    assert!(moves.iter().all(|&(_, to)| to / BLOCK == 5), "free pages are looked for where they were found");
+    let compact = machine.parts(ZONE).expect("a zone").compact;
+    assert!(compact.puts_off(Order::new(5)), "a failure all the same");
+    let (end, _, moves) = direct(&mut machine, 5, USER, Priority::SyncFull, |_| Moved::Busy);
+    assert_eq!(
+        (end, moves.first().map(|&(from, _)| from)),
+        (CompactEnd::Complete, Some(33)),
+        "what is left of the first"
+    );
+}
+
+/// Somebody takes pages while others move: the raw minimum must stay, so the next target is refused, and the run ends there.
+#[test]
+fn nasty_a_target_is_refused_under_way() {
+    let state = marked(comb(comb(full(ZONE, 4), 0, Movable), 3, Movable), 500, 501, 502);
+    let mut machine = machine(vec![state]);
+    let mut compaction = Compaction::whole(&machine, node(0));
+    let mut question = compaction.begin(&mut machine);
+    for moved in 0..3 {
+        let CompactQuestion::Move(block) = question else { panic!("{question:?} after {moved}") };
+        assert_eq!(block.from, pfn(1 + 2 * moved));
+        question = compaction.answer(&mut machine, Moved::Moved);
+        checked(&machine);
+    }
+    let CompactQuestion::Move(last) = question else { panic!("{question:?}") };
+    // Its target is taken already. Of 511 pages eleven go elsewhere: none may be taken that would leave 500.
+    let want = zone::Want { order: Order::ZERO, migratetype: Movable, flags: zone::AllocFlags::NONE };
+    let taken = machine.with_zone(ZONE, |parts| (0..11).filter_map(|_| parts.zone.take(want)).count());
+    assert_eq!((taken, machine.zone(ZONE).map(|zone| zone.free().get())), (Some(11), Some(500)));
+    let question = compaction.answer(&mut machine, Moved::Moved);
+    checked(&machine);
+    assert_eq!(question, CompactQuestion::End(CompactEnd::Contended, None));
+    let zone = machine.zone(ZONE).expect("a zone");
+    assert_eq!(zone.free().get(), 501, "what moved left its page behind");
+    let held = |pfn: Pfn| zone.find(pfn).map(|found| found.held);
+    assert_eq!((held(last.from), held(last.to)), (Some(Held::Free), Some(Held::Movable)));
+    assert_eq!(held(pfn(9)), Some(Held::Movable), "what was collected and did not move is where it was");
+    assert!(!machine.parts(ZONE).expect("a zone").compact.puts_off(Order::new(9)), "it is nobody's failure");
+}
+
 #[test]
 fn nasty_it_is_worth_while_or_not() {
     // Enough free pages in small pieces; the marks leave room, or not.

@@ -1,10 +1,13 @@
 //! What a request is entitled to, and what it may not ask for.
 
 use page_alloc::gfp::{highest_zone, migratetype, reserve_flags, slow_flags};
-use page_alloc::{Access, Context, ContextError, IoScope, PageRequest, Pin, Rules, Standing, Task, TaskSite};
+use page_alloc::{
+    Access, Compacted, Context, ContextError, IoScope, PageRequest, Pin, Progress, Rules, SlowPath, Standing, Step,
+    Task, TaskSite,
+};
 use policy::{Reach, Topology};
 use units::{GfpFlags, Migratetype, NodeId, Nodemask, Order, ZoneKind};
-use zone::AllocFlags;
+use zone::{AllocFlags, Level};
 
 const KERNEL: GfpFlags = GfpFlags::KERNEL;
 const ATOMIC: GfpFlags = GfpFlags::ATOMIC;
@@ -35,6 +38,53 @@ fn wishes_become_rights() {
     assert!(!slow_flags(ATOMIC, Order::ZERO, &Task::default()).contains(high), "single pages have no reserve");
     let real_time = Task { site: TaskSite::RealTime, ..Task::default() };
     assert_eq!(slow_flags(KERNEL, Order::ZERO, &real_time), cpuset.with(keep).with(min));
+}
+
+/// The rights of attempts for blocks of order 2, as the slow path makes them: the first one, and the one of the first round.
+#[test]
+fn nasty_the_rights_of_a_block_of_four_pages() {
+    let (cpuset, keep) = (AllocFlags::CPUSET, AllocFlags::KSWAPD);
+    let (min, wait, high) = (AllocFlags::MIN_RESERVE, AllocFlags::NON_BLOCK, AllocFlags::HIGHATOMIC);
+    let ordinary = Task::default();
+    let reclaimer = Task { standing: Standing::Reclaimer, ..ordinary };
+    let all = AllocFlags::NO_WATERMARKS;
+    for (gfp, task, first, round) in [
+        (KERNEL, ordinary, cpuset.with(keep), cpuset.with(keep)),
+        (ATOMIC, ordinary, min.with(wait).with(high).with(keep), min.with(wait).with(high).with(keep)),
+        (GfpFlags::NOWAIT, ordinary, cpuset.with(wait).with(keep), cpuset.with(wait).with(keep)),
+        (ATOMIC | GfpFlags::NOMEMALLOC, ordinary, min.with(keep), min.with(keep)),
+        (
+            GfpFlags::HIGHUSER_MOVABLE,
+            ordinary,
+            cpuset.with(keep).with(AllocFlags::CMA),
+            cpuset.with(keep).with(AllocFlags::CMA),
+        ),
+        (KERNEL, reclaimer, cpuset.with(keep), all.with(keep)),
+        (
+            GfpFlags::HIGHUSER_MOVABLE,
+            reclaimer,
+            cpuset.with(keep).with(AllocFlags::CMA),
+            all.with(keep).with(AllocFlags::CMA),
+        ),
+    ] {
+        let request = PageRequest { task, ..PageRequest::new(Order::new(2), gfp, NodeId::new(0)) };
+        let context = Context::new(&request, &Rules::default(), &topology()).expect("no contradiction");
+        let mut path = SlowPath::new(context, Rules::default());
+        let (mut tries, mut progress) = (Vec::new(), Progress::None);
+        let mut rounds = 0;
+        while rounds < 1 || tries.len() < 2 {
+            let step = path.step(progress);
+            progress = Progress::None;
+            match step {
+                Step::Begin => progress = Progress::Yes,
+                Step::Compact(_) => progress = Progress::Compacted(Compacted::Skipped),
+                Step::Recheck => rounds += 1,
+                Step::Try(attempt) => tries.push((attempt.level(), attempt.flags())),
+                _ => (),
+            }
+        }
+        assert_eq!(tries, [(Level::Min, first), (Level::Min, round)], "{gfp} {task:?}");
+    }
 }
 
 #[test]

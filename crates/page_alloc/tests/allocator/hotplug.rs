@@ -7,7 +7,9 @@ use zone::tuning::{HighFraction, PcpTuning};
 use zone::watermark::{ReserveRatios, ScaleFactor};
 use zone::{Grouping, PerCpuState, ZoneState};
 
-use crate::common::{BLOCK, at, checked, first, free, full, machine_with, place, request, start_of, typed};
+use crate::common::{
+    BLOCK, at, checked, first, free, full, machine_with, marked, node, place, request, start_of, typed,
+};
 
 use Migratetype::{Movable, Reclaimable, Unmovable};
 use ZoneKind::Normal;
@@ -204,4 +206,39 @@ fn nasty_pages_are_grouped_once_there_is_enough() {
     );
     let block = first(&mut machine, &user);
     assert!(place(block).is_some_and(|(_, frame)| frame >= 2 * BLOCK), "movable pages have blocks of their own");
+}
+
+/// Pages are grouped from exactly six pageblocks above the high marks on, of memory that ordinary requests can reach.
+#[test]
+fn nasty_how_much_memory_is_enough_to_group_pages() {
+    let rules = Rules { grouping: Grouping::Off, section: Order::new(9), ..Rules::default() };
+    for (high, grouping) in [(BLOCK, Grouping::ByMobility), (BLOCK + 1, Grouping::Off)] {
+        let zone = free(marked(full(NEAR, 6), 0, 0, high), 10, Movable, &[0]);
+        let mut machine = machine_with(vec![zone], rules, 1);
+        // The marks count as they are before they are computed anew, and those of the zone that comes are zero.
+        assert_eq!(machine.online(plug(FAR, 0, 1), &knobs()), Ok(()));
+        checked(&machine);
+        let seen = [NEAR, FAR].map(|zone| machine.zone(zone).map(|zone| zone.grouping()));
+        assert_eq!(seen, [Some(grouping); 2], "{} pages above the marks", 7 * BLOCK - high);
+        let kind = machine.zone(FAR).map(|zone| zone.migratetype(Pfn::new(start_of(FAR))));
+        assert_eq!(kind, Some(Unmovable), "it came when nothing was grouped yet");
+    }
+}
+
+/// The memory of private nodes was counted: pages were grouped on a machine with too little for it.
+#[test]
+fn nasty_regression_memory_of_private_nodes_groups_nothing() {
+    use policy::{DriverId, NodeCaps, NodeSpec, PrivateNode, Topology};
+    let near = NodeSpec::normal(PageCount::new(4 * BLOCK));
+    let empty = NodeSpec::normal(PageCount::ZERO);
+    let mut topology = Topology::of([(node(0), near), (node(1), empty)].into(), |_, _| 10).expect("a machine");
+    topology.make_private(node(1), PrivateNode { owner: DriverId(1), caps: NodeCaps::NONE }).expect("no memory yet");
+    topology.set_node(node(1), NodeSpec::normal(PageCount::new(8 * BLOCK))).expect("memory comes");
+    let zones = [full(NEAR, 4), full(at(1, Normal), 8)].map(|state| zone::Zone::from_state(&state).expect("a zone"));
+    let rules = Rules { grouping: Grouping::Off, section: Order::new(9), ..Rules::default() };
+    let mut machine = PageAllocator::new(topology, rules, &[node(0)], zones).expect("an instance");
+    assert_eq!(machine.online(plug(NEAR, 4, 1), &knobs()), Ok(()));
+    assert_eq!(machine.zone(NEAR).map(|zone| zone.grouping()), Some(Grouping::Off), "five pageblocks are too few");
+    assert_eq!(machine.online(plug(NEAR, 5, 2), &knobs()), Ok(()));
+    assert_eq!(machine.zone(NEAR).map(|zone| zone.grouping()), Some(Grouping::ByMobility));
 }

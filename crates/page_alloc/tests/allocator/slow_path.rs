@@ -303,6 +303,48 @@ fn nasty_regression_the_cpuset_changes_under_way() {
     assert_eq!((ended.0.is_err(), rounds), (true, 4));
 }
 
+/// The cpuset of a task that waits gets another node: its request begins again, and finds what that node has.
+#[test]
+fn nasty_a_cpuset_gets_another_node_under_way() {
+    let (near, far) = (at(0, Normal), at(1, Normal));
+    let rules = Rules { cpusets: Cpusets::On, ..Rules::default() };
+    let (first, second) = (Nodemask::of(node(0)), Nodemask::of(node(1)));
+    let task = Task { allowed: first, walled: first, ..Task::default() };
+    let ask = |gfp, nodemask| PageRequest { task, nodemask, ..request(0, gfp) };
+    let both = Some(Nodemask::first(2));
+    // A page of the far node; where only the near one may be used, nothing; where the mask has nothing in common with the cpuset any
+    // more, it is given up.
+    for (nodemask, to, from) in
+        [(None, second, Some(far)), (both, second, Some(far)), (Some(first), second, Some(far)), (None, first, None)]
+    {
+        let mut machine = machine_with(vec![full(near, 4), with_free(far, 4, (0, 1, 2))], rules, 0);
+        let Ok(Attempted::Slow(mut path)) = machine.alloc(&ask(USER | GfpFlags::NORETRY, nodemask)) else {
+            panic!("the near node has nothing")
+        };
+        let (mut question, mut rounds) = (path.begin(&mut machine), 0);
+        while !matches!(question, Question::Done(_) | Question::Failed(_)) {
+            checked(&machine);
+            if question == Question::Reclaim {
+                rounds += 1;
+                if rounds == 1 {
+                    path.confine(to, to);
+                    machine.note_cpuset_change();
+                }
+            }
+            let answer = in_vain(&mut machine, question);
+            question = path.answer(&mut machine, answer);
+        }
+        let got = if let Question::Done(block) = question { Some(block.zone) } else { None };
+        assert_eq!((got, rounds), (from, if from.is_some() { 1 } else { 2 }), "{nodemask:?} to {to:?}");
+        let counted = machine.counts(far).map(|counts| (counts.allocated, counts.hit, counts.miss));
+        // The far node is preferred once the near one is out of reach, by the mask alone.
+        assert_eq!(counted.map(|(pages, ..)| pages), Some(u64::from(from.is_some())));
+        let last = machine.take_events().into_iter().rfind(|e| matches!(e, PageEvent::Allocated { .. }));
+        let Some(PageEvent::Allocated { pfn, .. }) = last else { panic!("no event") };
+        assert_eq!(pfn.is_some(), from.is_some());
+    }
+}
+
 #[test]
 fn nasty_a_mask_that_the_cpuset_rules_out() {
     let (near, far) = (at(0, Normal), at(1, Normal));

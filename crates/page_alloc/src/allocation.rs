@@ -1,7 +1,7 @@
 //! A request on the slow path, from question to question.
 
 use policy::{NodeCap, ZoneRef};
-use units::{Blame, GfpFlags, Ledger, Nodemask, Order, PageCount, Pfn, ZoneKind};
+use units::{Blame, GfpFlags, Ledger, Nodemask, Order, PageCount, ZoneKind};
 use zone::{AllocFlags, Level, MarkCheck, Unreserve, Zone};
 
 use crate::compaction::Compaction;
@@ -9,6 +9,7 @@ use crate::context::{Attempt, Context, Nodes, Preferred};
 use crate::deferral::Served;
 use crate::event::PageEvent;
 use crate::fast_path::{self, Block, Spread, Walk};
+use crate::flipping::{Flip, Flipping};
 use crate::gfp::COSTLY;
 use crate::kswapd;
 use crate::rules::{Cpusets, Rules};
@@ -74,40 +75,8 @@ pub enum Answer {
     Flipped(PageCount),
 }
 
-/// A change of mappings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flip {
-    /// The first frame.
-    pub pfn: Pfn,
-    /// How many pages.
-    pub pages: PageCount,
-    /// What their mappings are to be.
-    pub to: Mapping,
-}
-
-/// A change of mappings under way.
-#[derive(Clone, Copy, Debug)]
-struct Flipping {
-    zone: ZoneRef,
-    pfn: Pfn,
-    order: Order,
-    to: Mapping,
-    /// Whether this is the way back from a change that failed.
-    way: Way,
-    /// What is tried afterwards.
-    attempt: Attempt,
-    /// How many pages are to change.
-    asked: PageCount,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    There,
-    Back,
-}
-
 /// What a look at the zones gave.
-enum Looked {
+pub(crate) enum Looked {
     Got(Block),
     Nothing,
     /// There may be a block once mappings are changed.
@@ -137,13 +106,13 @@ impl Blame for NoBlock {
 /// A request that found nothing at once. It looks at zones by itself, and asks its caller for everything else.
 #[derive(Clone, Debug)]
 pub struct Allocation {
-    context: Context,
+    pub(crate) context: Context,
     path: SlowPath,
     cookie: Cookie,
     /// The nodes that it is restricted to still.
     mask: Option<Nodemask>,
     block: Option<Block>,
-    flipping: Option<Flipping>,
+    pub(crate) flipping: Option<Flipping>,
     /// Was the last thing that happened compaction?
     compacted: bool,
 }
@@ -324,7 +293,7 @@ impl Allocation {
         if self.block.is_some() { Progress::Taken } else { Progress::None }
     }
 
-    fn attempt<P: Zones>(&mut self, p: &mut P, attempt: Attempt) -> Looked {
+    pub(crate) fn attempt<P: Zones>(&mut self, p: &mut P, attempt: Attempt) -> Looked {
         if attempt.nodes == Nodes::All {
             self.mask = None;
         }
@@ -342,60 +311,13 @@ impl Allocation {
         }
     }
 
-    fn walk<P: Zones>(&self, p: &mut P, context: &Context, attempt: Attempt) -> Option<Block> {
+    pub(crate) fn walk<P: Zones>(&self, p: &mut P, context: &Context, attempt: Attempt) -> Option<Block> {
         let preferred = context.preferred(p.topology(), self.mask)?;
         // Before a process is killed, a last look insists on the cpuset.
         let last = attempt.level == Level::High;
         let gfp = if last { context.gfp.union(GfpFlags::HARDWALL) } else { context.gfp };
         let walk = Walk { attempt, preferred, mask: self.mask, gfp, spread: Spread::No };
         fast_path::take(p, context, walk)
-    }
-
-    /// A whole block that is mapped loses its mappings, however small the request.
-    fn unmap_some<P: Zones>(&mut self, p: &mut P, attempt: Attempt) -> Looked {
-        let mut whole = self.context;
-        whole.order = self.order_to_compact(p);
-        whole.access.unmapped = false;
-        let Some(Block { pfn, order, zone, .. }) = self.walk(p, &whole, attempt) else { return Looked::Nothing };
-        self.flip(Flipping { zone, pfn, order, to: Mapping::Unmapped, way: Way::There, attempt, asked: order.pages() })
-    }
-
-    /// A pageblock without mappings that is free gets them back.
-    fn map_some<P: Zones>(&mut self, p: &mut P, attempt: Attempt) -> Looked {
-        let mut found = None;
-        self.any_zone(p, |_, p, zone| {
-            let block = p.with_zone(zone, |mut parts| parts.take_unmapped_block()).flatten();
-            found = block.map(|block| (zone, block));
-            found.is_some()
-        });
-        let Some((zone, (pfn, order))) = found else { return Looked::Nothing };
-        self.flip(Flipping { zone, pfn, order, to: Mapping::Mapped, way: Way::There, attempt, asked: order.pages() })
-    }
-
-    fn flip(&mut self, flipping: Flipping) -> Looked {
-        let Flipping { pfn, asked: pages, to, .. } = flipping;
-        self.flipping = Some(flipping);
-        Looked::Flip(Flip { pfn, pages, to })
-    }
-
-    /// Mappings were changed, or some of them, or none. Half of a block is never used: it is changed back.
-    fn flipped<P: Zones>(&mut self, p: &mut P, flipping: Flipping, pages: PageCount) -> Looked {
-        let Flipping { zone, pfn, order, to, way, attempt, asked } = flipping;
-        let before = if to == Mapping::Mapped { Mapping::Unmapped } else { Mapping::Mapped };
-        if pages >= asked {
-            give(p, zone, pfn, order, to);
-            p.emit(|| PageEvent::Remapped { pfn, order, to });
-            return if way == Way::There { self.attempt(p, attempt) } else { Looked::Nothing };
-        }
-        match way {
-            Way::There if pages.is_zero() => give(p, zone, pfn, order, before),
-            Way::There => return self.flip(Flipping { to: before, way: Way::Back, asked: pages, ..flipping }),
-            Way::Back => {
-                let _ = p.with_zone(zone, |parts| parts.bank.lose(parts.zone, pfn));
-                p.emit(|| PageEvent::LostBlock { pfn, order });
-            }
-        }
-        Looked::Nothing
     }
 
     /// Gives up blocks kept for urgent requests, in the first zone that has such with free pages.
@@ -437,7 +359,7 @@ impl Allocation {
         })
     }
 
-    fn any_zone<P: Zones>(&self, p: &mut P, mut f: impl FnMut(&Context, &mut P, ZoneRef) -> bool) -> bool {
+    pub(crate) fn any_zone<P: Zones>(&self, p: &mut P, mut f: impl FnMut(&Context, &mut P, ZoneRef) -> bool) -> bool {
         let mut place = 0;
         while let Some(Preferred { place: at, zone }) = self.context.next_zone(p.topology(), self.mask, place) {
             if f(&self.context, p, zone) {
@@ -488,17 +410,6 @@ impl Allocation {
         self.context.highest == ZoneKind::Dma
             && !self.any_zone(p, |_, p, zone| p.with_zone(zone, |parts| !parts.zone.managed().is_zero()) == Some(true))
     }
-}
-
-/// Gives a block that nobody uses to the lists of its mapping.
-fn give<P: Zones>(p: &mut P, zone: ZoneRef, pfn: Pfn, order: Order, mapping: Mapping) {
-    let _ = p.with_zone(zone, |mut parts| match mapping {
-        Mapping::Mapped => {
-            let put = parts.zone.put(pfn, order);
-            debug_assert_eq!(put, Ok(()), "the block was taken for this");
-        }
-        Mapping::Unmapped => parts.add_unmapped(pfn, order),
-    });
 }
 
 /// Has a zone with so many free pages enough of them to move pages to?

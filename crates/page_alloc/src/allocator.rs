@@ -8,7 +8,7 @@ use memmap::Broken;
 use policy::{NodeSpec, Topology, TopologyError, ZoneRef};
 use units::{CpuId, GfpFlags, Ledger, NodeId, Order, PageCount, Pfn, ZoneKind};
 use zone::tuning::PcpTuning;
-use zone::{BadFree, PerCpuPages, PerCpuState, Zone};
+use zone::{BadFree, PerCpuPages, Zone};
 
 use crate::allocation::{Allocation, Attempted, NoBlock};
 use crate::bulk::{self, Bulk};
@@ -25,7 +25,8 @@ use crate::guard::Guards;
 use crate::kswapd::NodeState;
 use crate::pages::PageWatch;
 use crate::quick::Quick;
-use crate::rules::{Cpusets, Rules};
+use crate::rules::{Counters, Cpusets, Rules};
+use crate::tick::LastTick;
 use crate::unmapped::Bank;
 use crate::zones::{Cookie, ZoneCounts, ZoneParts, Zones};
 
@@ -60,6 +61,8 @@ pub(crate) struct Slot {
     compact: CompactState,
     pub(crate) guards: Guards,
     pub(crate) counts: ZoneCounts,
+    /// By processor.
+    pub(crate) last_ticks: Vec<LastTick>,
 }
 
 impl Slot {
@@ -72,6 +75,7 @@ impl Slot {
             compact: CompactState::default(),
             guards: Guards::default(),
             counts: ZoneCounts::default(),
+            last_ticks: Vec::new(),
         }
     }
 }
@@ -258,66 +262,6 @@ impl PageAllocator {
         fast_path::free(self, zone, pfn, order)
     }
 
-    /// Gives back what every processor keeps of every zone.
-    pub fn drain_everything(&mut self) {
-        for slot in self.slots.iter_mut().flatten() {
-            slot.lists.iter_mut().for_each(|lists| slot.zone.drain(lists));
-        }
-    }
-
-    /// Looks at single pages from now on.
-    pub fn watch_pages(&mut self, watch: PageWatch) {
-        self.watch = Some(Box::new(watch));
-        self.settle();
-    }
-
-    /// Lets requests fail.
-    pub fn fail(&mut self, fail: Option<FailPages>) {
-        self.fail = fail;
-        self.settle();
-    }
-
-    /// Parts of blocks below an order become guards from now on. No processor keeps pages then.
-    pub fn guard(&mut self, guards: &Guards) {
-        self.drain_everything();
-        self.slots.iter_mut().flatten().for_each(|slot| slot.guards = guards.clone());
-        self.settle();
-    }
-
-    /// What is known of single pages.
-    pub fn pages(&mut self) -> Option<&mut PageWatch> {
-        self.watch.as_deref_mut()
-    }
-
-    /// The memory of a free page is broken: it is taken off the lists, and the rest of its block stays. Whether it was free.
-    #[doc(alias = "take_page_off_buddy")]
-    pub fn poison(&mut self, zone: ZoneRef, pfn: Pfn) -> bool {
-        let taken = self.with_zone(zone, |parts| parts.zone.pick(pfn, Order::ZERO)).flatten();
-        if taken.is_some() {
-            self.watch.get_or_insert_default().poison(pfn);
-            self.settle();
-        }
-        taken.is_some()
-    }
-
-    /// The page is not broken after all, and goes back.
-    ///
-    /// # Errors
-    /// Nobody took it off the lists.
-    #[doc(alias = "put_page_back_buddy")]
-    pub fn unpoison(&mut self, zone: ZoneRef, pfn: Pfn) -> Result<(), BadFree> {
-        let poisoned = self.watch.as_mut().is_some_and(|watch| watch.is_poisoned(pfn));
-        if !poisoned {
-            return Err(BadFree::Free { pfn, block: pfn });
-        }
-        let put = self.with_zone(zone, |parts| parts.zone.put(pfn, Order::ZERO));
-        put.unwrap_or(Err(BadFree::Outside { pfn, order: Order::ZERO }))?;
-        if let Some(watch) = &mut self.watch {
-            watch.unpoison(pfn);
-        }
-        Ok(())
-    }
-
     pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter().flatten()
     }
@@ -331,27 +275,6 @@ impl PageAllocator {
             (None, Some(zone)) => *place = Some(Slot::new(zone, cpus, pageblock)),
             (_, None) => *place = None,
         }
-    }
-
-    /// No processor keeps anything of a zone from now on; what the sizes of their lists were.
-    #[doc(alias = "zone_pcp_disable")]
-    pub(crate) fn switch_lists_off(&mut self, zone: ZoneRef) -> Vec<PcpTuning> {
-        let Some(Some(slot)) = self.slots.get_mut(index(zone)) else { return Vec::new() };
-        let Slot { zone, lists, .. } = slot;
-        let off = lists.iter_mut().map(|lists| {
-            zone.drain(lists);
-            let tuning = *lists.tuning();
-            lists.set_tuning(PcpTuning::BOOT);
-            tuning
-        });
-        off.collect()
-    }
-
-    /// They keep pages again.
-    #[doc(alias = "zone_pcp_enable")]
-    pub(crate) fn switch_lists_on(&mut self, zone: ZoneRef, tuning: &[PcpTuning]) {
-        let Some(Some(slot)) = self.slots.get_mut(index(zone)) else { return };
-        slot.lists.iter_mut().zip(tuning).for_each(|(lists, &tuning)| lists.set_tuning(tuning));
     }
 
     /// The processor that allocates from now on.
@@ -369,6 +292,9 @@ impl PageAllocator {
         self.rules = Rules { largest: self.rules.largest, pageblock: self.rules.pageblock, ..rules };
         for slot in self.slots.iter_mut().flatten() {
             slot.zone.set_grouping(rules.grouping);
+            if rules.counters == Counters::Exact {
+                slot.growth.drift.hand_in_all();
+            }
         }
         self.settle();
     }
@@ -407,24 +333,6 @@ impl PageAllocator {
     #[must_use]
     pub fn counts(&self, zone: ZoneRef) -> Option<ZoneCounts> {
         Some(self.slots.get(index(zone))?.as_ref()?.counts)
-    }
-
-    /// What the processor at hand keeps of a zone.
-    #[must_use]
-    pub fn lists(&self, zone: ZoneRef) -> Option<&PerCpuPages> {
-        self.slots.get(index(zone))?.as_ref()?.lists.get(self.cpu)
-    }
-
-    /// Gives the processor at hand lists of a zone as they stand; what it kept goes back before.
-    ///
-    /// # Errors
-    /// A block that is not allocated: then the lists are empty.
-    pub fn set_lists(&mut self, zone: ZoneRef, tuning: PcpTuning, state: &PerCpuState) -> Result<(), BadFree> {
-        let pageblock = self.rules.pageblock;
-        let Some(parts) = self.parts(zone) else { return Ok(()) };
-        parts.zone.drain(parts.lists);
-        *parts.lists = parts.zone.lists(pageblock, tuning, state)?;
-        Ok(())
     }
 
     /// Starts (again) to keep events from now on, those of zones too.
@@ -494,6 +402,9 @@ impl Zones for PageAllocator {
 
     #[inline]
     fn with_zone<R>(&mut self, zone: ZoneRef, f: impl FnOnce(ZoneParts<'_>) -> R) -> Option<R> {
+        if self.rules.counters == Counters::ByProcessor {
+            return self.with_counted(zone, f);
+        }
         self.parts(zone).map(f)
     }
 

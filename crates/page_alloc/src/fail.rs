@@ -2,6 +2,7 @@
 
 use units::{GfpFlags, Order};
 
+use crate::allocator::PageAllocator;
 use crate::context::Context;
 
 /// Which requests fail before anything is tried.
@@ -38,5 +39,13 @@ impl FailPages {
         }
         self.times -= 1;
         true
+    }
+}
+
+impl PageAllocator {
+    /// Lets requests fail.
+    pub fn fail(&mut self, fail: Option<FailPages>) {
+        self.fail = fail;
+        self.settle();
     }
 }

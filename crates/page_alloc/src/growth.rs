@@ -5,6 +5,8 @@ use alloc::vec::Vec;
 use units::{Order, PageCount, Pfn};
 use zone::{AllocFlags, Level, MarkCheck, Zone};
 
+use crate::drift::Drift;
+
 /// Memory that joins the free lists on demand.
 ///
 /// A guest of a confidential machine must accept memory before it uses it. What it has not accepted counts as free, so a zone may be
@@ -19,6 +21,8 @@ pub struct Growth {
     pub deferred: Vec<(Pfn, Order)>,
     /// Free pages of the zone that are on no list of its own.
     pub(crate) elsewhere: PageCount,
+    /// What its counter does not know of yet.
+    pub drift: Drift,
 }
 
 impl Growth {
@@ -28,24 +32,49 @@ impl Growth {
         self.unaccepted.is_empty() && self.elsewhere.is_zero()
     }
 
+    /// And is the counter exact?
+    #[inline]
+    fn is_plain(&self) -> bool {
+        self.is_nothing() && self.drift.missing() == 0
+    }
+
     fn counted(&self, largest: Order) -> PageCount {
         let blocks = self.unaccepted.iter().map(|_| largest.pages()).sum::<PageCount>();
         blocks.saturating_add(self.elsewhere)
     }
 
-    /// Free pages of the zone, accepted or not.
+    /// Free pages of the zone, accepted or not, as far as its counter knows.
     pub(crate) fn free(&self, zone: &Zone) -> PageCount {
-        if self.is_nothing() { zone.free() } else { zone.free().saturating_add(self.counted(zone.largest())) }
+        if self.is_plain() {
+            return zone.free();
+        }
+        let exact = self.exact(zone).get();
+        PageCount::new(exact.saturating_add_signed(-self.drift.missing()))
+    }
+
+    /// The same with what no processor has handed in.
+    #[doc(alias = "zone_page_state_snapshot")]
+    fn exact(&self, zone: &Zone) -> PageCount {
+        zone.free().saturating_add(self.counted(zone.largest()))
     }
 
     /// Is the zone above a mark, with what is not accepted?
     #[inline]
     pub(crate) fn is_above_fast(&self, zone: &Zone, check: MarkCheck) -> bool {
-        if self.is_nothing() { zone.is_above_fast(check) } else { self.is_above(zone, check) }
+        if self.is_plain() { zone.is_above_fast(check) } else { self.is_above(zone, check) }
     }
 
     pub(crate) fn is_above(&self, zone: &Zone, check: MarkCheck) -> bool {
         zone.is_above_with(check, zone.mark(check.level), self.free(zone))
+    }
+
+    /// The same for who decides for others: where the counter may be too far off, every processor is asked.
+    #[doc(alias = "zone_watermark_ok_safe")]
+    pub(crate) fn is_above_safe(&self, zone: &Zone, check: MarkCheck) -> bool {
+        let seen = self.free(zone);
+        let vague = self.drift.mark().is_some_and(|mark| seen < mark);
+        let free = if vague { self.exact(zone) } else { seen };
+        zone.is_above_with(check, zone.mark(check.level), free)
     }
 
     /// Accepts so much that the zone is above its highest mark by what is accepted alone, block by block; whether there was any.

@@ -5,6 +5,8 @@ use alloc::collections::BTreeMap;
 use units::{Order, PageCount, Pfn};
 use zone::{BadFree, Held, Want, Zone};
 
+use crate::allocator::PageAllocator;
+
 /// The guards of a zone. A block below the order is cut out of a larger one, whose other parts below the order are on no list and not
 /// counted as free until it comes back.
 #[doc(alias("debug_guardpage_minorder", "set_page_guard"))]
@@ -77,5 +79,14 @@ impl Guards {
             zone.put(buddy, found.order)?;
         }
         Ok(())
+    }
+}
+
+impl PageAllocator {
+    /// Parts of blocks below an order become guards from now on. No processor keeps pages then.
+    pub fn guard(&mut self, guards: &Guards) {
+        self.drain_everything();
+        self.slots.iter_mut().flatten().for_each(|slot| slot.guards = guards.clone());
+        self.settle();
     }
 }

@@ -2,7 +2,10 @@
 
 use units::{Bytes, PageCount, PageShift, PerZone, ZoneKind};
 use zone::tuning::{HighFraction, PcpInputs, PcpTuning};
-use zone::watermark::{MarkInputs, ReserveRatios, ScaleFactor, Watermarks, lowmem_reserve};
+use zone::watermark::{
+    MarkInputs, ReserveRatios, ScaleFactor, Watermarks, drift_mark, lowmem_reserve, stat_threshold,
+    stat_threshold_under_pressure,
+};
 
 use crate::allocator::{PageAllocator, Slot};
 
@@ -39,6 +42,9 @@ impl PageAllocator {
                 let marks = Watermarks::new(kind, managed[kind], &inputs);
                 slot.zone.set_marks(marks);
                 slot.zone.set_protection(protection[kind]);
+                let usual = stat_threshold(online_cpus, managed[kind], knobs.shift);
+                let under_pressure = stat_threshold_under_pressure(online_cpus, &marks);
+                slot.growth.drift.set(usual, under_pressure, drift_mark(online_cpus, usual, &marks));
                 let node_cpus = self.cpus.iter().filter(|&&node| node == slot.zone.node()).count();
                 let tuning = PcpTuning::new(&PcpInputs {
                     managed: managed[kind],

@@ -84,7 +84,7 @@ pub(crate) fn is_balanced<P: Zones>(p: &mut P, node: NodeId, order: Order, highe
             break;
         }
         let above = p.with_zone(ZoneRef { node, kind }, |parts| {
-            (!parts.zone.managed().is_zero()).then(|| parts.growth.is_above(parts.zone, check))
+            (!parts.zone.managed().is_zero()).then(|| parts.growth.is_above_safe(parts.zone, check))
         });
         match above.flatten() {
             Some(true) => return true,

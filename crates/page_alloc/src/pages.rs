@@ -2,10 +2,16 @@
 //!
 //! For tests of those who use pages: without a [`PageWatch`] nothing here costs anything.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use policy::ZoneRef;
 use units::{GfpFlags, Order, PageCount, Pfn};
+use zone::BadFree;
+
+use crate::allocator::PageAllocator;
+use crate::zones::Zones;
 
 /// What a page holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,7 +125,7 @@ pub struct PageWatch {
     leaked: Vec<(Pfn, Order)>,
 }
 
-fn pages(pfn: Pfn, order: Order) -> impl Iterator<Item = Pfn> {
+fn each(pfn: Pfn, order: Order) -> impl Iterator<Item = Pfn> {
     (0..order.pages().get()).map(move |n| pfn.offset(PageCount::new(n)))
 }
 
@@ -186,7 +192,7 @@ impl PageWatch {
     /// May a block be handed out? A bad one never comes back.
     #[doc(alias = "check_new_pages")]
     pub(crate) fn admits(&mut self, pfn: Pfn, order: Order) -> bool {
-        let bad = pages(pfn, order).any(|page| self.bad.contains_key(&page));
+        let bad = each(pfn, order).any(|page| self.bad.contains_key(&page));
         if bad {
             self.leaked.push((pfn, order));
         }
@@ -201,7 +207,7 @@ impl PageWatch {
         }
         if self.hooks.init == PageInit::Pattern {
             self.steps.push(HookStep::CheckPattern);
-            self.spoiled.extend(pages(pfn, order).filter(|page| self.content.get(page) == Some(&Content::Written)));
+            self.spoiled.extend(each(pfn, order).filter(|page| self.content.get(page) == Some(&Content::Written)));
         }
         let asked = gfp.contains(GfpFlags::ZERO);
         let zero = match self.hooks.init {
@@ -211,7 +217,7 @@ impl PageWatch {
         };
         if zero {
             self.steps.push(HookStep::Zero);
-            self.content.extend(pages(pfn, order).map(|page| (page, Content::Zero)));
+            self.content.extend(each(pfn, order).map(|page| (page, Content::Zero)));
         }
     }
 
@@ -220,7 +226,7 @@ impl PageWatch {
     pub(crate) fn taken_back(&mut self, pfn: Pfn, order: Order) -> bool {
         // Broken memory is only noticed where it comes by itself.
         let broken = order == Order::ZERO && self.is_poisoned(pfn);
-        if broken || pages(pfn, order).any(|page| self.bad.contains_key(&page)) {
+        if broken || each(pfn, order).any(|page| self.bad.contains_key(&page)) {
             self.leaked.push((pfn, order));
             return false;
         }
@@ -230,7 +236,7 @@ impl PageWatch {
             PageInit::OnRequest | PageInit::OnAlloc => return self.unmapped(),
         };
         self.steps.push(step);
-        self.content.extend(pages(pfn, order).map(|page| (page, content)));
+        self.content.extend(each(pfn, order).map(|page| (page, content)));
         self.unmapped()
     }
 
@@ -239,5 +245,47 @@ impl PageWatch {
             self.steps.push(HookStep::Unmap);
         }
         true
+    }
+}
+
+impl PageAllocator {
+    /// Looks at single pages from now on.
+    pub fn watch_pages(&mut self, watch: PageWatch) {
+        self.watch = Some(Box::new(watch));
+        self.settle();
+    }
+
+    /// What is known of single pages.
+    pub fn pages(&mut self) -> Option<&mut PageWatch> {
+        self.watch.as_deref_mut()
+    }
+
+    /// The memory of a free page is broken: it is taken off the lists, and the rest of its block stays. Whether it was free.
+    #[doc(alias = "take_page_off_buddy")]
+    pub fn poison(&mut self, zone: ZoneRef, pfn: Pfn) -> bool {
+        let taken = self.with_zone(zone, |parts| parts.zone.pick(pfn, Order::ZERO)).flatten();
+        if taken.is_some() {
+            self.watch.get_or_insert_default().poison(pfn);
+            self.settle();
+        }
+        taken.is_some()
+    }
+
+    /// The page is not broken after all, and goes back.
+    ///
+    /// # Errors
+    /// Nobody took it off the lists.
+    #[doc(alias = "put_page_back_buddy")]
+    pub fn unpoison(&mut self, zone: ZoneRef, pfn: Pfn) -> Result<(), BadFree> {
+        let poisoned = self.watch.as_mut().is_some_and(|watch| watch.is_poisoned(pfn));
+        if !poisoned {
+            return Err(BadFree::Free { pfn, block: pfn });
+        }
+        let put = self.with_zone(zone, |parts| parts.zone.put(pfn, Order::ZERO));
+        put.unwrap_or(Err(BadFree::Outside { pfn, order: Order::ZERO }))?;
+        if let Some(watch) = &mut self.watch {
+            watch.unpoison(pfn);
+        }
+        Ok(())
     }
 }

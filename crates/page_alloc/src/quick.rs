@@ -14,7 +14,7 @@ use crate::context::{Access, PageRequest};
 use crate::fast_path::{Block, Purpose};
 use crate::gfp;
 use crate::kswapd;
-use crate::rules::{Cpusets, Defrag, NearReclaimMode, Rules};
+use crate::rules::{Counters, Cpusets, Defrag, NearReclaimMode, Rules};
 use crate::task::{IoScope, Pin};
 
 /// Wishes that need a closer look.
@@ -37,6 +37,7 @@ impl Quick {
     pub(crate) fn new(topology: &Topology, rules: &Rules, unwatched: bool) -> Self {
         let calm = unwatched
             && rules.granted == GfpFlags::all()
+            && rules.counters == Counters::Exact
             && rules.cpusets == Cpusets::Off
             && rules.defrag == Defrag::Off
             && rules.near_reclaim == NearReclaimMode::Off;

@@ -34,6 +34,8 @@ pub struct Rules {
     pub reserve: ReserveAfter,
     /// What a series of pages must leave free.
     pub bulk_mark: BulkMark,
+    /// Does everybody see at once what is free?
+    pub counters: Counters,
 }
 
 impl Default for Rules {
@@ -51,6 +53,7 @@ impl Default for Rules {
             near_reclaim: NearReclaimMode::default(),
             reserve: ReserveAfter::default(),
             bulk_mark: BulkMark::default(),
+            counters: Counters::default(),
         }
     }
 }
@@ -121,6 +124,17 @@ pub enum BulkMark {
     Asked,
     /// As many as are still to come.
     Left,
+}
+
+/// Whether counters of free pages are exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Counters {
+    /// They are.
+    #[default]
+    Exact,
+    /// Each processor hands in what it took and gave once it is much, so they may be off by that: see [`crate::Drift`].
+    #[doc(alias = "vm_stat_diff")]
+    ByProcessor,
 }
 
 /// Whether nodes reclaim their own pages before requests leave them.

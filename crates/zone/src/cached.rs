@@ -418,6 +418,13 @@ impl Zone {
         }
     }
 
+    /// Gives back a batch, or all if that is less: nobody uses these lists.
+    #[doc(alias = "drain_zone_pages")]
+    pub fn give_back_a_batch(&mut self, lists: &mut PerCpuPages) {
+        let batch = lists.tuning().batch.get();
+        self.give_back(lists, 0, batch);
+    }
+
     /// Once a second: lists that grew beyond their least size shrink by an eighth, and give back, batch by batch, what does not
     /// fit any more.
     #[doc(alias = "decay_pcp_high")]

@@ -4,6 +4,7 @@ mod common;
 mod compaction;
 mod context;
 mod contig;
+mod drift;
 mod fast_model;
 mod fast_path;
 mod hotplug;

@@ -156,7 +156,7 @@ impl Zone {
     /// Merges a whole pageblock, or more, with its neighbours.
     #[inline]
     fn merge_blocks(&mut self, mut frame: u64, order: usize, migratetype: Migratetype, placement: Placement) {
-        let mut at = order;
+        let (mut at, mut migratetype) = (order, migratetype);
         while at < self.top {
             let buddy = frame ^ size(at);
             let Some(record) = self.blocks.get(self.block(buddy)) else { break };
@@ -169,13 +169,22 @@ impl Zone {
             }
             self.unlink_large(buddy, at, other);
             if other != migratetype {
-                self.retag(buddy, at, migratetype);
+                migratetype = self.unite(frame, buddy, at, migratetype);
             }
             frame &= !size(at);
             at += 1;
         }
         let end = self.end_for_block(frame, at, placement);
         self.push_large(frame, at, migratetype, end);
+    }
+
+    /// Makes two halves of different types one type: that of the half that was freed, if types count.
+    #[inline(never)]
+    fn unite(&mut self, frame: u64, buddy: u64, order: usize, migratetype: Migratetype) -> Migratetype {
+        let migratetype = self.type_of_request(migratetype);
+        self.retag(frame, order, migratetype);
+        self.retag(buddy, order, migratetype);
+        migratetype
     }
 
     /// Where a merged block goes: one whose buddy of the next order is free waits at the tail, so that it may still be merged.

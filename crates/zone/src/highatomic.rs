@@ -44,6 +44,7 @@ impl Zone {
     #[doc(alias = "unreserve_highatomic_pageblock")]
     pub fn unreserve_highatomic(&mut self, how: Unreserve, migratetype: Migratetype) -> bool {
         let size = 1u64 << self.pageblock;
+        let migratetype = self.type_of_request(migratetype);
         if how == Unreserve::AllButOne && self.reserved_highatomic <= size {
             return false;
         }

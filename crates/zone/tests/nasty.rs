@@ -110,6 +110,27 @@ fn nasty_grouping_is_off_and_a_full_block_is_claimed_for_one_page() {
     assert_eq!((type_at(&zone, 0), zone.free().get()), (Unmovable, 0));
 }
 
+/// Without grouping a block that becomes movable is noted as unmovable: its free pages lay on one list and its type said another.
+#[test]
+fn nasty_regression_what_becomes_movable_without_grouping_is_unmovable() {
+    let off = |state| ZoneState { grouping: Grouping::Off, ..state };
+    let kept = blocks(200).with_type(Pfn::new(0), HighAtomic).with_type(Pfn::new(512), HighAtomic);
+    for (order, frame) in [(2, 4), (9, 512)] {
+        let mut zone = build(&off(free(kept.clone(), order, HighAtomic, &[frame])));
+        assert!(zone.unreserve_highatomic(Unreserve::Everything, Movable));
+        zone.validate().unwrap_or_else(|broken| panic!("{broken}"));
+        assert_eq!((type_at(&zone, frame), list(&zone, order, Unmovable)), (Unmovable, vec![frame]));
+        assert_eq!((zone.free().get(), zone.free_highatomic()), (1 << order, PageCount::ZERO));
+    }
+    // The same with a block that was movable from the start and merges with one that was claimed.
+    let mut zone = build(&off(free(blocks(2).with_type(Pfn::new(0), Unmovable), 9, Unmovable, &[0])));
+    put(&mut zone, 512, 9);
+    assert_eq!((list(&zone, 10, Unmovable), type_at(&zone, 0), type_at(&zone, 512)), (vec![0], Unmovable, Unmovable));
+    let mut zone = build(&off(free(blocks(2), 9, Movable, &[0])));
+    put(&mut zone, 512, 9);
+    assert_eq!((list(&zone, 10, Movable), type_at(&zone, 0)), (vec![0], Movable), "what nobody used is what it was");
+}
+
 #[test]
 fn nasty_only_single_pages_in_movable_blocks() {
     let mut state = free(with_high(blocks(4), 20_000), 0, Movable, &[512, 0, 1024]);

@@ -15,6 +15,10 @@ fn main() {
 }
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[path = "../../hugefolio/tests/draw/mod.rs"]
+mod draw;
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod live {
     use std::collections::BTreeMap;
     use std::fmt::Write;
@@ -25,29 +29,11 @@ mod live {
     use lab::target::{StepResult, Target};
     use linux::Running;
 
+    use crate::draw::Draw;
+
     const STATES: u32 = 200;
     const M2: u64 = 2 << 20;
     const GROUPS: [&str; 3] = ["g", "g/a", "g/b"];
-
-    /// A source of numbers that every run draws alike.
-    struct Draw(u64);
-
-    impl Draw {
-        fn below(&mut self, n: u64) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0 % n
-        }
-
-        fn chance(&mut self, one_in: u64) -> bool {
-            self.below(one_in) == 0
-        }
-
-        fn of<T: Copy>(&mut self, list: &[T]) -> T {
-            list[usize::try_from(self.below(list.len() as u64)).expect("a place in a list")]
-        }
-    }
 
     /// A state of the host, and what is asked there.
     struct Case {

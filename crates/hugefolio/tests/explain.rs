@@ -6,6 +6,9 @@
 //! done on another copy, after which everything must succeed; with one page less it must not.
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
+mod draw;
+
+use draw::Draw;
 use hugefolio::explain::{
     FaultVerdict, GroupCounter, Host, HostError, HostProblem, MapRefusal, MapVerdict, Mend, OverGroupLimit, Promise,
     Question, Report, SavedHost, TouchRefusal, Wish, mends, would_fault, would_map,
@@ -17,22 +20,6 @@ use hugefolio::{
 };
 
 const DIR: &str = "/mnt/huge";
-
-/// A source of numbers that every run draws alike.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-
-    fn chance(&mut self, one_in: u64) -> bool {
-        self.below(one_in) == 0
-    }
-}
 
 /// A machine, somebody on it, and what that somebody wishes.
 struct Scene {
@@ -453,7 +440,7 @@ fn any_text_at_all_ends_in_an_answer() {
             let Ok(host) = Host::read(&mut host, &question) else { continue };
             read += 1;
             let len = Bytes::new(1 << draw.below(64));
-            let size = [None, Some(HugeSize::M2), Some(HugeSize::G1)][usize::try_from(draw.below(3)).unwrap()];
+            let size = draw.of(&[None, Some(HugeSize::M2), Some(HugeSize::G1)]);
             let promise = if draw.chance(2) { Promise::Never } else { Promise::AtMap };
             let wish = Wish { size, len, share: Share::Private, promise };
             assert!(Report::new(&host, &wish).to_string().lines().count() <= 8);

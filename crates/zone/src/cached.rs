@@ -34,32 +34,27 @@ impl Zone {
     /// A processor's lists of this zone in that state.
     ///
     /// # Errors
-    /// A block that is not allocated as far as the zone knows, or of an order or type that no list takes.
+    /// A block that is not allocated as far as the zone knows, or of an order or type that no list takes; nothing was done.
     pub fn lists(&mut self, huge: Order, tuning: PcpTuning, state: &PerCpuState) -> Result<PerCpuPages, BadFree> {
         let mut lists = PerCpuPages::without_pages(huge, tuning, state);
+        let mut before = Vec::new();
         for &(pfn, order, migratetype) in state.pages.iter().rev() {
             let at = usize::from(order.get());
+            let was = pfn.get().checked_sub(self.base).map_or(Mark::NONE, |frame| self.mark_at(frame));
             let list = lists.list_of(order, migratetype).ok_or(BadFree::Misaligned { pfn, order });
             match list.and_then(|list| Ok((list, self.take_back(pfn, at, Mark::cached(at))?.0))) {
                 Ok((list, place)) => {
+                    before.push((place, at, was));
                     lists.lists[list].push(place);
                     lists.count += order.pages().get();
                 }
                 Err(error) => {
-                    self.forget_lists(&lists);
+                    before.into_iter().for_each(|(place, order, was)| self.set_mark(place, order, was));
                     return Err(error);
                 }
             }
         }
         Ok(lists)
-    }
-
-    /// What is on the lists is allocated as if it had never been there.
-    fn forget_lists(&mut self, lists: &PerCpuPages) {
-        for (n, list) in lists.lists.iter().enumerate() {
-            let order = lists.order_of_list(n);
-            list.coldest_first().iter().for_each(|&place| self.set_mark(place, order, Mark::used(order)));
-        }
     }
 
     /// The blocks of one list of a processor, from head to tail.

@@ -6,7 +6,7 @@ use naive::{Naive, order};
 use proptest::prelude::*;
 use units::{Migratetype, Order, PageCount, Pfn};
 use zone::tuning::PcpTuning;
-use zone::{AllocFlags, BadFree, PerCpuPages, Want, Zone, ZoneEvent, ZoneState};
+use zone::{AllocFlags, BadFree, PerCpuPages, PerCpuState, Want, Zone, ZoneEvent, ZoneState};
 
 const HUGE: Order = Order::new(5);
 
@@ -174,6 +174,35 @@ fn nasty_regression_a_page_given_back_twice_is_refused() {
     let block = Pfn::new(pfn.get() & !63);
     assert_eq!(zone.put(pfn, order(0)), Err(BadFree::Free { pfn, block }), "it is a part of a free block");
     assert_eq!(zone.free(), zone.managed());
+}
+
+/// Lists that could not be made left blocks behind as allocated for good, though their owners could move them, and what nobody had known
+/// of as known.
+#[test]
+fn nasty_regression_lists_that_cannot_be_leave_no_trace() {
+    let state = |pages: &[(u64, usize)]| PerCpuState {
+        pages: pages.iter().map(|&(frame, o)| (Pfn::new(frame), order(o), Migratetype::Movable)).collect(),
+        ..PerCpuState::default()
+    };
+    let mut naive = Naive::new(&[(0, 512)], 6, 5);
+    naive.lists.clear();
+    naive.put(64, 3);
+    let mut free = ZoneState::allocated(naive.zone().layout().clone());
+    free.movable = vec![(Pfn::new(0), order(0)), (Pfn::new(32), order(5))];
+    free.used = vec![(Pfn::new(2), order(1))];
+    free = free.with_free(order(3), Migratetype::Movable, &[Pfn::new(64)]);
+    let mut zone = Zone::from_state(&free).unwrap_or_else(|error| panic!("{error}"));
+    let before = zone.state();
+    let tuning = *lists().tuning();
+    for bad in [(64, 0), (0, 0), (5, 4), (7, 1)] {
+        // From tail to head: what cannot be comes last.
+        let made = zone.lists(HUGE, tuning, &state(&[bad, (0, 0), (2, 1), (32, 5), (9, 0)]));
+        assert!(made.is_err(), "{bad:?}");
+        assert_eq!(zone.state(), before, "{bad:?}");
+        zone.validate().unwrap_or_else(|broken| panic!("{broken}"));
+    }
+    let made = zone.lists(HUGE, tuning, &state(&[(0, 0), (2, 1), (32, 5), (9, 0)]));
+    assert_eq!(made.map(|lists| lists.count().get()), Ok(1 + 2 + 32 + 1));
 }
 
 #[test]

@@ -70,8 +70,28 @@ pub fn add_to_cache<P: Env>(p: &mut P, inode: InodeId, index: HugeIndex, folio: 
     p.with_memmap(|map| map.get_refs(folio.pfn, refs));
     let old = p.with_cache(inode, |cache| cache.pages.insert(index, folio.pfn));
     debug_assert_eq!(old, Some(None), "a page was there already, or the file is gone");
-    hugetlb::clear_restore_reserve(p, folio);
+    hugetlb::installed(p, folio, inode, index);
     Ok(())
+}
+
+/// Makes `new` the page at `index` in place of `old`, with the cache's references. Inside the file's scope, with the page unmapped or being
+/// mapped anew. Says whether `old` was there.
+#[doc(alias = "folio_migrate_mapping")]
+pub fn replace_in_cache<P: Env>(p: &mut P, inode: InodeId, index: HugeIndex, old: HugeFolio, new: HugeFolio) -> bool {
+    let replaced = p.with_cache(inode, |cache| match cache.pages.get_mut(&index) {
+        Some(page) if *page == old.pfn => {
+            *page = new.pfn;
+            true
+        }
+        _ => false,
+    });
+    if replaced != Some(true) {
+        return false;
+    }
+    let refs = p.hstate(old.hstate).cache_refs();
+    p.with_memmap(|map| map.get_refs(new.pfn, refs));
+    hugetlb::put_folio(p, old.pfn, refs);
+    true
 }
 
 /// Takes the page at `index` out and drops the cache's references. Call inside the page's fault mutex, with the page unmapped.

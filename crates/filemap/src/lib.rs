@@ -9,7 +9,7 @@ extern crate alloc;
 mod cache;
 mod mappings;
 
-pub use cache::{NoCacheNode, PageCache, add_to_cache, remove_from_cache};
+pub use cache::{NoCacheNode, PageCache, add_to_cache, remove_from_cache, replace_in_cache};
 pub use mappings::{FileMappings, MappedArea, areas_over};
 
 use units::{HugeRange, InodeId};

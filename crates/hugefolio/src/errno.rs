@@ -3,6 +3,7 @@
 mod admin;
 mod file;
 mod memory;
+mod moves;
 mod segment;
 mod uffd;
 
@@ -42,9 +43,9 @@ macro_rules! errnos {
 }
 
 errnos! {
-    EPERM = 1, ENOENT = 2, ESRCH = 3, EBADF = 9, EAGAIN = 11, ENOMEM = 12, EACCES = 13, EFAULT = 14, EBUSY = 16, EEXIST = 17,
+    EPERM = 1, ENOENT = 2, ESRCH = 3, EIO = 5, EBADF = 9, EAGAIN = 11, ENOMEM = 12, EACCES = 13, EFAULT = 14, EBUSY = 16, EEXIST = 17,
     ENODEV = 19, ENOTDIR = 20, EISDIR = 21, EINVAL = 22, EFBIG = 27, ENOSPC = 28, ERANGE = 34, EOVERFLOW = 75,
-    EOPNOTSUPP = 95,
+    EOPNOTSUPP = 95, EHWPOISON = 133,
 }
 
 impl fmt::Display for Errno {
@@ -64,7 +65,7 @@ pub trait ToErrno {
 pub enum Signal {
     /// Nothing is mapped there (`SEGV_MAPERR`), the area does not permit it (`SEGV_ACCERR`), or it may only be run (`SEGV_PKUERR`).
     Sigsegv(u8),
-    /// No page can be had (`BUS_ADRERR`).
+    /// No page can be had (`BUS_ADRERR`), or its memory is broken (`BUS_MCEERR_AR`).
     Sigbus(u8),
 }
 
@@ -75,6 +76,7 @@ pub const fn signal(error: &FaultError) -> Signal {
         FaultError::NoArea(_) => Signal::Sigsegv(1),
         FaultError::Protection(_) => Signal::Sigsegv(2),
         FaultError::ExecuteOnly(_) => Signal::Sigsegv(4),
+        FaultError::Poisoned { .. } => Signal::Sigbus(4),
         _ => Signal::Sigbus(2),
     }
 }

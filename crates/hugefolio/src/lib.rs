@@ -35,11 +35,12 @@ mod validate;
 
 pub use builder::{BuildError, MachineBuilder};
 pub use calls::{
-    Admin, BadFd, CallError, Calls, CgroupCounter, CgroupLimitError, CopyCall, DemoteCallError, Env,
-    FallocateCallError, FallocateMode, FtruncateError, KnobError, MapCall, MapCallError, MapSource, MemfdFlags,
-    MountCallError, NamedSize, NoSegment, NoSuchSize, OpenCall, OpenCallError, PoolView, ReadCallError,
-    ResizeCallError, SegmentCall, SegmentCallError, SegmentId, SizeWithoutHuge, Truncate, TruncateByNameError,
-    UffdCallError, UffdResult, WriteCallError, Writer,
+    Admin, BadFd, CallError, Calls, Cause, CgroupCounter, CgroupLimitError, CopyCall, DemoteCallError, Env,
+    FallocateCallError, FallocateMode, Frame, FtruncateError, InjectError, Injection, KnobError, MapCall, MapCallError,
+    MapSource, MemfdFlags, MountCallError, MovePageError, MoveScope, Moves, NamedSize, NoSegment, NoSuchSize, OpenCall,
+    OpenCallError, Poison, PoolView, ReadCallError, ResizeCallError, SegmentCall, SegmentCallError, SegmentId,
+    SizeWithoutHuge, SoftOfflineCallError, Truncate, TruncateByNameError, UffdCallError, UffdResult, UnpoisonCallError,
+    WriteCallError, Writer,
 };
 pub use fault_plan::FaultPlan;
 pub use machine::{Machine, Sysctls};
@@ -53,8 +54,9 @@ pub use charge::{
 pub use filemap::NoCacheNode;
 pub use hugetlb::boot;
 pub use hugetlb::{
-    AllocRefusal, Balance, Claim, DemoteError, Hstate, Hstates, HugeFolio, NoDescriptor, NodeCounts, Payers, Pool,
-    ReserveRefusal, ResizeError, ResizeNodes, SubpoolFull, SurplusRefusal,
+    AllocRefusal, Balance, Claim, DemoteError, DissolveError, Dissolved, Hstate, Hstates, HugeFolio, IsolateError,
+    NoDescriptor, NoTarget, NodeCounts, Payers, Pool, ReserveRefusal, ResizeError, ResizeNodes, Shelf, SubpoolFull,
+    SurplusRefusal, UnpoisonError,
 };
 pub use hugetlbfs::{
     Capabilities, Create, Credentials, Denied, FallocateError, FileMode, FileOwner, Gid, MountError, MountOptions,
@@ -63,10 +65,11 @@ pub use hugetlbfs::{
 };
 pub use memmap::Broken;
 pub use mm::{
-    Advice, AdviseError, Arrival, AttachError, DetachError, FaultError, FileAccess, FillError, FillRefusal, ForkError,
-    MapFlags, MincoreError, MlockError, MmapError, MprotectError, MremapError, MunmapError, PageState, Payload, Place,
-    PopulateError, Prot, ProtectError, RegisterError, Registration, RemapFlags, RemapRequest, Share, Smaps, Touch,
-    UffdModes, UnregisterError, Userfault, VmaFlags, WriteProtection,
+    Advice, AdviseError, Arrival, AttachError, DetachError, Failed, FaultError, FileAccess, FillError, FillRefusal,
+    ForkError, MapFlags, MemoryFailure, MigrateError, MincoreError, MlockError, MmapError, MprotectError, MremapError,
+    MunmapError, PageState, Payload, Pin, Place, PopulateError, Prot, ProtectError, RegisterError, Registration,
+    RemapFlags, RemapRequest, Share, Smaps, SoftOfflineError, SoftOfflined, Touch, UffdModes, UnregisterError,
+    Userfault, Victim, VmaFlags, WriteProtection,
 };
 pub use page_alloc::NoPages;
 pub use policy::{

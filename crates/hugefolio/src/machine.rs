@@ -8,7 +8,7 @@ use mm::{PageTable, Userfault, VmaTree};
 use policy::Topology;
 use slotmap::{SecondaryMap, SlotMap};
 use sync::RankStack;
-use units::{Event, InodeId, MmId, MountId, NodeId, PageShift, Pid, ResvMapId, SubpoolId, UffdId, Vaddr};
+use units::{Event, HstateId, InodeId, MmId, MountId, NodeId, PageShift, Pid, ResvMapId, SubpoolId, UffdId, Vaddr};
 
 use crate::text::{ShmGroup, Switch};
 use crate::{FaultPlan, MachineBuilder, Process};
@@ -29,6 +29,12 @@ pub struct Sysctls {
     pub(crate) optimize_vmemmap: Switch,
     /// The group that may make segments of huge pages.
     pub(crate) shm_group: ShmGroup,
+    /// Whether pages that still work may be taken out of use.
+    #[doc(alias = "enable_soft_offline")]
+    pub(crate) soft_offline: Switch,
+    /// Whether memory has broken in earnest, and not for a test.
+    #[doc(alias = "hw_memory_failure")]
+    pub(crate) real_failure: bool,
 }
 
 impl Sysctls {
@@ -37,7 +43,7 @@ impl Sysctls {
             HvoDefault::On => Switch::On,
             HvoDefault::Off => Switch::Off,
         };
-        Self { optimize_vmemmap, shm_group: ShmGroup::default() }
+        Self { optimize_vmemmap, shm_group: ShmGroup::default(), soft_offline: Switch::On, real_failure: false }
     }
 }
 
@@ -123,6 +129,12 @@ impl Machine {
     #[must_use]
     pub fn pages_on_cpu(&self, node: NodeId) -> Option<&zone::PerCpuPages> {
         self.lists.get(node.index())?.as_ref()
+    }
+
+    /// The free huge pages of a pool on a node.
+    #[must_use]
+    pub fn shelf(&self, hstate: HstateId, node: NodeId) -> Option<&Shelf> {
+        self.shelves.get(hstate.index())?.get(node.index())
     }
 
     /// Gives what the processor keeps of the memory back to the zones, as it does when it goes offline.

@@ -36,6 +36,7 @@ impl Machine {
         self.validate_memory()?;
         self.validate_references()?;
         self.validate_shelves()?;
+        self.validate_homes()?;
         self.validate_reservations()?;
         self.validate_files()?;
         self.validate_userfaults()?;
@@ -77,11 +78,12 @@ impl Machine {
         }
         for (pfn, folio) in self.memmap.iter() {
             let (mappings, refs) = seen.remove(&pfn).unwrap_or_default();
-            if (folio.mapcount(), folio.refs()) != (mappings, refs) {
+            if (folio.mapcount(), folio.refs()) != (mappings, refs + u64::from(folio.pins())) {
                 return broken(format!(
-                    "{pfn} counts {} mappings and {} references; {mappings} and {refs} are there",
+                    "{pfn} counts {} mappings and {} references, {} of them pins; {mappings} and {refs} are there",
                     folio.mapcount(),
-                    folio.refs()
+                    folio.refs(),
+                    folio.pins()
                 ));
             }
         }
@@ -89,6 +91,31 @@ impl Machine {
             Some(pfn) => broken(format!("{pfn} is mapped or cached but not allocated")),
             None => Ok(()),
         }
+    }
+
+    /// Every folio that a file has, or an area of its own, knows where that is: from there its mappings are found.
+    fn validate_homes(&self) -> Result<(), Broken> {
+        let home = |pfn: Pfn| match self.memmap.get(pfn).map(|folio| folio.kind) {
+            Some(FolioKind::Huge(at)) => {
+                let pool = &self.pools[at.hstate.index()];
+                pool.home(pool.folio(at.hstate, at.slot))
+            }
+            _ => None,
+        };
+        for (inode, cache) in &self.caches {
+            if let Some((index, pfn)) = cache.iter().find(|&(index, pfn)| home(pfn) != Some((inode, index))) {
+                return broken(format!("{pfn} is {index} of {inode:?} and says {:?}", home(pfn)));
+            }
+        }
+        for (mm, vmas) in &self.spaces {
+            for (addr, entry) in self.tables[mm].iter() {
+                let place = vmas.find(addr).map(|vma| (vma.inode, vma.index_of(addr)));
+                if place != home(entry.pfn) {
+                    return broken(format!("{} is mapped as {place:?} and says {:?}", entry.pfn, home(entry.pfn)));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A shelf holds as many folios as its node counts free, all of them without references.
@@ -99,6 +126,13 @@ impl Machine {
                 let free = HugeCount::new(shelf.iter().len() as u64);
                 if free != pool.node(node).free {
                     return broken(format!("pool {n} counts {} on {node}, its shelf has {free}", pool.node(node).free));
+                }
+                let aside = shelf.iter().filter(|&folio| pool.is_poisoned(folio)).count();
+                if HugeCount::new(aside as u64) != pool.node(node).poisoned || aside != shelf.poisoned() {
+                    let (counted, known) = (pool.node(node).poisoned, shelf.poisoned());
+                    return broken(format!(
+                        "pool {n} has {aside} broken ones on {node}, counts {counted}, knows {known}"
+                    ));
                 }
                 for folio in shelf.iter() {
                     let record = self.memmap.get(folio.pfn);

@@ -4,8 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
 use hugefolio::{
-    Admin, Advice, Arrival, Bytes, Calls, CopyCall, FallocateMode, Fd, HugeCount, HugeSize, Machine, MapCall, MapFlags,
-    MountOptions, NodeId, Nodemask, OpenCall, Payload, Pid, ResizeNodes, Share, UffdModes, Vaddr,
+    Admin, Advice, Arrival, Bytes, Calls, Cause, CopyCall, FallocateMode, Fd, HugeCount, HugeSize, Machine, MapCall,
+    MapFlags, MountOptions, Moves, NodeId, Nodemask, OpenCall, Payload, Pid, ResizeNodes, Share, Touch, UffdModes,
+    Vaddr,
 };
 
 const PAGE: Bytes = HugeSize::M2.bytes();
@@ -197,4 +198,35 @@ fn resizing() {
         s.machine.set_nr_hugepages(HugeSize::M2, HugeCount::new(20), ResizeNodes::Global(Nodemask::ALL)).is_ok()
     });
     assert_eq!(attempts, 4, "one block of frames for each page");
+}
+
+/// A page that cannot be moved for want of one to move to stays, unmarked; one whose failure cannot be noted is lost as a whole, and
+/// nothing else is.
+#[test]
+fn moving() {
+    let attempts = fail_at_every_step("soft offline without a page to spare", Keeps::Nothing, |s| {
+        let pool = s.machine.pool(HugeSize::M2).unwrap();
+        let rest = pool.free.get() - pool.resv.get();
+        let call = MapCall::anonymous(pages(rest), Share::Private);
+        s.machine.mmap(s.parent, &call).is_ok_and(|at| {
+            let page = s.machine.frame_at(s.parent, s.private).unwrap();
+            let done = s.machine.soft_offline(page).is_ok();
+            s.machine.munmap(s.parent, at, pages(rest)).unwrap();
+            done
+        })
+    });
+    assert!(attempts >= 1, "soft offline: {attempts}");
+    let attempts = fail_at_every_step("memory failure", Keeps::WhatWasDone, |s| {
+        let page = s.machine.frame_at(s.parent, s.private).unwrap();
+        s.machine.memory_failure(page, Cause::Test);
+        true
+    });
+    assert_eq!(attempts, 1, "the note");
+    let attempts = fail_at_every_step("fork with a pinned page", Keeps::WhatWasDone, |s| {
+        let Ok(pin) = s.machine.pin(s.parent, s.private + pages(1), Touch::Write) else { return false };
+        let forked = s.machine.fork(s.parent);
+        s.machine.unpin(pin);
+        forked.is_ok_and(|child| s.machine.exit(child))
+    });
+    assert!(attempts >= 2, "tables and a charge: {attempts}");
 }

@@ -7,7 +7,7 @@ use alloc_crate::vec::Vec;
 use policy::Placement;
 use units::{GfpFlags, HstateId, HugeCount, NodeId, Nodemask};
 
-use crate::pool::{Fate, Joins};
+use crate::pool::{Condition, Fate, Joins, Pool};
 use crate::surplus::{alloc_surplus, destroy_claimed};
 use crate::{Env, HugeFolio, ReserveRefusal};
 
@@ -53,12 +53,11 @@ pub fn acct_release<P: Env>(p: &mut P, hstate: HstateId, count: HugeCount) {
                 return None;
             }
             let node = pool.next_freeing(Nodemask::ALL, |n| !n.surplus.is_zero() && !n.free.is_zero())?;
-            pool.remove_free(node, Joins::Surplus);
-            Some(node)
+            Some((node, pool.remove_worst(node, Joins::Surplus)))
         });
-        let Some(node) = node else { return };
+        let Some((node, condition)) = node else { return };
         let h = p.hstate(hstate);
-        destroy_claimed(p, h, node);
+        destroy_claimed(p, h, node, condition);
         left -= HugeCount::new(1);
     }
 }
@@ -85,7 +84,7 @@ fn gather_surplus<P: Env>(
                 // A resize may have made the others persistent meanwhile: such a page stays.
                 let mut leaving = Vec::new();
                 for folio in &made[taken..] {
-                    if pool.settle_freed(folio.node, false) == Fate::Destroyed {
+                    if pool.settle_freed(folio.node, false, Condition::Sound) == Fate::Destroyed {
                         leaving.push(folio.node);
                     }
                 }
@@ -95,7 +94,7 @@ fn gather_surplus<P: Env>(
         });
         match short {
             Ok(leaving) => {
-                leaving.into_iter().for_each(|node| destroy_claimed(p, h, node));
+                leaving.into_iter().for_each(|node| destroy_claimed(p, h, node, Condition::Sound));
                 return Ok(());
             }
             Err((short, free, resv)) => {
@@ -107,9 +106,9 @@ fn gather_surplus<P: Env>(
                         }
                         Err(surplus) => {
                             for folio in &made {
-                                let fate = p.with_pool(hstate, |pool| pool.settle_freed(folio.node, false));
-                                if fate == Fate::Destroyed {
-                                    destroy_claimed(p, h, folio.node);
+                                let settle = |pool: &mut Pool| pool.settle_freed(folio.node, false, Condition::Sound);
+                                if p.with_pool(hstate, settle) == Fate::Destroyed {
+                                    destroy_claimed(p, h, folio.node, Condition::Sound);
                                 }
                             }
                             return Err(ReserveRefusal::Pool { asked: count, free, resv, surplus });

@@ -142,7 +142,7 @@ fn uncharge<P: Env>(p: &mut P, receipt: Receipt) {
 }
 
 /// A free page by policy: the nodes from near to far, each once.
-fn dequeue<P: Env>(p: &mut P, request: &AllocRequest) -> Option<HugeFolio> {
+pub(crate) fn dequeue<P: Env>(p: &mut P, request: &AllocRequest) -> Option<HugeFolio> {
     let Placement { nodemask, mode, .. } = request.placement;
     let mask = nodemask.unwrap_or(Nodemask::ALL);
     let first = dequeue_from(p, request, mask);

@@ -5,7 +5,7 @@ use alloc_crate::vec::Vec;
 use memmap::{FolioKind, HugeSlot};
 use units::{Event, HstateId, HugeCount, HugeSize, NodeId, Nodemask, Pfn, Scope};
 
-use crate::pool::{Joins, ONE, Pool};
+use crate::pool::{Condition, Joins, ONE, Pool};
 use crate::{Env, Hstate, HugeFolio, ResizeNodes, Shelf};
 
 /// Pages that cannot be demoted, or not so.
@@ -140,8 +140,8 @@ impl Pool {
         if self.available().is_zero() {
             return None;
         }
-        let node = self.next_freeing(allowed, |n| !n.free.is_zero() && n.surplus < n.nr)?;
-        self.remove_free(node, Joins::Persistent);
+        let node = self.next_freeing(allowed, |n| !n.sound().is_zero() && n.surplus < n.nr)?;
+        self.remove_free(node, Joins::Persistent, Condition::Sound);
         self.max = self.persistent();
         Some(node)
     }

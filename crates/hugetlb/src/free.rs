@@ -4,7 +4,8 @@ use charge::{Counter, Receipt};
 use memmap::{FolioKind, Last};
 use units::{Event, MountReturn, Pfn};
 
-use crate::pool::{Fate, Joins, ONE, Record};
+use crate::pool::{Condition, Fate, Joins, ONE, Record};
+use crate::restore::restore_owed;
 use crate::subpool::{Return, put_pages};
 use crate::surplus::{destroy_claimed, destroy_folio};
 use crate::{Env, HugeFolio};
@@ -13,7 +14,7 @@ use crate::{Env, HugeFolio};
 #[doc(alias("free_huge_folio", "folio_put"))]
 pub fn put_folio<P: Env>(p: &mut P, pfn: Pfn, refs: u64) {
     match p.with_memmap(|map| map.put_refs(pfn, refs)) {
-        None | Some(Last(FolioKind::Page)) => (),
+        None | Some(Last(FolioKind::Page | FolioKind::Poisoned)) => (),
         Some(Last(FolioKind::Huge(at))) => {
             let folio = p.with_pool(at.hstate, |pool| pool.folio(at.hstate, at.slot));
             free_huge(p, folio);
@@ -26,11 +27,13 @@ pub fn put_folio<P: Env>(p: &mut P, pfn: Pfn, refs: u64) {
 /// decides whether the page stays.
 fn free_huge<P: Env>(p: &mut P, folio: HugeFolio) {
     let hstate = folio.hstate;
-    let old = p.with_pool(hstate, |pool| {
+    let (old, condition) = p.with_pool(hstate, |pool| {
         let fresh = Record { pfn: folio.pfn, node: folio.node, ..Record::default() };
-        core::mem::replace(pool.record(folio), fresh)
+        (core::mem::replace(pool.record(folio), fresh), pool.condition(folio))
     });
-    let mut restored = old.restore_reserve;
+    // Owed still: no mapping was the last to keep it, but a pin, or somebody who was to move it.
+    let owed = old.owed_to.is_some_and(|(map, index)| restore_owed(p, folio, map, index));
+    let mut restored = old.restore_reserve || owed;
     if let Some(subpool) = old.subpool.filter(|_| !restored) {
         let back = Return { pages: ONE, held: ONE, why: MountReturn::Done };
         restored = put_pages(p, hstate, subpool, back).is_some_and(|released| released.is_zero());
@@ -43,13 +46,18 @@ fn free_huge<P: Env>(p: &mut P, folio: HugeFolio) {
         destroy_folio(p, h, folio);
         return;
     }
-    p.with_shelf(hstate, folio.node, |shelf| shelf.put(folio));
-    match p.with_pool(hstate, |pool| pool.settle_freed(folio.node, restored)) {
+    p.with_shelf(hstate, folio.node, |shelf| {
+        shelf.put(folio);
+        if condition == Condition::Poisoned {
+            shelf.set_aside(folio);
+        }
+    });
+    match p.with_pool(hstate, |pool| pool.settle_freed(folio.node, restored, condition)) {
         Fate::Kept => (),
         Fate::KeptForReservation => p.emit(|| Event::KeptForReservation { hstate, folio: folio.pfn }),
         Fate::Destroyed => {
             let h = p.hstate(hstate);
-            destroy_claimed(p, h, folio.node);
+            destroy_claimed(p, h, folio.node, condition);
         }
     }
 }
@@ -67,6 +75,13 @@ fn uncharge<P: Env>(p: &mut P, folio: HugeFolio, old: &Record) {
         let counter = Counter::Rsvd(hstate);
         p.with_charges(|c| c.uncharge(Receipt { owner: Some(owner), counter, pages: ONE }));
     }
+}
+
+/// The huge folio that a frame is a part of.
+#[doc(alias("page_folio", "folio_test_hugetlb"))]
+pub fn folio_of<P: Env>(p: &mut P, pfn: Pfn) -> Option<HugeFolio> {
+    let start = p.with_memmap(|map| map.find(pfn).map(|(start, _)| start))?;
+    folio_at(p, start)
 }
 
 /// The huge folio that starts at `pfn`, if one does.

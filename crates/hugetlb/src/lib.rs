@@ -20,9 +20,13 @@ mod alloc;
 mod balance;
 pub mod boot;
 mod demote;
+mod dissolve;
 mod free;
 mod hstate;
+mod isolate;
 mod map_alloc;
+mod migrate;
+mod poison;
 mod pool;
 mod region;
 mod reserve;
@@ -37,16 +41,22 @@ pub use account::{acct_release, acct_reserve};
 pub use alloc::{AllocFlags, AllocRefusal, AllocRequest, hugetlb_alloc_folio};
 pub use balance::{Balance, Claim};
 pub use demote::{DemoteError, demote, set_demote_size};
-pub use free::{folio_at, put_folio};
+pub use dissolve::{DissolveError, Dissolved, dissolve, dissolve_range};
+pub use free::{folio_at, folio_of, put_folio};
 pub use hstate::{Hstate, Hstates};
+pub use isolate::{IsolateError, Isolated, isolate, put_back};
 pub use map_alloc::{MapAlloc, Purpose, alloc_for_mapping};
+pub use migrate::{Fallback, NoTarget, Target, alloc_target, move_state};
+pub use poison::{
+    Found, UnpoisonError, mark_poison, record_poison, set_aside, spare, unpoison_folio, unpoison_ordinary,
+};
 pub use pool::{HugeFolio, NodeCounts, Payers, Pool};
 pub use region::{Piece, RegionSet};
 pub use reserve::{
     ReserveRefusal, ReserveRequest, close_private_map, open_private_map, reserve_pages, unreserve_after_removal,
 };
 pub use resize::{ResizeError, ResizeNodes, fill_at_boot, set_max, set_overcommit};
-pub use restore::{clear_restore_reserve, last_unmap, owner_installed, restore_reserve_on_error, still_mapped};
+pub use restore::{installed, last_unmap, owner_installed, restore_reserve_on_error, still_mapped};
 pub use resv_map::{Commit, Holder, MapKind, NoDescriptor, ResvMap, Ticket};
 pub use shelf::Shelf;
 pub use subpool::{Subpool, SubpoolFull};

@@ -1,10 +1,12 @@
 //! The ledger of one hstate.
 
+use alloc_crate::collections::BTreeMap;
 use alloc_crate::string::String;
 use alloc_crate::vec::Vec;
 
+use crate::poison::RawPoison;
 use crate::{Balance, Claim};
-use units::{CgroupId, HstateId, HugeCount, HugeIndex, NodeId, Nodemask, Pfn, ResvMapId, SubpoolId};
+use units::{CgroupId, HstateId, HugeCount, HugeIndex, InodeId, NodeId, Nodemask, Pfn, ResvMapId, SubpoolId};
 
 /// A huge folio: where it is and where its data are kept.
 #[doc(alias = "folio")]
@@ -28,6 +30,10 @@ pub(crate) struct Record {
     pub(crate) restore_reserve: bool,
     /// Counted in `nr`, but destined to be destroyed on free.
     pub(crate) temporary: bool,
+    /// Somebody is about to move it.
+    pub(crate) isolated: bool,
+    /// Where it was first mapped, or is cached; nothing while it is free or still being brought there. Only from there it can be moved.
+    pub(crate) home: Option<(InodeId, HugeIndex)>,
     pub(crate) subpool: Option<SubpoolId>,
     pub(crate) usage_owner: Option<CgroupId>,
     pub(crate) rsvd_owner: Option<CgroupId>,
@@ -39,7 +45,8 @@ impl Record {
     /// Does it say no more than where the folio is?
     fn is_fresh(&self) -> bool {
         let owners = (self.usage_owner, self.rsvd_owner, self.subpool, self.owed_to);
-        owners == (None, None, None, None) && !self.restore_reserve && !self.temporary
+        let moving = (self.isolated, self.home);
+        owners == (None, None, None, None) && moving == (false, None) && !self.restore_reserve && !self.temporary
     }
 }
 
@@ -63,6 +70,17 @@ pub struct NodeCounts {
     pub free: HugeCount,
     /// Surplus ones.
     pub surplus: HugeCount,
+    /// Free ones whose memory is broken: they count as free, and nobody gets them.
+    pub poisoned: HugeCount,
+}
+
+impl NodeCounts {
+    /// Free pages that somebody could get.
+    #[must_use]
+    #[inline]
+    pub fn sound(&self) -> HugeCount {
+        self.free - self.poisoned
+    }
 }
 
 /// All counters of one hstate. The section that decides.
@@ -81,6 +99,8 @@ pub struct Pool {
     pub(crate) next_to_free: NodeId,
     records: Vec<Record>,
     vacant: Vec<u32>,
+    /// What is known of broken memory in its folios, by slot.
+    pub(crate) poison: BTreeMap<u32, RawPoison>,
 }
 
 /// What becomes of a folio that was freed.
@@ -111,6 +131,7 @@ impl Pool {
             next_to_free: NodeId::new(0),
             records: Vec::new(),
             vacant: Vec::new(),
+            poison: BTreeMap::new(),
         }
     }
 
@@ -190,7 +211,7 @@ impl Pool {
     /// Takes a free page of `node` off the count, if the account has one there. The shelf of that node then has one to take.
     #[inline]
     pub(crate) fn claim(&mut self, node: NodeId, claim: Claim) -> bool {
-        if self.balance().claimable(self.node(node).free, claim).is_zero() {
+        if self.balance().claimable(self.node(node).sound(), claim).is_zero() {
             return false;
         }
         self.free -= ONE;
@@ -249,18 +270,30 @@ impl Pool {
         }
     }
 
-    /// A free page leaves the pool; its shelf then has one to take.
+    /// A free page leaves the pool; its shelf then has one of that condition to take.
     #[inline]
-    pub(crate) fn remove_free(&mut self, node: NodeId, kind: Joins) {
+    pub(crate) fn remove_free(&mut self, node: NodeId, kind: Joins, condition: Condition) {
         self.free -= ONE;
-        self.nodes[node.index()].free -= ONE;
+        let counts = &mut self.nodes[node.index()];
+        counts.free -= ONE;
+        if condition == Condition::Poisoned {
+            counts.poisoned -= ONE;
+        }
         self.remove_page(node, kind);
+    }
+
+    /// As [`Pool::remove_free`] of any page: what is broken goes first.
+    #[inline]
+    pub(crate) fn remove_worst(&mut self, node: NodeId, kind: Joins) -> Condition {
+        let worst = if self.nodes[node.index()].poisoned.is_zero() { Condition::Sound } else { Condition::Poisoned };
+        self.remove_free(node, kind, worst);
+        worst
     }
 
     /// Decides about a folio whose last reference went and which lies on its shelf already. A surplus page leaves the pool
     /// unless a reservation would then have no page.
     #[inline]
-    pub(crate) fn settle_freed(&mut self, node: NodeId, restored: bool) -> Fate {
+    pub(crate) fn settle_freed(&mut self, node: NodeId, restored: bool, condition: Condition) -> Fate {
         if restored {
             self.resv += ONE;
         }
@@ -270,6 +303,9 @@ impl Pool {
             return Fate::Destroyed;
         }
         self.add_free(node);
+        if condition == Condition::Poisoned {
+            self.nodes[node.index()].poisoned += ONE;
+        }
         if surplus { Fate::KeptForReservation } else { Fate::Kept }
     }
 
@@ -330,6 +366,20 @@ impl Pool {
         HugeFolio { pfn: record.pfn, hstate, node: record.node, slot }
     }
 
+    /// The file and index at which a folio is mapped or cached; nothing while it is free or on its way there.
+    #[doc(alias("folio_mapping", "folio_index"))]
+    #[must_use]
+    pub fn home(&self, folio: HugeFolio) -> Option<(InodeId, HugeIndex)> {
+        self.records[folio.slot as usize].home
+    }
+
+    /// The limits of the mount that a folio counts against.
+    #[doc(alias = "hugetlb_folio_subpool")]
+    #[must_use]
+    pub fn subpool_of(&self, folio: HugeFolio) -> Option<SubpoolId> {
+        self.records[folio.slot as usize].subpool
+    }
+
     /// Who pays for each of its folios that somebody pays for.
     pub fn payers(&self) -> impl Iterator<Item = Payers> {
         let payers = |record: &Record| Payers { node: record.node, usage: record.usage_owner, rsvd: record.rsvd_owner };
@@ -342,6 +392,9 @@ impl Pool {
     /// What is broken.
     pub fn validate(&self) -> Result<(), String> {
         let sum = |f: fn(&NodeCounts) -> HugeCount| self.nodes.iter().map(f).sum::<HugeCount>();
+        if let Some(node) = self.nodes.iter().find(|n| n.poisoned > n.free) {
+            return Err(alloc_crate::format!("a node has more broken pages than free ones: {node:?}"));
+        }
         let sums = (sum(|n| n.nr), sum(|n| n.free), sum(|n| n.surplus));
         if sums != (self.nr, self.free, self.surplus) {
             return Err(alloc_crate::format!("the nodes add up to {sums:?}, the pool says {self:?}"));
@@ -364,6 +417,15 @@ impl Pool {
         }
         Ok(())
     }
+}
+
+/// What a free page is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// Anything.
+    Sound,
+    /// Nothing: some of its memory is broken.
+    Poisoned,
 }
 
 /// In what capacity a page joins or leaves a pool.

@@ -3,7 +3,7 @@
 use policy::Placement;
 use units::{Event, GfpFlags, HstateId, HugeCount, NodeId, Nodemask, Scope};
 
-use crate::pool::{Joins, ONE, Pool};
+use crate::pool::{Condition, Joins, ONE, Pool};
 use crate::surplus::{destroy_claimed, new_folio};
 use crate::{Env, Hstate};
 
@@ -103,7 +103,7 @@ enum Step {
     /// A page is missing: try this node, with the data of the page in this slot.
     Grow { node: NodeId, slot: u32 },
     /// A page too many left the ledger: it lies on the shelf of this node.
-    Shrink { node: NodeId },
+    Shrink { node: NodeId, condition: Condition },
     /// Nothing.
     Done,
 }
@@ -116,8 +116,8 @@ fn step_by_step<P: Env>(p: &mut P, h: Hstate, target: Target, first: Step) {
     loop {
         step = match step {
             Step::Done => return,
-            Step::Shrink { node } => {
-                destroy_claimed(p, h, node);
+            Step::Shrink { node, condition } => {
+                destroy_claimed(p, h, node, condition);
                 p.with_pool(h.id, |pool| pool.next_step(target))
             }
             Step::Grow { node, slot } => {
@@ -165,8 +165,8 @@ impl Pool {
         } else if persistent > self.floor(target.count)
             && let Some(node) = self.next_freeing(target.allowed, |n| !n.free.is_zero())
         {
-            self.remove_free(node, Joins::Persistent);
-            return Step::Shrink { node };
+            let condition = self.remove_worst(node, Joins::Persistent);
+            return Step::Shrink { node, condition };
         }
         self.finish(target)
     }

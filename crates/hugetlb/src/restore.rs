@@ -5,18 +5,22 @@
 //! last mapping to go, whoever drops it, then restores the reservation. (Restoring at once would promise a page that does not
 //! exist.)
 
-use units::{Event, HugeIndex, OwnerPage, ResvMapId, VmaId};
+use units::{Event, HugeIndex, InodeId, OwnerPage, ResvMapId, VmaId};
 
 use crate::resv_map::{Holder, end, give, needs, take_away};
 use crate::{Env, HugeFolio};
 
-/// The page is in a page cache or has its first mapping: the reservation it came with is spent.
-#[doc(alias = "folio_clear_hugetlb_restore_reserve")]
-pub fn clear_restore_reserve<P: Env>(p: &mut P, folio: HugeFolio) {
-    p.with_pool(folio.hstate, |pool| pool.record(folio).restore_reserve = false);
+/// The page is in a page cache or gets its first mapping: the reservation that it came with is spent, and from here on it can be moved.
+#[doc(alias("folio_clear_hugetlb_restore_reserve", "folio_set_hugetlb_migratable"))]
+pub fn installed<P: Env>(p: &mut P, folio: HugeFolio, inode: InodeId, index: HugeIndex) {
+    p.with_pool(folio.hstate, |pool| {
+        let record = pool.record(folio);
+        record.restore_reserve = false;
+        record.home = Some((inode, index));
+    });
 }
 
-/// The owner's area `vma` dropped its mapping of an anonymous folio that others still map.
+/// The owner's area `vma` dropped its mapping of an anonymous folio that others still map, or keep in another way.
 #[doc(alias = "__unmap_hugepage_range")]
 pub fn still_mapped<P: Env>(p: &mut P, folio: HugeFolio, map: ResvMapId, index: HugeIndex, vma: VmaId) {
     let surplus = p.with_pool(folio.hstate, |pool| pool.surplus());
@@ -50,15 +54,18 @@ pub fn last_unmap<P: Env>(p: &mut P, folio: HugeFolio, dropped_by: Holder, index
             }
             restored
         }
-        (_, Some((map, index))) => {
-            let mine = p.with_resv_map(map, |m| m.owed.get(&index) == Some(&folio.pfn)) == Some(true);
-            mine && un_consume(p, Holder::Owner(map), index)
-        }
+        (_, Some((map, index))) => restore_owed(p, folio, map, index),
         _ => false,
     };
     if restored {
         p.with_pool(folio.hstate, |pool| pool.record(folio).restore_reserve = true);
     }
+}
+
+/// Nobody is left to keep a page that an owner waits for: says whether its place is promised again.
+pub(crate) fn restore_owed<P: Env>(p: &mut P, folio: HugeFolio, map: ResvMapId, index: HugeIndex) -> bool {
+    let mine = p.with_resv_map(map, |m| m.owed.get(&index) == Some(&folio.pfn)) == Some(true);
+    mine && un_consume(p, Holder::Owner(map), index)
 }
 
 /// The owner has an anonymous page at `index` again: whatever was owed there is not any more.

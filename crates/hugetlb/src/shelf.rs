@@ -9,13 +9,15 @@ use crate::HugeFolio;
 #[derive(Clone, Debug, Default)]
 pub struct Shelf {
     folios: Vec<HugeFolio>,
+    /// Slots of those among them whose memory is broken. Nobody gets them; they leave the pool first.
+    poisoned: Vec<u32>,
 }
 
 impl Shelf {
     /// Nothing free.
     #[must_use]
     pub const fn new() -> Self {
-        Self { folios: Vec::new() }
+        Self { folios: Vec::new(), poisoned: Vec::new() }
     }
 
     /// Puts a folio on top. The ledger must not count it free before.
@@ -25,18 +27,64 @@ impl Shelf {
         self.folios.push(folio);
     }
 
-    /// Takes the top folio after a claim on the ledger.
+    /// Takes the top folio that is not broken, after a claim on the ledger.
     ///
     /// # Panics
     /// Nothing is there: somebody took without a claim.
     #[doc(alias = "dequeue_hugetlb_folio_node_exact")]
     #[inline]
     pub fn take_claimed(&mut self) -> HugeFolio {
-        self.folios.pop().expect("a claim on the ledger is backed by a folio on the shelf")
+        let top = if self.poisoned.is_empty() { self.folios.pop() } else { self.take_healthy() };
+        top.expect("a claim on the ledger is backed by a folio on the shelf")
+    }
+
+    #[cold]
+    fn take_healthy(&mut self) -> Option<HugeFolio> {
+        let at = self.folios.iter().rposition(|folio| !self.poisoned.contains(&folio.slot))?;
+        Some(self.folios.remove(at))
+    }
+
+    /// Takes the folio that was set aside last, after the ledger let it go.
+    #[cold]
+    pub(crate) fn take_poisoned(&mut self) -> Option<HugeFolio> {
+        let slot = self.poisoned.pop()?;
+        let at = self.folios.iter().position(|folio| folio.slot == slot)?;
+        Some(self.folios.remove(at))
+    }
+
+    /// Takes a certain folio, if it is there, after the ledger let one of its kind go.
+    pub(crate) fn take(&mut self, folio: HugeFolio) -> bool {
+        let Some(at) = self.folios.iter().position(|there| there.slot == folio.slot) else { return false };
+        self.folios.remove(at);
+        self.poisoned.retain(|&slot| slot != folio.slot);
+        true
+    }
+
+    /// The memory of a folio is broken. Was it healthy, and is it there?
+    pub(crate) fn set_aside(&mut self, folio: HugeFolio) -> bool {
+        let there = self.folios.iter().any(|there| there.slot == folio.slot);
+        let new = there && !self.poisoned.contains(&folio.slot);
+        if new {
+            self.poisoned.push(folio.slot);
+        }
+        new
+    }
+
+    /// A folio that was set aside is as good as any other again. Was it one?
+    pub(crate) fn readmit(&mut self, folio: HugeFolio) -> bool {
+        let before = self.poisoned.len();
+        self.poisoned.retain(|&slot| slot != folio.slot);
+        self.poisoned.len() < before
     }
 
     /// The free folios, bottom first.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = HugeFolio> {
         self.folios.iter().copied()
+    }
+
+    /// How many of them are set aside.
+    #[must_use]
+    pub fn poisoned(&self) -> usize {
+        self.poisoned.len()
     }
 }

@@ -4,7 +4,8 @@ use memmap::{FolioKind, HugeSlot};
 use policy::Placement;
 use units::{Blame, GfpFlags, HugeCount, Ledger, NodeId, Nodemask};
 
-use crate::pool::{Joins, Pool};
+use crate::poison::keep_poisoned;
+use crate::pool::{Condition, Joins, Pool};
 use crate::{Env, Hstate, HugeFolio};
 
 /// No surplus page could be made.
@@ -68,8 +69,15 @@ pub(crate) fn new_folio<P: Env>(
 /// Gives the memory of a folio back that its pool does not count any more.
 #[inline]
 pub(crate) fn destroy_folio<P: Env>(p: &mut P, hstate: Hstate, folio: HugeFolio) {
-    p.with_pool(hstate.id, |pool| pool.drop_slot(folio.slot));
+    let poison = p.with_pool(hstate.id, |pool| {
+        pool.drop_slot(folio.slot);
+        if pool.poison.is_empty() { None } else { pool.poison.remove(&folio.slot) }
+    });
     p.with_memmap(|map| map.release(folio.pfn));
+    if let Some(poison) = poison {
+        keep_poisoned(p, folio, hstate.order, &poison);
+        return;
+    }
     let freed = page_alloc::free(p, folio.pfn, folio.node, hstate.order);
     debug_assert_eq!(freed, Ok(()), "a folio of a pool is what the page allocator handed out");
 }
@@ -102,8 +110,13 @@ pub(crate) fn alloc_surplus<P: Env>(
 
 /// Takes a page off the shelf after the ledger let it go, and destroys it.
 #[inline]
-pub(crate) fn destroy_claimed<P: Env>(p: &mut P, hstate: Hstate, node: NodeId) {
-    let folio = p.with_shelf(hstate.id, node, crate::Shelf::take_claimed);
+pub(crate) fn destroy_claimed<P: Env>(p: &mut P, hstate: Hstate, node: NodeId, condition: Condition) {
+    let taken = p.with_shelf(hstate.id, node, |shelf| match condition {
+        Condition::Sound => Some(shelf.take_claimed()),
+        Condition::Poisoned => shelf.take_poisoned(),
+    });
+    debug_assert!(taken.is_some(), "what the ledger counts as broken lies on the shelf");
+    let Some(folio) = taken else { return };
     p.emit(|| units::Event::PoolShrank { hstate: hstate.id, node });
     destroy_folio(p, hstate, folio);
 }

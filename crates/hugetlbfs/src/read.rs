@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use units::{Bytes, InodeId};
+use units::{Bytes, HstateId, InodeId, PageCount};
 
 use crate::Env;
 
@@ -13,13 +13,16 @@ pub enum ReadError {
     /// The file is gone.
     #[error("no such file")]
     NoInode,
+    /// The memory of the first byte is broken.
+    #[error("the page at {0} has broken memory")]
+    Poisoned(Bytes),
 }
 
 /// Reads up to `len` bytes from `offset`; holes read as zero and allocate nothing. Returns the number of bytes up to the end of
-/// the file, and at most `keep` of them.
+/// the file or the first broken page, and at most `keep` of them.
 ///
 /// # Errors
-/// The file is gone.
+/// The file is gone, or its memory is broken at `offset` already.
 #[doc(alias = "hugetlbfs_read_iter")]
 pub fn read<P: Env>(
     p: &mut P,
@@ -30,7 +33,12 @@ pub fn read<P: Env>(
 ) -> Result<(Bytes, Vec<u8>), ReadError> {
     let (size, hstate) = p.with_inode(id, |inode| (inode.size, inode.hstate)).ok_or(ReadError::NoInode)?;
     let page = p.hstate(hstate).size;
-    let n = len.min(size.saturating_sub(offset));
+    let end = offset + len.min(size.saturating_sub(offset));
+    let sound = first_broken(p, id, hstate, offset, end).unwrap_or(end);
+    if sound == offset && end > offset {
+        return Err(ReadError::Poisoned(offset));
+    }
+    let n = sound - offset;
     let mut bytes = Vec::new();
     let mut at = offset;
     while at < offset + n && bytes.len() < keep {
@@ -43,4 +51,30 @@ pub fn read<P: Env>(
         at += Bytes::new(1);
     }
     Ok((n, bytes))
+}
+
+/// Where the first broken base page of a part of a file begins, or the part itself if that is inside the page.
+#[doc(alias = "adjust_range_hwpoison")]
+fn first_broken<P: Env>(p: &mut P, id: InodeId, hstate: HstateId, from: Bytes, end: Bytes) -> Option<Bytes> {
+    if !p.with_pool(hstate, |pool| pool.has_poison()) {
+        return None;
+    }
+    let h = p.hstate(hstate);
+    let base = h.size.bytes().get() >> h.order.get();
+    let mut at = from;
+    while at < end {
+        let index = h.size.index_floor(at);
+        let start = h.size.offset_of(index);
+        let cached = p.with_cache(id, |cache| cache.get(index)).flatten();
+        if let Some(folio) = cached.and_then(|pfn| hugetlb::folio_at(p, pfn)) {
+            let frame = folio.pfn.offset(PageCount::new((at - start).get() / base));
+            let broken = p.with_pool(hstate, |pool| pool.first_broken(folio, frame));
+            if let Some(broken) = broken {
+                let offset = start + Bytes::new((broken.get() - folio.pfn.get()) * base);
+                return Some(offset.max(from)).filter(|&offset| offset < end);
+            }
+        }
+        at = start + h.size.bytes();
+    }
+    None
 }

@@ -23,6 +23,9 @@ pub enum FolioKind {
     Page,
     /// A huge page: back to its pool.
     Huge(HugeSlot),
+    /// Memory with a hardware error: nobody gets it.
+    #[doc(alias = "PG_hwpoison")]
+    Poisoned,
 }
 
 /// The last reference went away: what to do with the folio is for the room that knows its kind.
@@ -40,6 +43,7 @@ pub struct Folio {
     pub order: Order,
     pub(crate) refs: u64,
     mappings: u32,
+    pins: u32,
     anonymous: bool,
 }
 
@@ -56,6 +60,13 @@ impl Folio {
     #[must_use]
     pub const fn mapcount(&self) -> u32 {
         self.mappings
+    }
+
+    /// References of those who keep it where it is while they, or a device, use it. They are among [`Folio::refs`].
+    #[doc(alias("FOLL_PIN", "folio_maybe_dma_pinned"))]
+    #[must_use]
+    pub const fn pins(&self) -> u32 {
+        self.pins
     }
 
     /// Does it belong to a private mapping rather than to a file?
@@ -101,7 +112,7 @@ impl MemMap {
     /// Records a block that just came from the page allocator: frozen, no references.
     #[inline]
     pub fn claim(&mut self, pfn: Pfn, order: Order, kind: FolioKind) {
-        let old = self.folios.insert(pfn, Folio { kind, order, refs: 0, mappings: 0, anonymous: false });
+        let old = self.folios.insert(pfn, Folio { kind, order, refs: 0, mappings: 0, pins: 0, anonymous: false });
         debug_assert!(old.is_none(), "{pfn} was handed out twice");
     }
 
@@ -118,6 +129,20 @@ impl MemMap {
     pub fn get(&self, pfn: Pfn) -> Option<&Folio> {
         self.folios.get(pfn)
     }
+
+    /// The folio that a frame is a part of.
+    #[doc(alias("page_folio", "pfn_folio"))]
+    #[must_use]
+    pub fn find(&self, pfn: Pfn) -> Option<(Pfn, &Folio)> {
+        (0..Self::ORDERS).find_map(|order| {
+            let start = Pfn::new(pfn.get() >> order << order);
+            let folio = self.folios.get(start)?;
+            (u32::from(folio.order.get()) >= order).then_some((start, folio))
+        })
+    }
+
+    /// No folio has an order as large as that.
+    const ORDERS: u32 = 32;
 
     /// Takes `n` references.
     #[doc(alias("folio_get", "folio_ref_add"))]
@@ -141,6 +166,24 @@ impl MemMap {
         debug_assert_eq!(folio.mappings, 0, "{pfn} has no reference but is mapped");
         folio.anonymous = false;
         Some(Last(folio.kind))
+    }
+
+    /// Takes a reference that keeps the folio where it is.
+    #[doc(alias("pin_user_pages", "try_grab_folio"))]
+    pub fn pin(&mut self, pfn: Pfn) {
+        if let Some(folio) = self.folio(pfn) {
+            folio.pins += 1;
+            folio.refs += 1;
+        }
+    }
+
+    /// Such a reference is one like others from now on, to be dropped.
+    #[doc(alias("unpin_user_pages", "gup_put_folio"))]
+    pub fn unpin(&mut self, pfn: Pfn) {
+        if let Some(folio) = self.folio(pfn) {
+            debug_assert!(folio.pins > 0, "{pfn} is not pinned");
+            folio.pins = folio.pins.saturating_sub(1);
+        }
     }
 
     /// A page-table entry now maps the folio. The entry's reference is counted apart, with [`MemMap::get_refs`].
@@ -168,7 +211,7 @@ impl MemMap {
         self.folios.sorted().into_iter()
     }
 
-    /// Recounts: no two folios overlap, every folio starts at a multiple of its size, no mapping lacks its reference.
+    /// Recounts: no two folios overlap, every folio starts at a multiple of its size, no mapping or pin lacks its reference.
     ///
     /// # Errors
     /// The first invariant found broken.
@@ -181,10 +224,11 @@ impl MemMap {
             if !pfn.is_aligned(folio.order) {
                 return Err(Broken(alloc::format!("folio {pfn} is not aligned to {}", folio.order)));
             }
-            if u64::from(folio.mappings) > folio.refs {
+            if u64::from(folio.mappings) + u64::from(folio.pins) > folio.refs {
                 return Err(Broken(alloc::format!(
-                    "folio {pfn} has {} mappings and {} references",
+                    "folio {pfn} has {} mappings, {} pins and {} references",
                     folio.mappings,
+                    folio.pins,
                     folio.refs
                 )));
             }

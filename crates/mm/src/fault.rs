@@ -74,6 +74,13 @@ pub enum FaultError {
         /// Start of the page.
         addr: Vaddr,
     },
+    /// The page that was there, or that the file has, has broken memory (SIGBUS, `BUS_MCEERR_AR`).
+    #[doc(alias = "VM_FAULT_HWPOISON_LARGE")]
+    #[error("the page at {addr} has broken memory")]
+    Poisoned {
+        /// Start of the page.
+        addr: Vaddr,
+    },
     /// No page (SIGBUS).
     #[error(transparent)]
     Refused(#[from] AllocRefusal),
@@ -95,6 +102,7 @@ impl Blame for FaultError {
             | Self::Protection(_)
             | Self::ExecuteOnly(_)
             | Self::BeyondEof { .. }
+            | Self::Poisoned { .. }
             | Self::UserfaultMissing { .. }
             | Self::UserfaultMinor { .. }
             | Self::UserfaultWriteProtected { .. } => None,
@@ -184,6 +192,9 @@ fn write_to_present<P: Env>(p: &mut P, place: &Place<'_>, entry: Entry) -> Resul
 
 fn no_page<P: Env>(p: &mut P, place: &Place<'_>, touch: Touch) -> Result<Pfn, FaultError> {
     let vma = &place.vma;
+    if p.with_table(place.mm, |table| table.is_poisoned(place.addr)) == Some(true) {
+        return Err(FaultError::Poisoned { addr: place.addr });
+    }
     if p.with_vmas(place.mm, |vmas| vmas.find(place.addr).is_some_and(|v| v.flags.contains(VmaFlags::UNMAPPED)))
         == Some(true)
     {
@@ -194,6 +205,7 @@ fn no_page<P: Env>(p: &mut P, place: &Place<'_>, touch: Touch) -> Result<Pfn, Fa
     }
     let cached = p.with_cache(vma.inode, |cache| cache.get(place.index)).flatten();
     let (pfn, by) = match cached {
+        Some(pfn) if is_poisoned(p, vma, pfn) => return Err(FaultError::Poisoned { addr: place.addr }),
         Some(_) if vma.is_watched(UffdModes::MINOR) => {
             return Err(FaultError::UserfaultMinor { addr: place.addr });
         }
@@ -211,6 +223,12 @@ fn no_page<P: Env>(p: &mut P, place: &Place<'_>, touch: Touch) -> Result<Pfn, Fa
         return write_to_present(p, place, entry);
     }
     Ok(pfn)
+}
+
+/// Has the folio that a file has at some place broken memory?
+pub(crate) fn is_poisoned<P: Env>(p: &mut P, vma: &Vma, pfn: Pfn) -> bool {
+    p.with_pool(vma.hstate, |pool| pool.has_poison())
+        && hugetlb::folio_at(p, pfn).is_some_and(|folio| p.with_pool(vma.hstate, |pool| pool.is_poisoned(folio)))
 }
 
 /// A page for a place that has none: into the cache of a shared file, or anonymous. The mapping to come takes its reference.
@@ -287,7 +305,7 @@ pub(crate) fn prepare_anon<P: Env>(p: &mut P, mm: MmId, vma: &Vma) {
 
 /// The folio is about to get its first anonymous mapping: its reservation is spent, and nothing is owed here any more.
 pub(crate) fn anon_installed<P: Env>(p: &mut P, place: &Place<'_>, folio: HugeFolio) {
-    hugetlb::clear_restore_reserve(p, folio);
+    hugetlb::installed(p, folio, place.vma.inode, place.index);
     if let Some(map) = place.vma.owner {
         hugetlb::owner_installed(p, map, place.index);
     }

@@ -12,10 +12,14 @@ mod cow;
 mod fault;
 mod fork;
 mod map;
+mod migrate;
+mod pin;
+mod poison;
 mod populate;
 mod protect;
 mod query;
 mod remap;
+mod rmap;
 mod segment;
 mod table;
 mod uffd;
@@ -26,6 +30,11 @@ pub use advise::{Advice, AdviseError, madvise};
 pub use fault::{FaultError, Hit, Touch, fault};
 pub use fork::{ForkError, fork_space};
 pub use map::{FileAccess, MapFlags, MapRequest, MmapError, Place, Share, Source, mmap};
+pub use migrate::{MigrateError, Migrated, migrate, migrate_isolated};
+pub use pin::{Pin, pin, unpin};
+pub use poison::{
+    Failed, MemoryFailure, SoftOfflineError, SoftOfflined, Victim, memory_failure, soft_offline, unpoison,
+};
 pub use populate::{MlockError, PopulateError, mlock, munlock};
 pub use protect::{MprotectError, mprotect};
 pub use query::{MincoreError, PageState, Smaps, mincore, msync, page_state, smaps};

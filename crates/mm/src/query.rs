@@ -113,7 +113,9 @@ pub fn mincore<P: Env>(p: &mut P, mm: MmId, start: Vaddr, len: Bytes) -> Result<
 
 /// Where the address space has a page of table, its entry tells; elsewhere the file's cache does.
 fn is_resident<P: Env>(p: &mut P, mm: MmId, vma: &crate::Vma, page: Vaddr) -> bool {
-    let entry = p.with_table(mm, |table| table.is_reached(page).then(|| table.get(page).is_some())).flatten();
+    let entry = p
+        .with_table(mm, |table| table.is_reached(page).then(|| table.get(page).is_some() || table.is_poisoned(page)))
+        .flatten();
     entry.unwrap_or_else(|| p.with_cache(vma.inode, |c| c.get(vma.index_of(page))).flatten().is_some())
 }
 

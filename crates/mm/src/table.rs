@@ -28,6 +28,9 @@ pub struct PageTable {
     parts: BTreeSet<Vaddr>,
     /// Places without a page whose next page is to be write-protected. Never where there is an entry.
     markers: BTreeSet<Vaddr>,
+    /// Places whose page turned out to have broken memory. Never where there is an entry or a marker.
+    #[doc(alias("hwpoison_entry", "PTE_MARKER_POISONED"))]
+    poisoned: BTreeSet<Vaddr>,
     mapped: Bytes,
 }
 
@@ -38,7 +41,13 @@ impl PageTable {
     /// Nothing mapped.
     #[must_use]
     pub const fn new() -> Self {
-        Self { entries: BTreeMap::new(), parts: BTreeSet::new(), markers: BTreeSet::new(), mapped: Bytes::ZERO }
+        Self {
+            entries: BTreeMap::new(),
+            parts: BTreeSet::new(),
+            markers: BTreeSet::new(),
+            poisoned: BTreeSet::new(),
+            mapped: Bytes::ZERO,
+        }
     }
 
     /// The entry at `addr`, which is the start of a page.
@@ -126,6 +135,7 @@ impl PageTable {
             self.reach(at);
             match self.entries.get_mut(&at) {
                 Some(entry) => (entry.writable, entry.uffd_wp) = (false, true),
+                None if self.poisoned.contains(&at) => (),
                 None => _ = self.markers.insert(at),
             }
             at = at + page;
@@ -160,6 +170,35 @@ impl PageTable {
             self.markers.remove(addr);
         }
         dropped
+    }
+
+    /// The page at `addr` has broken memory: it is unmapped, and whoever comes there is told.
+    #[doc(alias = "make_hwpoison_entry")]
+    pub fn poison(&mut self, addr: Vaddr) {
+        self.take(addr);
+        self.markers.remove(&addr);
+        self.poisoned.insert(addr);
+    }
+
+    /// Was the page at `addr` taken away because its memory broke?
+    #[doc(alias = "is_hwpoison_entry")]
+    #[must_use]
+    pub fn is_poisoned(&self, addr: Vaddr) -> bool {
+        !self.poisoned.is_empty() && self.poisoned.contains(&addr)
+    }
+
+    /// Forgets what broke in `range`; where that was, in order.
+    pub fn drop_poison(&mut self, range: VaddrRange) -> Vec<Vaddr> {
+        let dropped: Vec<_> = self.poison_over(range).collect();
+        for addr in &dropped {
+            self.poisoned.remove(addr);
+        }
+        dropped
+    }
+
+    /// Where pages of `range` broke, in order.
+    pub fn poison_over(&self, range: VaddrRange) -> impl Iterator<Item = Vaddr> {
+        self.poisoned.range(range.start..range.end).copied()
     }
 
     /// All markers in order.

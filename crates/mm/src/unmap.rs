@@ -112,6 +112,7 @@ fn zap<P: Env>(p: &mut P, area: &MappedArea, range: HugeRange, markers: Markers,
     let places = VaddrRange::new(at(range.start), at(range.end));
     let taken = p.with_table(area.mm, |table| {
         let taken = table.take_range(places);
+        table.drop_poison(places);
         match markers {
             Markers::Drop => _ = table.drop_markers(places),
             Markers::Keep => {
@@ -122,20 +123,23 @@ fn zap<P: Env>(p: &mut P, area: &MappedArea, range: HugeRange, markers: Markers,
     });
     for (addr, entry) in taken.unwrap_or_default() {
         let index = area.range.start.offset(size.count_floor(addr.since(area.start)));
-        let (anonymous, left) = p.with_memmap(|map| {
-            let anonymous = map.get(entry.pfn).is_some_and(memmap::Folio::is_anonymous);
-            (anonymous, map.remove_mapping(entry.pfn))
+        let (anonymous, refs, left) = p.with_memmap(|map| {
+            let found = map.get(entry.pfn).map(|folio| (folio.is_anonymous(), folio.refs()));
+            let (anonymous, refs) = found.unwrap_or_default();
+            (anonymous, refs, map.remove_mapping(entry.pfn))
         });
+        freed.push(entry.pfn);
         if anonymous && let Some(folio) = hugetlb::folio_at(p, entry.pfn) {
-            match (left, area.owner) {
-                (0, owner) => {
+            // A pin, or somebody who moves the page, keeps it as a mapping would.
+            let goes = left == 0 && (refs == 1 || refs == freed.iter().filter(|&&pfn| pfn == entry.pfn).count() as u64);
+            match (goes, area.owner) {
+                (true, owner) => {
                     hugetlb::last_unmap(p, folio, owner.map_or(Holder::Nothing, Holder::Owner), index);
                 }
-                (_, Some(map)) => hugetlb::still_mapped(p, folio, map, index, area.vma),
-                (_, None) => (),
+                (false, Some(map)) => hugetlb::still_mapped(p, folio, map, index, area.vma),
+                (false, None) => (),
             }
         }
-        freed.push(entry.pfn);
     }
 }
 

@@ -29,6 +29,32 @@ pub enum Event {
         /// Where it lies.
         node: NodeId,
     },
+    /// A free page left the pool and became ordinary memory.
+    Dissolved {
+        /// The pool.
+        hstate: HstateId,
+        /// The folio's first frame.
+        folio: Pfn,
+    },
+    /// The contents of a page, and all that stands for it, moved to another one.
+    Migrated {
+        /// The pool.
+        hstate: HstateId,
+        /// The first frame of the one that is given up.
+        from: Pfn,
+        /// The first frame of the new one.
+        to: Pfn,
+    },
+    /// A base page of a huge page is broken.
+    Poisoned {
+        /// The page.
+        pfn: Pfn,
+    },
+    /// It is not, after all.
+    Unpoisoned {
+        /// The page.
+        pfn: Pfn,
+    },
     /// A page was allocated from the pool or as surplus.
     Allocated {
         /// The pool.

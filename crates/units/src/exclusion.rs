@@ -69,12 +69,21 @@ pub enum Site {
     Charge,
     /// A block of frames from the page allocator.
     Frame,
+    /// A note of a broken page.
+    RawPoison,
 }
 
 impl Site {
     /// Every site.
-    pub const ALL: [Self; 6] =
-        [Self::RegionDescriptor, Self::TablePage, Self::CacheNode, Self::VmemmapPage, Self::Charge, Self::Frame];
+    pub const ALL: [Self; 7] = [
+        Self::RegionDescriptor,
+        Self::TablePage,
+        Self::CacheNode,
+        Self::VmemmapPage,
+        Self::Charge,
+        Self::Frame,
+        Self::RawPoison,
+    ];
 }
 
 /// What every environment offers to every path: scopes, the fault plan and the event stream.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use hugetlbfs::{
     AllocMode, Create, Credentials, FallocateError, Hold, InodeKind, LARGEST, OpenError, Opening, Permissions,
-    SealError, Seals, Stat, TruncateError, UnlinkError,
+    ReadError, SealError, Seals, Stat, TruncateError, UnlinkError,
 };
 use mm::{FileAccess, VmaFlags};
 use units::{Blame, Bytes, HugeSize, InodeId, Ledger, MountId, Pid};
@@ -150,6 +150,9 @@ pub enum ReadCallError {
     /// Beyond the largest file; to Linux such an offset is negative.
     #[error("{0} lies beyond the largest file")]
     Offset(Bytes),
+    /// The memory there is broken.
+    #[error("the memory of the file at {0} is broken")]
+    Poisoned(Bytes),
 }
 
 /// Why nothing can be written by `pwrite`.
@@ -313,7 +316,10 @@ pub(super) fn pread<P: Env>(
     if !file.access.can_read() {
         return Err(CallError::Failed(ReadCallError::NotReadable(fd)));
     }
-    hugetlbfs::read(p, file.inode, offset, len, keep).map_err(|_| CallError::Failed(BadFd(fd).into()))
+    hugetlbfs::read(p, file.inode, offset, len, keep).map_err(|error| match error {
+        ReadError::Poisoned(at) => CallError::Failed(ReadCallError::Poisoned(at)),
+        _ => CallError::Failed(BadFd(fd).into()),
+    })
 }
 
 pub(super) fn pwrite<P: Env>(

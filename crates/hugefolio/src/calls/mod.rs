@@ -6,9 +6,11 @@
 mod admin;
 mod cgroup;
 mod file;
+mod frames;
 mod knob;
 mod memory;
 mod mount;
+mod moves;
 mod pages;
 mod pool;
 mod process;
@@ -21,9 +23,13 @@ pub use file::{
     FallocateCallError, FallocateMode, FtruncateError, MemfdFlags, OpenCall, OpenCallError, ReadCallError,
     SizeWithoutHuge, Truncate, TruncateByNameError, WriteCallError,
 };
+pub use frames::{
+    Cause, Frame, InjectError, Injection, MovePageError, MoveScope, Poison, SoftOfflineCallError, UnpoisonCallError,
+};
 pub use knob::{KnobError, Writer};
 pub use memory::{MapCall, MapCallError, MapSource};
 pub use mount::MountCallError;
+pub use moves::Moves;
 pub use pool::{DemoteCallError, NamedSize, NoSuchSize, PoolView, ResizeCallError};
 pub use segment::{NoSegment, SegmentCall, SegmentCallError, SegmentId};
 pub use uffd::{CopyCall, UffdCallError, UffdResult};

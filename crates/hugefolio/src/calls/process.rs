@@ -52,7 +52,7 @@ fn start<P: Env>(p: &mut P, origin: Origin) -> Pid {
 }
 
 pub(super) fn fork<P: Env>(p: &mut P, parent: Pid) -> Result<Pid, CallError<ForkError>> {
-    let child = in_space(p, parent, |p, mm, _| mm::fork_space(p, mm))?;
+    let child = in_space(p, parent, mm::fork_space)?;
     let process = loop {
         let process = p.with_process(parent, |process| process.forked(child)).ok_or(CallError::NoProcess)?;
         // Refused only if the parent has moved since and its old group is gone; its new one is the child's then.

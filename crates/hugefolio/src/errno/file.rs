@@ -116,6 +116,7 @@ impl ToErrno for ReadCallError {
         match self {
             Self::Offset(_) => Errno::EINVAL,
             Self::BadFd(_) | Self::NotReadable(_) => Errno::EBADF,
+            Self::Poisoned(_) => Errno::EIO,
         }
     }
 }

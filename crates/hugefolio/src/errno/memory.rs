@@ -107,6 +107,7 @@ impl ToErrno for PopulateError {
         match self {
             Self::Hole(_) => Errno::ENOMEM,
             Self::Protection(_) => Errno::EINVAL,
+            Self::Fault { error: FaultError::Poisoned { .. }, .. } => Errno::EHWPOISON,
             _ => Errno::EFAULT,
         }
     }

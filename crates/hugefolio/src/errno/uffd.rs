@@ -53,6 +53,7 @@ impl ToErrno for FillError {
             FillRefusal::NotWatched(_) => Errno::ENOENT,
             // Linux takes a page that cannot be had for one that somebody else brought meanwhile.
             FillRefusal::Exists(_) | FillRefusal::Refused(_) => Errno::EEXIST,
+            FillRefusal::Poisoned(_) => Errno::EHWPOISON,
             FillRefusal::NotCached(_) | FillRefusal::BeyondEof { .. } => Errno::EFAULT,
             FillRefusal::CacheNode(_) | FillRefusal::NoTablePage => Errno::ENOMEM,
             _ => Errno::EINVAL,

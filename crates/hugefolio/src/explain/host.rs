@@ -230,7 +230,7 @@ impl HostPool {
     pub(super) fn persistent(size: HugeSize, nr: HugeCount, node: NodeId) -> Self {
         let balance =
             Balance { free: nr, resv: HugeCount::ZERO, surplus: HugeCount::ZERO, overcommit: HugeCount::ZERO };
-        let counts = NodeCounts { nr, free: nr, surplus: HugeCount::ZERO };
+        let counts = NodeCounts { nr, free: nr, ..NodeCounts::default() };
         Self { size, nr, balance, nodes: vec![(node, counts)] }
     }
 }

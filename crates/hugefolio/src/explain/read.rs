@@ -86,7 +86,12 @@ fn pool(files: &mut dyn HostFiles, size: HugeSize, nodes: Nodemask) -> Result<Ho
         let (free, surplus) = (balance.free.get(), balance.surplus.get());
         return Err(contradiction(format!("{free} free and {surplus} surplus pages of {} cannot be", nr.get())));
     }
-    let nodes = node_pools(files, size, nodes, NodeCounts { nr, free: balance.free, surplus: balance.surplus })?;
+    let nodes = node_pools(
+        files,
+        size,
+        nodes,
+        NodeCounts { nr, free: balance.free, surplus: balance.surplus, ..NodeCounts::default() },
+    )?;
     let sum = |of: fn(&NodeCounts) -> HugeCount| {
         nodes.iter().fold(HugeCount::ZERO, |sum, (_, counts)| sum.saturating_add(of(counts)))
     };
@@ -116,6 +121,7 @@ fn node_pools(
             nr: memory(files, &of(NodeKnob::NrHugepages), size)?,
             free: memory(files, &of(NodeKnob::FreeHugepages), size)?,
             surplus: memory(files, &of(NodeKnob::SurplusHugepages), size)?,
+            ..NodeCounts::default()
         };
         pools.push((node, counts));
     }

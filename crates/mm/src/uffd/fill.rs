@@ -7,7 +7,7 @@ use memmap::MappedBy;
 use units::{Access, Blame, Bytes, HugeIndex, Ledger, MmId, Pfn, Scope, Site, UffdId, Vaddr, VaddrRange};
 
 use super::{UffdModes, whole_pages};
-use crate::fault::{Place, alloc_page, at_place, install, keep, prepare_anon, reach, size_before};
+use crate::fault::{Place, alloc_page, at_place, install, is_poisoned, keep, prepare_anon, reach, size_before};
 use crate::{Entry, Env, Prot, Vma, VmaFlags};
 
 /// What is copied in.
@@ -69,6 +69,9 @@ pub enum FillRefusal {
     /// The file does not have the page that is to be mapped.
     #[error("{0} is not in the page cache")]
     NotCached(HugeIndex),
+    /// The page of the file has broken memory.
+    #[error("{0} has broken memory")]
+    Poisoned(HugeIndex),
     /// Beyond the end of the file.
     #[error("{index} lies beyond the end of the file, which has {size}")]
     BeyondEof {
@@ -217,7 +220,8 @@ fn fill_locked<P: Env>(p: &mut P, place: &Place<'_>, source: Source<'_>, from: B
     if p.refused(Site::TablePage) {
         return Err(FillRefusal::NoTablePage);
     }
-    let present = reach(p, place).is_some();
+    let present =
+        reach(p, place).is_some() || p.with_table(place.mm, |table| table.is_poisoned(place.addr)) == Some(true);
     let cached = p.with_cache(vma.inode, |cache| cache.get(place.index)).flatten();
     let (pfn, by, uffd_wp) = match source {
         Source::Copied(payload, arrival) => {
@@ -229,6 +233,9 @@ fn fill_locked<P: Env>(p: &mut P, place: &Place<'_>, source: Source<'_>, from: B
         }
         Source::Cached => {
             let pfn = cached.ok_or(FillRefusal::NotCached(place.index))?;
+            if is_poisoned(p, vma, pfn) {
+                return Err(FillRefusal::Poisoned(place.index));
+            }
             if present {
                 return Err(FillRefusal::Exists(place.addr));
             }

@@ -1,0 +1,287 @@
+//! What is done to pages where they lie.
+
+use hugetlb::{Fallback, Target, UnpoisonError};
+use hugetlbfs::Origin;
+use memmap::FolioKind;
+use mm::{Failed, FaultError, MemoryFailure, MigrateError, SoftOfflineError, SoftOfflined, Touch};
+use policy::Placement;
+use units::{Blame, Ledger, MmId, NodeId, Nodemask, PageCount, Pfn, Vaddr};
+
+use super::Env;
+use crate::text::Switch;
+
+/// Why a page is not on the node that it was to move to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MovePageError {
+    /// Nothing is mapped there.
+    #[error("nothing is mapped at {0}")]
+    NoArea(Vaddr),
+    /// No page there.
+    #[error("there is no page at {0}")]
+    Absent(Vaddr),
+    /// No such node, or one without memory.
+    #[error("{0} has no memory")]
+    NoSuchNode(NodeId),
+    /// The task may not have pages there.
+    #[error("{0} is not a node that this task may use")]
+    NotAllowed(NodeId),
+    /// Others map the page too, and only the caller's own are to move.
+    #[error("the page at {0} is mapped by others as well")]
+    Shared(Vaddr),
+    /// It cannot be moved.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+}
+
+impl Blame for MovePageError {
+    fn ledger(&self) -> Option<Ledger> {
+        match self {
+            Self::NoSuchNode(_) | Self::NotAllowed(_) => Some(Ledger::Node),
+            Self::Migrate(error) => error.ledger(),
+            Self::NoArea(_) | Self::Absent(_) | Self::Shared(_) => None,
+        }
+    }
+}
+
+/// Whose pages move.
+#[doc(alias("MPOL_MF_MOVE", "MPOL_MF_MOVE_ALL"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MoveScope {
+    /// Those that nobody else maps.
+    Own,
+    /// All.
+    All,
+}
+
+/// How memory is to break.
+#[doc(alias("MADV_HWPOISON", "MADV_SOFT_OFFLINE"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Injection {
+    /// It is broken.
+    Hard,
+    /// It works still, and is to be used no longer.
+    Soft,
+}
+
+/// Who says that a page is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The machine.
+    Hardware,
+    /// A test.
+    Test,
+}
+
+/// What a frame is a part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// Nothing that was handed out.
+    Free,
+    /// A huge page.
+    Huge {
+        /// Its first frame.
+        start: Pfn,
+        /// The node it lies on.
+        node: NodeId,
+        /// References; a free one has none.
+        refs: u64,
+        /// Entries that map it.
+        mapcount: u32,
+        /// Some of its memory is broken.
+        poisoned: Poison,
+    },
+    /// Broken memory that belongs to nobody.
+    Broken,
+    /// An ordinary block that somebody has.
+    Ordinary,
+}
+
+/// Is memory of a folio broken?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poison {
+    /// Some of it is.
+    Some,
+    /// None is known to be.
+    None,
+}
+
+/// Why memory was not made to break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InjectError {
+    /// The page cannot be had to begin with.
+    #[error(transparent)]
+    Fault(#[from] FaultError),
+    /// Its huge page had a broken page before.
+    #[error("the page at {0} is known to be broken")]
+    Known(Vaddr),
+    /// It stays in use.
+    #[error(transparent)]
+    SoftOffline(#[from] SoftOfflineCallError),
+}
+
+impl Blame for InjectError {
+    fn ledger(&self) -> Option<Ledger> {
+        match self {
+            Self::Fault(error) => error.ledger(),
+            Self::Known(_) => None,
+            Self::SoftOffline(error) => error.ledger(),
+        }
+    }
+}
+
+/// Why a page that works is not taken out of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SoftOfflineCallError {
+    /// `enable_soft_offline` forbids it.
+    #[error("soft offlining is switched off: write 1 to /proc/sys/vm/enable_soft_offline")]
+    Disabled,
+    /// It stays in use.
+    #[error(transparent)]
+    Stays(#[from] SoftOfflineError),
+}
+
+impl Blame for SoftOfflineCallError {
+    fn ledger(&self) -> Option<Ledger> {
+        match self {
+            Self::Disabled => None,
+            Self::Stays(error) => error.ledger(),
+        }
+    }
+}
+
+/// Why a page stays marked as broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnpoisonCallError {
+    /// Memory of this machine has broken in earnest: what is marked is not used again.
+    #[error("memory of this machine has really failed, so no page is trusted again")]
+    RealFailure,
+    /// Its huge page cannot be made sound.
+    #[error(transparent)]
+    Folio(#[from] UnpoisonError),
+}
+
+/// The huge folio mapped at an address.
+pub(super) fn folio_at<P: Env>(p: &mut P, mm: MmId, addr: Vaddr) -> Result<hugetlb::HugeFolio, MovePageError> {
+    let vma = p.with_vmas(mm, |vmas| vmas.find(addr).copied()).flatten().ok_or(MovePageError::NoArea(addr))?;
+    let entry = p.with_table(mm, |table| table.get(addr.align_down(vma.size.bytes()))).flatten();
+    let pfn = entry.ok_or(MovePageError::Absent(addr))?.pfn;
+    hugetlb::folio_at(p, pfn).ok_or(MovePageError::Absent(addr))
+}
+
+pub(super) fn move_page<P: Env>(
+    p: &mut P,
+    mm: MmId,
+    origin: &Origin,
+    addr: Vaddr,
+    node: NodeId,
+    scope: MoveScope,
+) -> Result<NodeId, MovePageError> {
+    if !p.with_topology(|topology| topology.nodes().contains(node)) {
+        return Err(MovePageError::NoSuchNode(node));
+    }
+    if !origin.allowed.contains(node) {
+        return Err(MovePageError::NotAllowed(node));
+    }
+    let folio = folio_at(p, mm, addr)?;
+    if folio.node == node {
+        return Ok(node);
+    }
+    if scope == MoveScope::Own && p.with_memmap(|map| map.get(folio.pfn).is_some_and(|r| r.mapcount() > 1)) {
+        return Err(MovePageError::Shared(addr));
+    }
+    let placement = Placement { nodemask: Some(Nodemask::of(node)), ..Placement::local(node) };
+    let target = Target { placement, allowed: Nodemask::ALL, fallback: Fallback::Permitted };
+    mm::migrate(p, folio.pfn, &target)?;
+    Ok(folio_at(p, mm, addr)?.node)
+}
+
+pub(super) fn migrate_pages<P: Env>(
+    p: &mut P,
+    mm: MmId,
+    origin: &Origin,
+    from: Nodemask,
+    to: Nodemask,
+) -> Result<PageCount, MovePageError> {
+    let mut stayed = PageCount::ZERO;
+    let entries = p.with_table(mm, |table| table.iter().collect::<Vec<_>>()).unwrap_or_default();
+    for (addr, entry) in entries {
+        let Some(folio) = hugetlb::folio_at(p, entry.pfn) else { continue };
+        let Some(node) = stand_in(folio.node, from, to).filter(|&node| node != folio.node) else { continue };
+        match move_page(p, mm, origin, addr, node, MoveScope::Own) {
+            Ok(_) => (),
+            Err(error @ (MovePageError::NoSuchNode(_) | MovePageError::NotAllowed(_))) => return Err(error),
+            Err(_) => stayed += PageCount::new(1),
+        }
+    }
+    Ok(stayed)
+}
+
+/// The node of `to` that has the place there that `node` has in `from`, counting on from the start where `to` has fewer.
+#[doc(alias = "node_remap")]
+fn stand_in(node: NodeId, from: Nodemask, to: Nodemask) -> Option<NodeId> {
+    let place = from.iter().position(|n| n == node)?;
+    let among: Vec<NodeId> = to.iter().collect();
+    among.get(place % among.len().max(1)).copied()
+}
+
+pub(super) fn inject<P: Env>(
+    p: &mut P,
+    mm: MmId,
+    origin: &Origin,
+    start: Vaddr,
+    end: Vaddr,
+    how: Injection,
+) -> Result<Vec<MemoryFailure>, InjectError> {
+    let mut failures = Vec::new();
+    let mut at = start;
+    while at < end {
+        let hit = mm::fault(p, mm, origin, at, Touch::Read)?;
+        let size = p.with_vmas(mm, |vmas| vmas.find(at).map(|vma| vma.size)).flatten();
+        let page = hit.pfn.offset(p.page_shift().pages_floor(hit.offset));
+        match how {
+            Injection::Hard => {
+                let failure = mm::memory_failure(p, page);
+                if failure.outcome == Failed::Known {
+                    return Err(InjectError::Known(at));
+                }
+                failures.push(failure);
+            }
+            Injection::Soft => _ = soft_offline(p, page)?,
+        }
+        // As on Linux: by huge pages, from wherever in the first one the range begins.
+        at = at + size.map_or(p.page_shift().bytes(), |size| size.bytes());
+    }
+    Ok(failures)
+}
+
+pub(super) fn soft_offline<P: Env>(p: &mut P, pfn: Pfn) -> Result<SoftOfflined, SoftOfflineCallError> {
+    if p.with_sysctls(|sysctls| sysctls.soft_offline) == Switch::Off {
+        return Err(SoftOfflineCallError::Disabled);
+    }
+    let node = hugetlb::folio_of(p, pfn).map(|folio| folio.node);
+    let placement = Placement::local(node.unwrap_or_default());
+    let target = Target { placement, allowed: Nodemask::ALL, fallback: Fallback::Permitted };
+    Ok(mm::soft_offline(p, pfn, &target)?)
+}
+
+pub(super) fn frame<P: Env>(p: &mut P, pfn: Pfn) -> Frame {
+    let found =
+        p.with_memmap(|map| map.find(pfn).map(|(start, folio)| (start, folio.kind, folio.refs(), folio.mapcount())));
+    match found {
+        None => Frame::Free,
+        Some((_, FolioKind::Poisoned, ..)) => Frame::Broken,
+        Some((start, FolioKind::Huge(slot), refs, mapcount)) => {
+            let (folio, poisoned) = p.with_pool(slot.hstate, |pool| {
+                let folio = pool.folio(slot.hstate, slot.slot);
+                (folio, pool.is_poisoned(folio))
+            });
+            let poisoned = if poisoned { Poison::Some } else { Poison::None };
+            Frame::Huge { start, node: folio.node, refs, mapcount, poisoned }
+        }
+        Some(_) => Frame::Ordinary,
+    }
+}

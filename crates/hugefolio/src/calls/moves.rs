@@ -1,0 +1,123 @@
+//! Where pages lie: pins, moves, and memory that breaks.
+
+use hugetlb::{DissolveError, Dissolved};
+use mm::{FaultError, MemoryFailure, Pin, SoftOfflined, Touch};
+use units::{Bytes, NodeId, Nodemask, PageCount, Pfn, Pid, Vaddr};
+
+use super::frames::{
+    self, Cause, Frame, InjectError, Injection, MovePageError, MoveScope, SoftOfflineCallError, UnpoisonCallError,
+};
+use super::process::in_space;
+use super::{CallError, Env};
+
+/// What can be done to pages where they lie.
+pub trait Moves: Env + Sized {
+    /// Pins the page at `addr` for a device or somebody outside: until [`Moves::unpin`] it is not moved, and a child that is forked
+    /// gets a copy of it.
+    ///
+    /// # Errors
+    /// Why the access fails.
+    #[doc(alias("pin_user_pages", "VFIO_IOMMU_MAP_DMA"))]
+    fn pin(&mut self, pid: Pid, addr: Vaddr, touch: Touch) -> Result<Pin, CallError<FaultError>> {
+        in_space(self, pid, |p, mm, origin| mm::pin(p, mm, origin, addr, touch))
+    }
+
+    /// Ends a pin.
+    fn unpin(&mut self, pin: Pin) {
+        mm::unpin(self, pin);
+    }
+
+    /// `move_pages`: where the page at `addr` lies in the end.
+    ///
+    /// # Errors
+    /// Why it did not move.
+    fn move_page(
+        &mut self,
+        pid: Pid,
+        addr: Vaddr,
+        node: NodeId,
+        scope: MoveScope,
+    ) -> Result<NodeId, CallError<MovePageError>> {
+        in_space(self, pid, |p, mm, origin| frames::move_page(p, mm, origin, addr, node, scope))
+    }
+
+    /// The node of the page at `addr`, as `move_pages` without nodes tells it.
+    fn node_of(&mut self, pid: Pid, addr: Vaddr) -> Option<NodeId> {
+        let mm = self.with_process(pid, |process| process.mm)?;
+        Some(frames::folio_at(self, mm, addr).ok()?.node)
+    }
+
+    /// The frame at `addr`, as `/proc/PID/pagemap` tells it.
+    fn frame_at(&mut self, pid: Pid, addr: Vaddr) -> Option<Pfn> {
+        let mm = self.with_process(pid, |process| process.mm)?;
+        let size = self.with_vmas(mm, |vmas| vmas.find(addr).map(|vma| vma.size)).flatten()?;
+        let start = addr.align_down(size.bytes());
+        let entry = self.with_table(mm, |table| table.get(start)).flatten()?;
+        Some(entry.pfn.offset(self.page_shift().pages_floor(addr.since(start))))
+    }
+
+    /// `migrate_pages`: moves every page of the process that lies on a node of `from` to the node of `to` that stands in its place. Says how
+    /// many stayed.
+    fn migrate_pages(&mut self, pid: Pid, from: Nodemask, to: Nodemask) -> Result<PageCount, CallError<MovePageError>> {
+        in_space(self, pid, |p, mm, origin| frames::migrate_pages(p, mm, origin, from, to))
+    }
+
+    /// Makes the memory of a range break, page by page, as far as the first that does not: `MADV_HWPOISON` and `MADV_SOFT_OFFLINE`. What
+    /// became of each huge page.
+    ///
+    /// # Errors
+    /// The first page that stays as it is; those before it do not.
+    fn inject(
+        &mut self,
+        pid: Pid,
+        start: Vaddr,
+        len: Bytes,
+        how: Injection,
+    ) -> Result<Vec<MemoryFailure>, CallError<InjectError>> {
+        in_space(self, pid, |p, mm, origin| frames::inject(p, mm, origin, start, start + len, how))
+    }
+
+    /// A page breaks. Once one did in earnest, none is trusted again.
+    #[doc(alias("hard_offline_page", "corrupt-pfn"))]
+    fn memory_failure(&mut self, pfn: Pfn, cause: Cause) -> MemoryFailure {
+        if cause == Cause::Hardware {
+            self.with_sysctls(|sysctls| sysctls.real_failure = true);
+        }
+        mm::memory_failure(self, pfn)
+    }
+
+    /// What a frame is a part of.
+    #[doc(alias("kpageflags", "kpagecount"))]
+    fn frame(&mut self, pfn: Pfn) -> Frame {
+        frames::frame(self, pfn)
+    }
+
+    /// Takes a page that works out of use: `/sys/devices/system/memory/soft_offline_page`.
+    ///
+    /// # Errors
+    /// Why it stays in use.
+    fn soft_offline(&mut self, pfn: Pfn) -> Result<SoftOfflined, SoftOfflineCallError> {
+        frames::soft_offline(self, pfn)
+    }
+
+    /// Trusts a page again that was marked for a test: `unpoison-pfn`.
+    ///
+    /// # Errors
+    /// It is not marked, used, or memory has really failed.
+    fn unpoison(&mut self, pfn: Pfn) -> Result<(), UnpoisonCallError> {
+        if self.with_sysctls(|sysctls| sysctls.real_failure) {
+            return Err(UnpoisonCallError::RealFailure);
+        }
+        Ok(mm::unpoison(self, pfn)?)
+    }
+
+    /// Makes the free huge page that a frame is a part of ordinary memory.
+    ///
+    /// # Errors
+    /// It is in use, needed for a reservation, or cannot leave its pool.
+    fn dissolve(&mut self, pfn: Pfn) -> Result<Dissolved, DissolveError> {
+        hugetlb::dissolve(self, pfn)
+    }
+}
+
+impl<P: Env> Moves for P {}

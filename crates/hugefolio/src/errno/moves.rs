@@ -1,0 +1,70 @@
+//! Of pages that move, stay or break.
+
+use hugetlb::{DissolveError, UnpoisonError};
+use mm::{MigrateError, SoftOfflineError};
+
+use super::{Errno, ToErrno};
+use crate::calls::{InjectError, MovePageError, SoftOfflineCallError, UnpoisonCallError};
+
+impl ToErrno for MigrateError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoTarget(_) => Errno::ENOMEM,
+            Self::Referenced { .. } => Errno::EAGAIN,
+            _ => Errno::EBUSY,
+        }
+    }
+}
+
+impl ToErrno for MovePageError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoArea(_) => Errno::EFAULT,
+            Self::Absent(_) => Errno::ENOENT,
+            Self::NoSuchNode(_) => Errno::ENODEV,
+            Self::NotAllowed(_) | Self::Shared(_) => Errno::EACCES,
+            Self::Migrate(error) => error.errno(),
+        }
+    }
+}
+
+impl ToErrno for DissolveError {
+    fn errno(&self) -> Errno {
+        Errno::EBUSY
+    }
+}
+
+impl ToErrno for SoftOfflineCallError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Disabled => Errno::EOPNOTSUPP,
+            Self::Stays(SoftOfflineError::Migrate(MigrateError::NoTarget(_))) => Errno::ENOMEM,
+            Self::Stays(_) => Errno::EBUSY,
+        }
+    }
+}
+
+impl ToErrno for InjectError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Fault(error) => error.errno(),
+            Self::Known(_) => Errno::EHWPOISON,
+            Self::SoftOffline(error) => error.errno(),
+        }
+    }
+}
+
+impl ToErrno for UnpoisonError {
+    fn errno(&self) -> Errno {
+        Errno::EBUSY
+    }
+}
+
+impl ToErrno for UnpoisonCallError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::RealFailure => Errno::EOPNOTSUPP,
+            Self::Folio(error) => error.errno(),
+        }
+    }
+}

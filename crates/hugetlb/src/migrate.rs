@@ -1,0 +1,129 @@
+//! What moves with a huge page: a place to move to, and everything its pool keeps of it.
+
+use policy::Placement;
+use units::{Blame, GfpFlags, HstateId, HugeCount, Ledger, Nodemask};
+
+use crate::alloc::dequeue;
+use crate::pool::{Joins, ONE};
+use crate::surplus::new_folio;
+use crate::{AllocFlags, AllocRequest, Env, HugeFolio};
+
+/// May the new page lie elsewhere than asked for?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// Wherever the mask permits: memory that goes away or breaks, and those who ask for a move, have no choice.
+    Permitted,
+    /// On the preferred node, or nowhere: contiguous ranges are not made at the cost of other nodes.
+    Refused,
+}
+
+/// Where a page is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The node that is asked for, and those that will do.
+    pub placement: Placement,
+    /// Nodes that the cpuset allows.
+    pub allowed: Nodemask,
+    /// Whether others will do.
+    pub fallback: Fallback,
+}
+
+/// There is nowhere to move to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoTarget {
+    /// Gigantic pages are taken from the pool or not at all.
+    #[error("{} pages of this size are available, none where it is needed, and gigantic ones are not made for this", .available.get())]
+    Gigantic {
+        /// Free and not reserved, on any node.
+        available: HugeCount,
+    },
+    /// The pool has none to spare, and the page allocator has no memory.
+    #[error("{} are available, none where it is needed: {refusal}", .available.get())]
+    NoPages {
+        /// Free and not reserved, on any node.
+        available: HugeCount,
+        /// Why none could be made.
+        refusal: page_alloc::NoPages,
+    },
+}
+
+impl Blame for NoTarget {
+    fn ledger(&self) -> Option<Ledger> {
+        match self {
+            Self::Gigantic { .. } => Some(Ledger::Pool),
+            Self::NoPages { refusal, .. } => refusal.ledger(),
+        }
+    }
+}
+
+/// A page to move to, with one reference: a free one that nobody has reserved, or a temporary one, which is counted and leaves the pool
+/// when it is freed.
+///
+/// # Errors
+/// There is none; nothing is changed.
+#[doc(alias("alloc_hugetlb_folio_nodemask", "alloc_migrate_hugetlb_folio"))]
+pub fn alloc_target<P: Env>(p: &mut P, hstate: HstateId, target: &Target) -> Result<HugeFolio, NoTarget> {
+    let Target { placement, allowed, fallback } = *target;
+    let request =
+        AllocRequest { hstate, placement, allowed, gfp: GfpFlags::HIGHUSER, flags: AllocFlags::empty(), cgroup: None };
+    if let Some(folio) = dequeue(p, &request) {
+        p.with_memmap(|map| map.get_refs(folio.pfn, 1));
+        return Ok(folio);
+    }
+    let h = p.hstate(hstate);
+    let available = p.with_pool(hstate, |pool| pool.available());
+    if h.gigantic {
+        return Err(NoTarget::Gigantic { available });
+    }
+    let here = if fallback == Fallback::Refused { GfpFlags::THISNODE } else { GfpFlags::empty() };
+    let slot = p.with_pool(hstate, |pool| pool.new_slot());
+    let folio = new_folio(p, h, slot, placement, allowed, GfpFlags::HIGHUSER | here)
+        .map_err(|refusal| NoTarget::NoPages { available, refusal })?;
+    p.with_pool(hstate, |pool| {
+        pool.place(folio);
+        pool.add_page(folio.node, Joins::Persistent);
+        pool.record(folio).temporary = true;
+    });
+    p.with_memmap(|map| map.get_refs(folio.pfn, 1));
+    Ok(folio)
+}
+
+/// The new page stands for everything that the old one stood for: who pays, whose limits it counts against, what is owed, and how it leaves.
+/// If it was made for the move, the old one leaves the pool in its stead, and a surplus page of the old node is now one of the new node:
+/// totals stay.
+#[doc(alias("move_hugetlb_state", "hugetlb_cgroup_migrate"))]
+pub fn move_state<P: Env>(p: &mut P, from: HugeFolio, to: HugeFolio) {
+    let hstate = from.hstate;
+    let (usage, owed) = p.with_pool(hstate, |pool| {
+        let old = *pool.record(from);
+        let made = core::mem::take(&mut pool.record(to).temporary);
+        let new = pool.record(to);
+        new.subpool = old.subpool;
+        (new.usage_owner, new.rsvd_owner) = (old.usage_owner, old.rsvd_owner);
+        (new.home, new.owed_to) = (old.home, old.owed_to);
+        let left = pool.record(from);
+        left.subpool = None;
+        (left.usage_owner, left.rsvd_owner) = (None, None);
+        (left.home, left.owed_to) = (None, None);
+        left.temporary |= made;
+        if made && from.node != to.node && !pool.node(from.node).surplus.is_zero() {
+            pool.nodes[from.node.index()].surplus -= ONE;
+            pool.nodes[to.node.index()].surplus += ONE;
+        }
+        (old.usage_owner, old.owed_to)
+    });
+    if let Some(owner) = usage {
+        p.with_charges(|c| {
+            c.displace(owner, hstate, from.node);
+            c.place(owner, hstate, to.node);
+        });
+    }
+    if let Some((map, index)) = owed {
+        p.with_resv_map(map, |m| {
+            if let Some(folio) = m.owed.get_mut(&index).filter(|folio| **folio == from.pfn) {
+                *folio = to.pfn;
+            }
+        });
+    }
+}

@@ -1,0 +1,209 @@
+//! Broken memory under huge pages.
+
+use alloc::vec::Vec;
+
+use hugetlb::{DissolveError, Found, HugeFolio, Target, UnpoisonError};
+use units::{Blame, Ledger, MmId, Pfn, Vaddr};
+
+use crate::Env;
+use crate::migrate::{MigrateError, Migrated, migrate_isolated};
+use crate::rmap::{alone, places_of};
+
+/// Somebody who had a broken page mapped. His next access ends in a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Victim {
+    /// The address space.
+    pub mm: MmId,
+    /// Start of the page there.
+    pub addr: Vaddr,
+}
+
+/// What became of a huge page one of whose base pages broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// There is no huge page at that frame.
+    NotHuge,
+    /// It was known already, or another page of the same folio was.
+    Known,
+    /// It was free, and is ordinary memory now, without the broken page.
+    Dissolved,
+    /// It is free and stays in its pool, where nobody gets it.
+    Kept(DissolveError),
+    /// Its file still has it; whoever touches it gets a signal.
+    Cached,
+    /// Somebody still refers to it, without a mapping: it is poisoned when it comes back.
+    Referenced,
+}
+
+/// The account of one failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryFailure {
+    /// What became of the page.
+    pub outcome: Failed,
+    /// Who had it mapped.
+    pub victims: Vec<Victim>,
+}
+
+/// A base page broke: nobody is to use it again. A free huge page is dissolved around it; one in use is unmapped everywhere.
+#[doc(alias("try_memory_failure_hugetlb", "me_huge_page"))]
+pub fn memory_failure<P: Env>(p: &mut P, pfn: Pfn) -> MemoryFailure {
+    let without_victims = |outcome| MemoryFailure { outcome, victims: Vec::new() };
+    let Some(folio) = hugetlb::folio_of(p, pfn) else { return without_victims(Failed::NotHuge) };
+    let known = hugetlb::record_poison(p, folio, pfn);
+    // A reference, so that it is not given back before all is done.
+    let mut in_use = take_reference(p, folio);
+    if known != Found::Sound {
+        if in_use {
+            hugetlb::put_folio(p, folio.pfn, 1);
+        }
+        return without_victims(Failed::Known);
+    }
+    if !in_use && hugetlb::set_aside(p, folio) {
+        return without_victims(dissolve(p, folio));
+    }
+    // Somebody may have taken it from its shelf just now.
+    in_use = in_use || take_reference(p, folio);
+    if !in_use {
+        return without_victims(Failed::Referenced);
+    }
+    let victims = unmap_poisoned(p, folio);
+    let outcome = let_go(p, folio);
+    MemoryFailure { outcome, victims }
+}
+
+/// Takes a reference if there is one already.
+#[doc(alias = "folio_try_get")]
+fn take_reference<P: Env>(p: &mut P, folio: HugeFolio) -> bool {
+    p.with_memmap(|map| {
+        let in_use = map.get(folio.pfn).is_some_and(|record| record.refs() > 0);
+        if in_use {
+            map.get_refs(folio.pfn, 1);
+        }
+        in_use
+    })
+}
+
+fn dissolve<P: Env>(p: &mut P, folio: HugeFolio) -> Failed {
+    match hugetlb::dissolve(p, folio.pfn) {
+        Ok(_) => Failed::Dissolved,
+        Err(DissolveError::InUse { .. }) => Failed::Referenced,
+        Err(error) => Failed::Kept(error),
+    }
+}
+
+/// Takes a folio out of every address space and leaves a note that its memory is broken.
+#[doc(alias = "hwpoison_user_mappings")]
+fn unmap_poisoned<P: Env>(p: &mut P, folio: HugeFolio) -> Vec<Victim> {
+    let Some((inode, index)) = p.with_pool(folio.hstate, |pool| pool.home(folio)) else { return Vec::new() };
+    alone(p, inode, |p| {
+        let places = places_of(p, inode, index, folio.pfn);
+        for &(area, addr) in &places {
+            p.with_table(area.mm, |table| table.poison(addr));
+            p.with_memmap(|map| map.remove_mapping(folio.pfn));
+            hugetlb::put_folio(p, folio.pfn, 1);
+        }
+        places.into_iter().map(|(area, addr)| Victim { mm: area.mm, addr }).collect()
+    })
+}
+
+/// Ends the reference that a failure held: what nobody else has is dissolved.
+fn let_go<P: Env>(p: &mut P, folio: HugeFolio) -> Failed {
+    let left = p.with_memmap(|map| map.get(folio.pfn).map_or(0, memmap::Folio::refs)).saturating_sub(1);
+    let home = p.with_pool(folio.hstate, |pool| pool.home(folio));
+    let cached =
+        home.is_some_and(|(inode, index)| p.with_cache(inode, |cache| cache.get(index)).flatten() == Some(folio.pfn));
+    hugetlb::put_folio(p, folio.pfn, 1);
+    match (cached, left) {
+        (true, _) => Failed::Cached,
+        // Surplus pages have left with their last reference.
+        (false, 0) => dissolve(p, folio),
+        (false, _) => Failed::Referenced,
+    }
+}
+
+/// Trusts a page again.
+///
+/// # Errors
+/// It is not marked as broken, or its huge page is in use or cannot be trusted.
+#[doc(alias = "unpoison_memory")]
+pub fn unpoison<P: Env>(p: &mut P, pfn: Pfn) -> Result<(), UnpoisonError> {
+    match hugetlb::folio_of(p, pfn) {
+        Some(folio) => hugetlb::unpoison_folio(p, folio, pfn),
+        None => hugetlb::unpoison_ordinary(p, pfn),
+    }
+}
+
+/// What became of a page that is to be used no longer, before it breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SoftOfflined {
+    /// There is no huge page at that frame.
+    NotHuge,
+    /// It is known to be broken: nothing was left to do.
+    Known,
+    /// Its huge page was free.
+    Dissolved,
+    /// Its huge page was moved first.
+    Moved {
+        /// Where to: first frame.
+        to: Pfn,
+    },
+}
+
+/// Why a page is still in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SoftOfflineError {
+    /// Its huge page cannot be moved.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// Its huge page is free, and cannot leave its pool.
+    #[error(transparent)]
+    Dissolve(#[from] DissolveError),
+}
+
+impl Blame for SoftOfflineError {
+    fn ledger(&self) -> Option<Ledger> {
+        match self {
+            Self::Migrate(error) => error.ledger(),
+            Self::Dissolve(error) => error.ledger(),
+        }
+    }
+}
+
+/// Takes a base page that still works out of use: moves its huge page if somebody has it, and dissolves it.
+///
+/// # Errors
+/// Why it stays in use. If its huge page moved before that, it did.
+#[doc(alias("soft_offline_page", "soft_offline_in_use_page", "page_handle_poison"))]
+pub fn soft_offline<P: Env>(p: &mut P, pfn: Pfn, target: &Target) -> Result<SoftOfflined, SoftOfflineError> {
+    let Some(folio) = hugetlb::folio_of(p, pfn) else { return Ok(SoftOfflined::NotHuge) };
+    if p.with_pool(folio.hstate, |pool| pool.is_poisoned(folio)) {
+        return Ok(SoftOfflined::Known);
+    }
+    if p.with_memmap(|map| map.get(folio.pfn).is_some_and(|record| record.refs() > 0)) {
+        let isolated = hugetlb::isolate(p, folio).map_err(MigrateError::from)?;
+        let given_up = |p: &mut P, folio| hugetlb::mark_poison(p, folio, pfn);
+        let moved = migrate_isolated(p, isolated, target, given_up)?;
+        // A page that was made for the move took the old one's place, which has left the pool.
+        let rest = offline_free(p, pfn);
+        return match moved {
+            Migrated::Moved { to } => rest.map(|_| SoftOfflined::Moved { to }),
+            Migrated::NotHuge | Migrated::Freed => rest,
+        };
+    }
+    hugetlb::mark_poison(p, folio, pfn);
+    hugetlb::set_aside(p, folio);
+    offline_free(p, pfn)
+}
+
+/// Dissolves the free huge page around a page that is marked already. If that cannot be, the mark goes.
+fn offline_free<P: Env>(p: &mut P, pfn: Pfn) -> Result<SoftOfflined, SoftOfflineError> {
+    let Some(folio) = hugetlb::folio_of(p, pfn) else { return Ok(SoftOfflined::Dissolved) };
+    match hugetlb::dissolve(p, pfn) {
+        Ok(_) => Ok(SoftOfflined::Dissolved),
+        Err(error) => {
+            hugetlb::spare(p, folio, pfn);
+            Err(error.into())
+        }
+    }
+}

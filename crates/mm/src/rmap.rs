@@ -1,0 +1,31 @@
+//! From a page to those who map it.
+
+use alloc::vec::Vec;
+
+use filemap::MappedArea;
+use units::{Access, HugeIndex, HugeRange, InodeId, Pfn, Scope, Vaddr};
+
+use crate::Env;
+
+/// Runs `f` while nobody maps, unmaps or inherits a page of a file: nobody faults it in, changes the tables of an area of the file, or adds
+/// and takes areas.
+pub(crate) fn alone<P: Env, R>(p: &mut P, inode: InodeId, f: impl FnOnce(&mut P) -> R) -> R {
+    p.scope(Scope::Inode(inode, Access::Write), |p| {
+        p.scope(Scope::VmaLock(inode, Access::Write), |p| p.scope(Scope::FileMapping(inode, Access::Write), f))
+    })
+}
+
+/// Every place where the page at `index` of a file is mapped as the folio `pfn`, a file's page or a private copy. Inside [`alone`].
+#[doc(alias("rmap_walk", "rmap_walk_file", "rmap_walk_anon"))]
+pub(crate) fn places_of<P: Env>(p: &mut P, inode: InodeId, index: HugeIndex, pfn: Pfn) -> Vec<(MappedArea, Vaddr)> {
+    let mut places = Vec::new();
+    for area in filemap::areas_over(p, inode, HugeRange::one(index)) {
+        let size = p.hstate(area.hstate).size;
+        let addr = area.start + size.total(HugeRange::new(area.range.start, index).count());
+        let maps_it = p.with_table(area.mm, |table| table.get(addr)).flatten().is_some_and(|entry| entry.pfn == pfn);
+        if maps_it {
+            places.push((area, addr));
+        }
+    }
+    places
+}

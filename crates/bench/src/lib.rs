@@ -12,4 +12,5 @@ pub mod replay;
 pub mod report;
 pub mod setup;
 pub mod table;
+pub mod threads;
 pub mod torture;

@@ -1,15 +1,18 @@
 //! Puts the figures of the benches beside their targets: `hugefolio-bench SUMMARIES`, where SUMMARIES is what the benches
-//! printed with `--output-format=json`. Ends with 1 if a target is missed and with 2 if there are no figures.
+//! printed with `--output-format=json`. Ends with 1 if a target is missed and with 2 if there are no figures. `hugefolio-bench --times`
+//! shows what the clock says, and nothing else.
 
 use std::process::ExitCode;
 
-use bench::clock::median;
+use bench::clock::{median, ratio_of_least};
 use bench::counting::Counting;
 use bench::frames::OneZone;
 use bench::replay::{replay, scripts};
 use bench::report::{Figures, Memory, Report};
 use bench::setup::empty_machine;
 use bench::table::STEPS;
+use bench::threads::{Nothing, SharedBuddy, SharedZone, Work, ZoneEach, run};
+use bench::torture::SharedFrames;
 use units::{Bytes, Migratetype, Order, PageCount, PageShift};
 use zone::{AllocFlags, Want, Zone};
 
@@ -18,8 +21,12 @@ static ALLOCATOR: Counting = Counting::new();
 
 fn main() -> ExitCode {
     let report = match std::env::args().nth(1) {
+        Some(times) if times == "--times" => {
+            print_times();
+            return ExitCode::SUCCESS;
+        }
         Some(path) => report(&path),
-        None => Err("usage: hugefolio-bench SUMMARIES".to_owned()),
+        None => Err("usage: hugefolio-bench SUMMARIES | --times".to_owned()),
     };
     match report {
         Ok(report) => {
@@ -72,4 +79,28 @@ fn print_times() {
     println!("  machine of 24 GiB with empty pools: created in {} ns (aim: under 50,000 ns)", creation.as_nanos());
     println!("  zone of 4 TiB: made in {} ns (aim: under 1,000,000 ns)", zone.as_nanos());
     println!("  recorded steps per second: {steps}");
+    print_threads();
+}
+
+/// The other allocator splits and merges its whole memory for each pair, unless somebody else has a page: two threads may be faster there
+/// than one.
+fn print_threads() {
+    let pages = PageShift::K4.pages_floor(Bytes::gib(1));
+    let (one, each, buddy) = (SharedZone::new(pages), ZoneEach::new(pages), SharedBuddy::new(pages));
+    println!(
+        "two threads, per pair of order 0 over one thread (the shortest of 101 runs of each; where other work keeps a core busy they say little):"
+    );
+    let shown = |n: u128| format!("{}.{:02}", n / 100, n % 100);
+    let line = |title, zone: u128, buddy: Option<u128>, aim| {
+        let beside = buddy.map_or_else(String::new, |n| format!("; buddy crate {}", shown(n)));
+        println!("  {title}: {} (aim: at most {aim}{beside})", shown(zone));
+    };
+    println!("  arithmetic, for comparison: {}", shown(slowdown(&Nothing, Work::Private)));
+    line("private work, one zone", slowdown(&one, Work::Private), Some(slowdown(&buddy, Work::Private)), "1.10");
+    line("private work, a zone each", slowdown(&each, Work::Private), None, "1.10");
+    line("freed by the other thread", slowdown(&one, Work::Crossed), Some(slowdown(&buddy, Work::Crossed)), "2.00");
+}
+
+fn slowdown<S: SharedFrames>(frames: &S, work: Work) -> u128 {
+    ratio_of_least(101, || run(frames, 1, work), || run(frames, 2, work))
 }

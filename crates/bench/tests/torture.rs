@@ -2,14 +2,14 @@
 //!
 //! `TORTURE_TAKES=100000000 cargo test --release -p hugefolio-bench --test torture` tries longer; `TORTURE_SEED` repeats a trial.
 
-use bench::frames::{BuddySystem, Frames, OneZone, lists_of};
+use bench::frames::{BuddySystem, Frames, OneZone};
 use bench::setup::NODE;
+use bench::threads::SharedZone;
 use bench::torture::{HandedOutTwice, SharedFrames, Trial, torture};
 use hugefolio::{CpuHandle, Machine, SharedMachine};
 use sync::Rank;
 use sync::locks::Section;
 use units::{Bytes, CpuId, Order, PageCount, Pfn};
-use zone::{AllocFlags, PerCpuPages, Want};
 
 const FRAMES: PageCount = PageCount::new(64 << 9);
 
@@ -65,42 +65,6 @@ impl<F: Frames + Send> SharedFrames for Behind<F> {
     }
 }
 
-/// One zone, and lists for each thread, which go back to the zone when it ends.
-struct ListsEach(Section<zone::Zone>);
-
-struct WithLists<'a> {
-    zone: &'a Section<zone::Zone>,
-    lists: PerCpuPages,
-}
-
-impl Frames for WithLists<'_> {
-    fn add(&mut self, _: Pfn, _: Pfn) {}
-
-    fn alloc(&mut self, order: Order) -> Option<Pfn> {
-        let want = Want { order, migratetype: units::Migratetype::Movable, flags: AllocFlags::NONE };
-        self.zone.with(|zone| zone.take_cached(&mut self.lists, want))
-    }
-
-    fn free(&mut self, pfn: Pfn, order: Order) {
-        let put = self.zone.with(|zone| zone.put_cached(&mut self.lists, pfn, order));
-        put.expect("it was handed out");
-    }
-}
-
-impl Drop for WithLists<'_> {
-    fn drop(&mut self) {
-        self.zone.with(|zone| zone.drain(&mut self.lists));
-    }
-}
-
-impl SharedFrames for ListsEach {
-    type Handle<'a> = WithLists<'a>;
-
-    fn handle(&self, _: u8) -> WithLists<'_> {
-        WithLists { zone: &self.0, lists: self.0.with(|zone| lists_of(zone)) }
-    }
-}
-
 /// A shared machine, and a processor for each thread.
 struct Processors(SharedMachine);
 
@@ -151,9 +115,11 @@ fn a_zone_with_one_handle_for_all() {
 #[test]
 fn a_zone_with_lists_for_each() {
     for threads in 2..=4 {
-        let frames = ListsEach(Section::new(OUTERMOST, bench::frames::marked_zone(FRAMES)));
+        let mut zone = bench::frames::marked_zone(FRAMES);
+        zone.set_marks(zone::watermark::Watermarks::default());
+        let frames = SharedZone::of(zone);
         run(&frames, trial(threads));
-        let zone = frames.0.into_inner();
+        let zone = frames.into_inner();
         zone.validate().unwrap_or_else(|broken| panic!("{broken}"));
         assert_eq!(zone.free(), zone.managed());
     }

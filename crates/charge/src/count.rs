@@ -27,6 +27,7 @@ impl Counter {
 /// How much a counter may hold.
 #[doc(alias("page_counter_set_max", "PAGE_COUNTER_MAX"))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Limit {
     /// Anything, as in a group that nobody has set a limit of. Its file shows a number, the largest there is.
     #[default]
@@ -120,6 +121,7 @@ pub struct GroupView {
 
 /// What a counter remembers; only cgroup v1 shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct History {
     /// The most that it held or would have held, had a limit further up not refused (`max_usage_in_bytes`).
     #[doc(alias = "watermark")]
@@ -138,6 +140,7 @@ pub fn room(charged: HugeCount, limit: HugeCount, asked: HugeCount) -> Option<Hu
 /// One counter of one group.
 #[doc(alias = "page_counter")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub(crate) struct Count {
     pub(crate) pages: HugeCount,
     pub(crate) limit: Limit,
@@ -158,6 +161,7 @@ impl Count {
 
 /// Both counters of one group for one pool.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub(crate) struct Account {
     pub(crate) usage: Count,
     pub(crate) rsvd: Count,

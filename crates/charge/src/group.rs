@@ -10,6 +10,7 @@ use crate::count::Account;
 
 /// Which interface groups have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum GroupVersion {
     /// cgroup v1: a hierarchy for huge pages alone. Every group has the controller, the root too, and may hold processes.
     V1,
@@ -100,6 +101,7 @@ pub enum HandOnError {
 
 /// A group is removed or alive; a removed one stays as long as something is charged to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub(crate) enum Life {
     Alive,
     Removed,
@@ -107,6 +109,7 @@ pub(crate) enum Life {
 
 /// Does a group have, or hand on, the controller?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub(crate) enum Controller {
     Present,
     Absent,
@@ -115,6 +118,7 @@ pub(crate) enum Controller {
 /// One group below the root.
 #[doc(alias = "hugetlb_cgroup")]
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub(crate) struct Group {
     pub(crate) name: String,
     pub(crate) parent: Option<CgroupId>,

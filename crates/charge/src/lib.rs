@@ -12,11 +12,13 @@ mod charges;
 mod count;
 mod group;
 mod recount;
+mod state;
 
 pub use charges::{Charges, Receipt};
 pub use count::{Counter, GroupView, History, Limit, LimitError, OverLimit, room};
 pub use group::{CreateError, EnterError, GroupVersion, HandOnError, NoGroup, RemoveError};
 pub use recount::Paid;
+pub use state::ChargesState;
 
 use units::Scopes;
 

@@ -36,7 +36,7 @@ impl Charges {
                 let below = self.groups.values().filter(|child| child.parent == Some(id));
                 let (usage, rsvd) = below.fold((HugeCount::ZERO, HugeCount::ZERO), |(usage, rsvd), child| {
                     let child = &child.accounts[n];
-                    (usage + child.usage.pages, rsvd + child.rsvd.pages)
+                    (usage.saturating_add(child.usage.pages), rsvd.saturating_add(child.rsvd.pages))
                 });
                 if account.usage.history.most < account.usage.pages || account.rsvd.history.most < account.rsvd.pages {
                     return Err(format!("{id:?} remembers less than it holds in pool {n}"));
@@ -44,7 +44,8 @@ impl Charges {
                 if usage > account.usage.pages || rsvd > account.rsvd.pages {
                     return Err(format!("{id:?} is charged less than its children in pool {n}"));
                 }
-                if account.nodes().iter().copied().sum::<HugeCount>() != account.usage.pages {
+                if account.nodes().iter().fold(HugeCount::ZERO, |sum, &n| sum.saturating_add(n)) != account.usage.pages
+                {
                     return Err(format!("{id:?} counts other pages by node than in all in pool {n}"));
                 }
             }
@@ -63,9 +64,11 @@ impl Charges {
             let mut at = Some(owner);
             while let Some(id) = at {
                 let Some(group) = self.groups.get(id) else { return Err(format!("{owner:?} pays and is not known")) };
-                *counted.entry((id, counter)).or_default() += pages;
+                let counted = counted.entry((id, counter)).or_default();
+                *counted = counted.saturating_add(pages);
                 if let Some(node) = node {
-                    *on_nodes.entry((id, counter.hstate(), node)).or_default() += pages;
+                    let counted = on_nodes.entry((id, counter.hstate(), node)).or_default();
+                    *counted = counted.saturating_add(pages);
                 }
                 at = group.parent;
             }

@@ -12,6 +12,7 @@ mod live;
 mod output;
 mod record;
 mod run;
+mod saved;
 mod zoneinfo;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use output::{Output, Status};
+use saved::Ends;
 
 /// Linux's huge-page memory management, in scenarios.
 #[derive(Parser)]
@@ -41,6 +43,23 @@ enum Command {
         /// Prints every step with its result, the counters, and the ledger of a refusal.
         #[arg(long)]
         trace: bool,
+        /// Begins with the machine of this file instead of the one that the scenario describes.
+        #[arg(long, value_name = "FILE")]
+        from: Option<PathBuf>,
+        /// Writes the machine at the end of the one scenario to this file.
+        #[arg(long, value_name = "FILE")]
+        save: Option<PathBuf>,
+    },
+    /// Compares two saved machines, or two saved zones.
+    ///
+    /// Prints what only the first one has with `-` and what only the second one has with `+`. Ends with 1 if there is any.
+    Diff {
+        /// The first one.
+        #[arg(value_name = "FILE")]
+        here: PathBuf,
+        /// The second one.
+        #[arg(value_name = "FILE")]
+        there: PathBuf,
     },
     /// Compares every field of every step with what a real kernel answers.
     Conform(conform::Arguments),
@@ -98,7 +117,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut output = Output::new(arguments.json);
     let done = match arguments.command {
-        Command::Run { paths, trace } => run::run(&paths, trace, &mut output),
+        Command::Run { paths, trace, from, save } => {
+            run::run(&paths, trace, Ends::new(from.as_deref(), save.as_deref()), &mut output)
+        }
+        Command::Diff { here, there } => saved::diff(&here, &there, &mut output),
         Command::Conform(arguments) => conform::conform(&arguments, &mut output),
         Command::Record { paths, into } => record::record(&paths, &into, &mut output),
         Command::Check { files } => files::check(&files, &mut output),

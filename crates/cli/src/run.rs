@@ -4,50 +4,66 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use lab::input::{BadInput, Problem};
-use lab::instance::Instance;
 use lab::ktap::Ktap;
-use lab::run::{Outcome, Traced, name_of, run as run_scenario};
+use lab::run::{Outcome, Traced, name_of, play};
 use lab::scenario::{HeaderLine, Item, Scenario};
+use lab::target::Target;
 use serde_json::{Value, json};
 
 use crate::output::{Output, Status};
+use crate::saved::Ends;
 
 /// Runs every scenario of `paths`. All files are read first: with one bad file nothing runs.
-pub(crate) fn run(paths: &[PathBuf], trace: bool, output: &mut Output) -> io::Result<Status> {
+pub(crate) fn run(
+    paths: &[PathBuf],
+    trace: bool,
+    ends: Result<Ends<'_>, Problem>,
+    output: &mut Output,
+) -> io::Result<Status> {
+    let ends = &match ends {
+        Ok(ends) => ends,
+        Err(problem) => return output.problems(&[problem]),
+    };
     let mut problems = Vec::new();
     let files = scenario_files(paths, &mut problems);
-    problems.extend(files.iter().filter_map(|file| read(file).err()).flatten());
+    problems.extend(files.iter().filter_map(|file| ends.read(file).err()).flatten());
+    problems.extend(ends.check(&files));
     if !problems.is_empty() {
         return output.problems(&problems);
     }
-    if output.is_json() { run_as_json(&files, trace, output) } else { run_as_ktap(&files, trace, output) }
+    if output.is_json() { run_as_json(&files, trace, ends, output) } else { run_as_ktap(&files, trace, ends, output) }
 }
 
 /// Reads and checks a file. Scenarios are read twice rather than all held in memory.
 pub(crate) fn read(file: &Path) -> Result<Scenario, Vec<Problem>> {
-    let scenario = Scenario::read(file)?;
-    scenario.check(file)?;
-    Ok(scenario)
+    Ends::default().read(file)
 }
 
-fn run_one(file: &Path, watch: &mut dyn FnMut(&Traced<'_>)) -> Result<(String, Outcome), Vec<Problem>> {
-    let scenario = read(file)?;
+fn run_one(
+    file: &Path,
+    ends: &Ends<'_>,
+    watch: &mut dyn FnMut(&Traced<'_>),
+) -> Result<(String, Outcome), Vec<Problem>> {
+    let scenario = ends.read(file)?;
     let name = scenario.header(&name_of(file)).script;
-    let outcome = run_scenario(&scenario, file, &mut Instance::new(), watch).map_err(|error| {
+    let mut instance = ends.begin();
+    let outcome = play(&scenario, file, &mut instance, watch).map_err(|error| {
         let machine = scenario.lines.iter().find(|line| matches!(line.item, Item::Header(HeaderLine::Machine(_))));
         let line = machine.map_or(1, |line| line.number);
         vec![Problem::at(file, line, 1, BadInput::Machine(error.to_string()))]
     })?;
+    ends.save(&instance).map_err(|problem| vec![problem])?;
+    instance.end();
     Ok((name, outcome))
 }
 
-fn run_as_ktap(files: &[PathBuf], trace: bool, output: &mut Output) -> io::Result<Status> {
+fn run_as_ktap(files: &[PathBuf], trace: bool, ends: &Ends<'_>, output: &mut Output) -> io::Result<Status> {
     let mut status = Status::Passed;
     let mut unbuildable = Vec::new();
     let mut ktap = Ktap::begin(output.stream(), files.len())?;
     for file in files {
         let mut written = Ok(());
-        let ran = run_one(file, &mut |traced| {
+        let ran = run_one(file, ends, &mut |traced| {
             if trace && written.is_ok() {
                 written = ktap.diagnostic(traced);
             }
@@ -73,11 +89,11 @@ fn run_as_ktap(files: &[PathBuf], trace: bool, output: &mut Output) -> io::Resul
     if unbuildable.is_empty() { Ok(status) } else { output.problems(&unbuildable) }
 }
 
-fn run_as_json(files: &[PathBuf], trace: bool, output: &mut Output) -> io::Result<Status> {
+fn run_as_json(files: &[PathBuf], trace: bool, ends: &Ends<'_>, output: &mut Output) -> io::Result<Status> {
     let mut status = Status::Passed;
     for file in files {
         let mut steps = Vec::new();
-        let ran = run_one(file, &mut |traced| {
+        let ran = run_one(file, ends, &mut |traced| {
             if trace {
                 steps.push(traced_object(traced));
             }

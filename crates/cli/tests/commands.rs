@@ -56,6 +56,36 @@ fn run_as_json_prints_an_object_for_each_scenario() {
     assert_eq!(object["failures"][0]["came"], "no refusal");
 }
 
+/// A machine is saved at the end of one scenario, and another one goes on from there with the names of the first.
+#[test]
+fn a_run_goes_on_where_another_one_ended() {
+    let folder = Folder::new("ends");
+    folder.file("first.scenario", "machine node=1G hugepages=4\na0 spawn\na0 mmap A 4M private,anon\n");
+    folder.file("second.scenario", "a0 touch A p0 write\nexpect resv_hugepages = 1\n");
+    let done = folder.run(&["run", "first.scenario", "--save", "one.json"]);
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    let done = folder.run(&["run", "--from", "one.json", "second.scenario", "--save", "two.json"]);
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    let done = folder.run(&["diff", "one.json", "two.json"]);
+    assert_eq!(done.code, 1);
+    assert!(
+        done.stdout.contains("- pool 2M resv: 2\n") && done.stdout.contains("+ pool 2M resv: 1\n"),
+        "{}",
+        done.stdout
+    );
+    assert_eq!(folder.run(&["diff", "one.json", "one.json"]).code, 0);
+
+    let done = folder.run(&["run", "--from", "one.json", "first.scenario"]);
+    assert_eq!(done.code, 2);
+    assert!(done.stderr.contains("describes a machine, and one was loaded"), "{}", done.stderr);
+    let done = folder.run(&["run", "--save", "three.json", "first.scenario", "second.scenario"]);
+    assert_eq!(done.code, 2);
+    folder.file("bad.json", "{\"version\": 1, \"machine\": 5}");
+    let done = folder.run(&["run", "--from", "bad.json", "second.scenario"]);
+    assert_eq!((done.code, done.stdout.as_str()), (2, ""));
+    assert!(done.stderr.starts_with("bad.json: invalid type: integer `5`"), "{}", done.stderr);
+}
+
 #[test]
 fn with_one_bad_file_nothing_runs() {
     let folder = Folder::new("one_bad");

@@ -10,6 +10,7 @@ use crate::Env;
 /// The folios of one file, by index.
 #[doc(alias("address_space", "i_pages"))]
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct PageCache {
     pages: BTreeMap<HugeIndex, Pfn>,
 }

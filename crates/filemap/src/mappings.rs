@@ -4,13 +4,14 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use hugetlb::Holder;
-use units::{HstateId, HugeIndex, HugeRange, InodeId, MmId, ResvMapId, Vaddr, VmaId};
+use units::{HstateId, HugeIndex, HugeRange, InodeId, MmId, Name, ResvMapId, Vaddr, VmaId};
 
 use crate::Env;
 
 /// One area of one address space, as its file sees it.
 #[doc(alias = "vm_area_struct")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct MappedArea {
     /// The address space.
     pub mm: MmId,
@@ -46,6 +47,7 @@ impl MappedArea {
 /// right behind its parent's.
 #[doc(alias = "i_mmap")]
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct FileMappings {
     areas: BTreeMap<HugeIndex, Vec<MappedArea>>,
 }
@@ -90,6 +92,16 @@ impl FileMappings {
     /// All areas in order.
     pub fn iter(&self) -> impl Iterator<Item = MappedArea> {
         self.areas.values().flatten().copied()
+    }
+
+    /// Every place where an area names something.
+    pub fn names(&mut self) -> Vec<Name<'_>> {
+        let mut names = Vec::new();
+        for area in self.areas.values_mut().flatten() {
+            names.extend([Name::from(&mut area.mm), Name::from(&mut area.inode)]);
+            names.extend(area.owner.as_mut().map(Name::from));
+        }
+        names
     }
 
     /// Does nobody map the file?

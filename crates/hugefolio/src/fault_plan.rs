@@ -5,6 +5,7 @@ use units::Site;
 /// Makes named sites fail, so that every error path can be walked. A site is asked before anything is changed.
 #[doc(alias = "fault_attr")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct FaultPlan {
     /// Attempts still to come before the next refusal, for one site or for all together.
     countdown: Option<(Option<Site>, u64)>,

@@ -30,6 +30,7 @@ pub mod pages;
 mod process;
 mod shared;
 mod shared_env;
+mod state;
 pub mod text;
 mod validate;
 
@@ -46,10 +47,11 @@ pub use fault_plan::FaultPlan;
 pub use machine::{Machine, Sysctls};
 pub use process::{Fd, OpenFile, Process};
 pub use shared::{CpuBusy, CpuHandle, OnCpu, SharedMachine};
+pub use state::{MachineState, MachineStateError, Renamed, ZoneOfMachine};
 
 pub use charge::{
-    Charges, Counter, CreateError, EnterError, GroupVersion, GroupView, HandOnError, History, Limit, LimitError,
-    NoGroup, OverLimit, Paid, Receipt, RemoveError,
+    Charges, ChargesState, Counter, CreateError, EnterError, GroupVersion, GroupView, HandOnError, History, Limit,
+    LimitError, NoGroup, OverLimit, Paid, Receipt, RemoveError,
 };
 pub use filemap::NoCacheNode;
 pub use hugetlb::boot;
@@ -78,8 +80,8 @@ pub use policy::{
 };
 pub use units::{
     Blame, Bytes, CgroupId, CpuId, Event, GfpFlags, HstateId, HugeCount, HugeIndex, HugeRange, HugeSize, InodeId,
-    Ledger, MmId, MountId, MountLimits, MountReturn, NodeId, Nodemask, Order, OwnerPage, PageCount, PageShift, Pfn,
-    Pid, ResvMapId, Site, SubpoolId, Ticks, UffdId, Vaddr, VaddrRange, VmaId,
+    Ledger, MmId, MountId, MountLimits, MountReturn, Name, NodeId, Nodemask, Order, OwnerPage, PageCount, PageShift,
+    Pfn, Pid, ResvMapId, Site, SubpoolId, Ticks, UffdId, Vaddr, VaddrRange, VmaId,
 };
 pub use units::{Migratetype, PerZone, ZoneKind};
 pub use zone::extfrag::Permille;

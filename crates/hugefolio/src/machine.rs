@@ -24,6 +24,7 @@ pub(crate) struct Config {
 
 /// Files of `/proc/sys/vm` that are not about one pool.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Sysctls {
     /// Whether new huge pages give their redundant descriptors back.
     pub(crate) optimize_vmemmap: Switch,

@@ -5,10 +5,11 @@ use std::fmt;
 
 use hugetlbfs::Origin;
 use mm::FileAccess;
-use units::{InodeId, MmId, UffdId};
+use units::{InodeId, MmId, Name, UffdId};
 
 /// A file descriptor of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct Fd(u32);
 
 impl Fd {
@@ -27,6 +28,7 @@ impl fmt::Display for Fd {
 
 /// What a descriptor stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct OpenFile {
     /// The file.
     pub inode: InodeId,
@@ -37,6 +39,7 @@ pub struct OpenFile {
 /// One process: an address space, open files, and what it brings to every allocation.
 #[doc(alias = "task_struct")]
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Process {
     /// Its address space.
     pub mm: MmId,
@@ -73,6 +76,27 @@ impl Process {
     #[must_use]
     pub fn uffd(&self, fd: Fd) -> Option<UffdId> {
         self.uffds.get(&fd).copied()
+    }
+
+    /// Every place where it names something.
+    pub(crate) fn names(&mut self) -> Vec<Name<'_>> {
+        let mut names = vec![Name::from(&mut self.mm)];
+        names.extend(self.origin.cgroup.as_mut().map(Name::from));
+        names.extend(self.files.values_mut().map(|file| Name::from(&mut file.inode)));
+        names.extend(self.uffds.values_mut().map(Name::from));
+        names
+    }
+
+    /// A descriptor has one meaning and a number that was given already.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let twice = self.files.keys().find(|fd| self.uffds.contains_key(fd));
+        let last = self.files.keys().chain(self.uffds.keys()).max();
+        match (twice, last) {
+            (Some(fd), _) => Err(format!("{fd} is a file and a userfaultfd")),
+            (_, Some(fd)) if fd.0 >= self.next => Err(format!("{fd} is given, and the next one is {}", self.next)),
+            _ if self.next > 1 << 31 => Err(format!("{} descriptors were given", self.next)),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn add_uffd(&mut self, uffd: UffdId) -> Fd {

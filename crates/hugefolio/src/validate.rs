@@ -1,5 +1,7 @@
 //! Recounting a whole machine.
 
+mod objects;
+
 use std::collections::BTreeMap;
 
 use charge::{Counter, Paid};
@@ -33,6 +35,7 @@ impl Machine {
         for (id, map) in &self.resv_maps {
             map.validate().map_err(|b| Broken(format!("{id:?}: {b}")))?;
         }
+        self.validate_objects()?;
         self.validate_memory()?;
         self.validate_references()?;
         self.validate_shelves()?;
@@ -152,13 +155,15 @@ impl Machine {
         let mut held = vec![HugeCount::ZERO; self.pools.len()];
         for (_, mount) in &self.mounts {
             if let Some(subpool) = mount.subpool.and_then(|id| self.subpools.get(id)) {
-                held[mount.hstate.index()] += subpool.rsv();
+                let held = &mut held[mount.hstate.index()];
+                *held = held.saturating_add(subpool.rsv());
             }
         }
         let mut by_subpool = BTreeMap::new();
         for (id, inode) in &self.inodes {
             let outstanding = self.outstanding_of_file(id)?;
-            *by_subpool.entry((inode.hstate, inode.subpool)).or_insert(HugeCount::ZERO) += outstanding;
+            let held = by_subpool.entry((inode.hstate, inode.subpool)).or_insert(HugeCount::ZERO);
+            *held = held.saturating_add(outstanding);
         }
         for (mm, vmas) in &self.spaces {
             for vma in vmas.iter() {
@@ -168,11 +173,12 @@ impl Machine {
                 };
                 let unconsumed = vma.pages().count() - map.regions().count(vma.pages());
                 let subpool = self.inodes.get(vma.inode).and_then(|inode| inode.subpool);
-                *by_subpool.entry((vma.hstate, subpool)).or_insert(HugeCount::ZERO) += unconsumed;
+                let held = by_subpool.entry((vma.hstate, subpool)).or_insert(HugeCount::ZERO);
+                *held = held.saturating_add(unconsumed);
             }
         }
         for ((hstate, _), count) in by_subpool {
-            held[hstate.index()] += count;
+            held[hstate.index()] = held[hstate.index()].saturating_add(count);
         }
         for (n, pool) in self.pools.iter().enumerate() {
             if pool.resv() != held[n] {

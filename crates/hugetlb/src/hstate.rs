@@ -1,12 +1,14 @@
 //! Huge page sizes of a machine.
 
+use alloc_crate::string::String;
 use alloc_crate::vec::Vec;
 
-use units::{HstateId, HugeSize, Order};
+use units::{HstateId, HugeSize, Order, PageShift};
 
 /// The fixed properties of one hstate.
 #[doc(alias = "hstate")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Hstate {
     /// Its place in the order of registration.
     pub id: HstateId,
@@ -36,6 +38,7 @@ impl Hstate {
 /// All hstates of a machine, in order of registration.
 #[doc(alias("hstates", "for_each_hstate"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Hstates {
     list: Vec<Hstate>,
     default: HstateId,
@@ -46,6 +49,26 @@ impl Hstates {
     #[must_use]
     pub const fn new(list: Vec<Hstate>, default: HstateId) -> Self {
         Self { list, default }
+    }
+
+    /// Is it a table that a machine with such base pages can have?
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self, base: PageShift) -> Result<(), String> {
+        let known = |id: HstateId| id.index() < self.list.len();
+        if !known(self.default) {
+            return Err(alloc_crate::format!("the default is {}, of {}", self.default, self.list.len()));
+        }
+        let wrong = self.list.iter().enumerate().find(|(n, h)| {
+            h.id.index() != *n || h.size.order(base) != Some(h.order) || h.demote_to.is_some_and(|to| !known(to))
+        });
+        let twice = self.list.iter().any(|a| self.list.iter().any(|b| a.id != b.id && a.size == b.size));
+        match wrong {
+            Some((n, h)) => Err(alloc_crate::format!("entry {n} cannot be: {h:?}")),
+            None if twice => Err("a size is there twice".into()),
+            None => Ok(()),
+        }
     }
 
     /// The properties of `id`.

@@ -16,6 +16,7 @@ use crate::{Env, HugeFolio};
 /// Broken base pages of one folio.
 #[doc(alias("raw_hwp_page", "raw_hwp_list_head"))]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub(crate) struct RawPoison {
     /// Their distances from the first frame.
     pages: BTreeSet<u64>,

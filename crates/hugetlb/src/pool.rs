@@ -1,16 +1,17 @@
 //! The ledger of one hstate.
 
-use alloc_crate::collections::BTreeMap;
+use alloc_crate::collections::{BTreeMap, BTreeSet};
 use alloc_crate::string::String;
 use alloc_crate::vec::Vec;
 
 use crate::poison::RawPoison;
 use crate::{Balance, Claim};
-use units::{CgroupId, HstateId, HugeCount, HugeIndex, InodeId, NodeId, Nodemask, Pfn, ResvMapId, SubpoolId};
+use units::{CgroupId, HstateId, HugeCount, HugeIndex, InodeId, Name, NodeId, Nodemask, Pfn, ResvMapId, SubpoolId};
 
 /// A huge folio: where it is and where its data are kept.
 #[doc(alias = "folio")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct HugeFolio {
     /// First frame.
     pub pfn: Pfn,
@@ -21,8 +22,17 @@ pub struct HugeFolio {
     pub(crate) slot: u32,
 }
 
+impl HugeFolio {
+    /// Are its data kept there?
+    #[must_use]
+    pub fn in_slot(&self, hstate: HstateId, slot: u32) -> bool {
+        (self.hstate, self.slot) == (hstate, slot)
+    }
+}
+
 /// What the pool knows of one of its folios beyond the folio record.
 #[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub(crate) struct Record {
     pub(crate) pfn: Pfn,
     pub(crate) node: NodeId,
@@ -63,6 +73,7 @@ pub struct Payers {
 
 /// Counters of one node of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct NodeCounts {
     /// All pages on the node.
     pub nr: HugeCount,
@@ -86,6 +97,7 @@ impl NodeCounts {
 /// All counters of one hstate. The section that decides.
 #[doc(alias = "hstate")]
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Pool {
     pub(crate) max: HugeCount,
     pub(crate) nr: HugeCount,
@@ -386,12 +398,58 @@ impl Pool {
         self.records.iter().map(payers).filter(|payers| payers.usage.is_some() || payers.rsvd.is_some())
     }
 
+    /// Its folios, in the order of their slots.
+    pub fn folios(&self, hstate: HstateId) -> impl Iterator<Item = HugeFolio> {
+        let vacant: BTreeSet<u32> = self.vacant.iter().copied().collect();
+        (0..).zip(&self.records).filter(move |(slot, _)| !vacant.contains(slot)).map(move |(slot, record)| HugeFolio {
+            pfn: record.pfn,
+            hstate,
+            node: record.node,
+            slot,
+        })
+    }
+
+    /// Is it the pool of a machine of so many nodes and pools?
+    ///
+    /// # Errors
+    /// What is not.
+    pub fn check(&self, nodes: usize, hstates: usize) -> Result<(), String> {
+        if self.nodes.len() != nodes || self.records.iter().any(|record| record.node.index() >= nodes) {
+            return Err(alloc_crate::format!("it counts by other nodes than the {nodes} that there are"));
+        }
+        if let Some(slot) = self.poison.keys().find(|&&slot| slot as usize >= self.records.len()) {
+            return Err(alloc_crate::format!("broken memory is known of slot {slot}, which is not there"));
+        }
+        match self.demote_to.filter(|to| to.index() >= hstates) {
+            Some(to) => Err(alloc_crate::format!("its pages are demoted to {to}, which is not there")),
+            None => Ok(()),
+        }
+    }
+
+    /// Every place where it names something.
+    pub fn names(&mut self) -> Vec<Name<'_>> {
+        let mut names = Vec::new();
+        for record in &mut self.records {
+            names.extend(record.home.as_mut().map(|(inode, _)| Name::from(inode)));
+            names.extend(record.subpool.as_mut().map(Name::from));
+            names.extend(record.usage_owner.as_mut().map(Name::from));
+            names.extend(record.rsvd_owner.as_mut().map(Name::from));
+            names.extend(record.owed_to.as_mut().map(|(map, _)| Name::from(map)));
+        }
+        names
+    }
+
     /// Recounts what one ledger alone can tell: node sums, signs, every reservation has a free page.
     ///
     /// # Errors
     /// What is broken.
     pub fn validate(&self) -> Result<(), String> {
-        let sum = |f: fn(&NodeCounts) -> HugeCount| self.nodes.iter().map(f).sum::<HugeCount>();
+        let sum = |f| {
+            self.nodes
+                .iter()
+                .map::<HugeCount, fn(&NodeCounts) -> HugeCount>(f)
+                .fold(HugeCount::ZERO, HugeCount::saturating_add)
+        };
         if let Some(node) = self.nodes.iter().find(|n| n.poisoned > n.free) {
             return Err(alloc_crate::format!("a node has more broken pages than free ones: {node:?}"));
         }
@@ -411,7 +469,11 @@ impl Pool {
         if let Some(node) = self.nodes.iter().find(|n| n.surplus > n.nr || n.free > n.nr) {
             return Err(alloc_crate::format!("a node has {node:?}"));
         }
-        let live = self.records.len() - self.vacant.len();
+        let vacant: BTreeSet<_> = self.vacant.iter().filter(|&&slot| (slot as usize) < self.records.len()).collect();
+        if vacant.len() != self.vacant.len() {
+            return Err("a vacant record is listed twice, or is none".into());
+        }
+        let live = self.records.len() - vacant.len();
         if u64::try_from(live) != Ok(self.nr.get()) {
             return Err(alloc_crate::format!("{live} records for {} pages", self.nr.get()));
         }

@@ -7,11 +7,13 @@ use units::{CgroupId, HugeCount, HugeIndex, HugeRange};
 /// Sorted ranges that do not overlap; neighbours with the same owner are one range.
 #[doc(alias = "file_region")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct RegionSet {
     regions: BTreeMap<HugeIndex, Region>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 struct Region {
     end: HugeIndex,
     owner: Option<CgroupId>,
@@ -122,6 +124,11 @@ impl RegionSet {
             }
         }
         removed
+    }
+
+    /// Whoever is charged for a range.
+    pub(crate) fn owners(&mut self) -> impl Iterator<Item = &mut CgroupId> {
+        self.regions.values_mut().filter_map(|region| region.owner.as_mut())
     }
 
     /// Recounts: sorted, disjoint, nothing empty, no neighbours of one owner left apart.

@@ -7,14 +7,16 @@
 
 use alloc_crate::collections::BTreeMap;
 use alloc_crate::string::String;
+use alloc_crate::vec::Vec;
 
-use units::{CgroupId, HugeCount, HugeIndex, HugeRange, Pfn, ResvMapId, Site};
+use units::{CgroupId, HugeCount, HugeIndex, HugeRange, Name, Pfn, ResvMapId, Site};
 
 use crate::{Env, RegionSet};
 
 /// Whose map it is.
 #[doc(alias("HPAGE_RESV_OWNER", "VM_MAYSHARE"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum MapKind {
     /// A file's: an entry means reserved or instantiated.
     Shared,
@@ -30,6 +32,7 @@ pub enum MapKind {
 /// What is promised of one file or one private mapping.
 #[doc(alias = "resv_map")]
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct ResvMap {
     /// Whose it is.
     pub kind: MapKind,
@@ -55,6 +58,15 @@ impl ResvMap {
     #[must_use]
     pub const fn regions(&self) -> &RegionSet {
         &self.regions
+    }
+
+    /// Every place where it names something.
+    pub fn names(&mut self) -> Vec<Name<'_>> {
+        let mut names: Vec<_> = self.regions.owners().map(Name::from).collect();
+        if let MapKind::Private { rsvd_owner: Some(owner), .. } = &mut self.kind {
+            names.push(owner.into());
+        }
+        names
     }
 
     /// Recounts: canonical regions, no ticket open, nothing owed that is not consumed.

@@ -1,5 +1,6 @@
 //! Free folios of one node of one pool.
 
+use alloc_crate::string::String;
 use alloc_crate::vec::Vec;
 
 use crate::HugeFolio;
@@ -7,6 +8,7 @@ use crate::HugeFolio;
 /// The free folios, last in first out. It only follows: [`crate::Pool`] decides who may take.
 #[doc(alias = "hugepage_freelists")]
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Shelf {
     folios: Vec<HugeFolio>,
     /// Slots of those among them whose memory is broken. Nobody gets them; they leave the pool first.
@@ -80,6 +82,20 @@ impl Shelf {
     /// The free folios, bottom first.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = HugeFolio> {
         self.folios.iter().copied()
+    }
+
+    /// Recounts: whatever is set aside is there, once.
+    ///
+    /// # Errors
+    /// What is broken.
+    pub fn validate(&self) -> Result<(), String> {
+        let wrong = self.poisoned.iter().enumerate().find(|&(n, slot)| {
+            self.poisoned[..n].contains(slot) || !self.folios.iter().any(|folio| folio.slot == *slot)
+        });
+        match wrong {
+            Some((_, slot)) => Err(alloc_crate::format!("slot {slot} is set aside twice, or is not there")),
+            None => Ok(()),
+        }
     }
 
     /// How many of them are set aside.

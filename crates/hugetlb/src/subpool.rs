@@ -11,6 +11,7 @@ use crate::{Env, acct_release};
 /// Counters of a mount that was given `size=` or `min_size=`.
 #[doc(alias = "hugepage_subpool")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Subpool {
     max: Option<HugeCount>,
     min: HugeCount,

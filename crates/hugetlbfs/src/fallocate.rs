@@ -19,6 +19,7 @@ pub enum AllocMode {
 
 /// On whose behalf pages are allocated: what a task brings to every allocation.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Origin {
     /// The node it runs on.
     pub local: NodeId,

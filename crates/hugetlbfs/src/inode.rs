@@ -1,7 +1,9 @@
 //! Inodes and their lives.
 
+use alloc::vec::Vec;
+
 use hugetlb::{MapKind, ResvMap};
-use units::{Access, Bytes, HstateId, HugeRange, InodeId, MountId, ResvMapId, Scope, SubpoolId};
+use units::{Access, Bytes, HstateId, HugeRange, InodeId, MountId, Name, ResvMapId, Scope, SubpoolId};
 
 use crate::truncate::remove_from;
 use crate::{Env, FileOwner, mount};
@@ -10,6 +12,7 @@ bitflags::bitflags! {
     /// What may not be done to a memory file any more.
     #[doc(alias = "F_SEAL_GROW")]
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
     pub struct Seals: u32 {
         /// No further seals.
         const SEAL = 0x1;
@@ -28,6 +31,7 @@ bitflags::bitflags! {
 
 /// Where a file comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum InodeKind {
     /// A file of a mount, with or without a name.
     OnMount(MountId),
@@ -42,6 +46,7 @@ pub enum InodeKind {
 /// One file.
 #[doc(alias("hugetlbfs_inode_info", "inode"))]
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Inode {
     /// Where it comes from.
     pub kind: InodeKind,
@@ -118,13 +123,34 @@ impl Inode {
     /// Open descriptors and areas that refer to it.
     #[must_use]
     pub const fn users(&self) -> u32 {
-        self.opens + self.areas
+        self.opens.saturating_add(self.areas)
     }
 
     /// Areas that map it.
     #[must_use]
     pub const fn areas(&self) -> u32 {
         self.areas
+    }
+
+    /// How often something keeps it alive.
+    #[must_use]
+    pub const fn held_by(&self, hold: Hold) -> u32 {
+        match hold {
+            Hold::Link => self.links,
+            Hold::Open => self.opens,
+            Hold::Segment => self.segments,
+            Hold::Area => self.areas,
+        }
+    }
+
+    /// Every place where it names something.
+    pub fn names(&mut self) -> Vec<Name<'_>> {
+        let mut names = Vec::from([Name::from(&mut self.map)]);
+        names.extend(self.subpool.as_mut().map(Name::from));
+        if let InodeKind::OnMount(mount) = &mut self.kind {
+            names.push(mount.into());
+        }
+        names
     }
 
     /// Does anything refer to it?

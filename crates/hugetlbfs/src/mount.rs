@@ -5,12 +5,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use hugetlb::{ReserveRefusal, Subpool};
-use units::{Blame, Bytes, Event, HstateId, HugeCount, InodeId, Ledger, MountId, NodeId, Nodemask, SubpoolId};
+use units::{Blame, Bytes, Event, HstateId, HugeCount, InodeId, Ledger, MountId, Name, NodeId, Nodemask, SubpoolId};
 
 use crate::{Env, FileOwner, Hold, release};
 
 /// One mounted file system.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Mount {
     /// The size of its pages.
     pub hstate: HstateId,
@@ -24,6 +25,24 @@ pub struct Mount {
     pub(crate) inodes: u64,
     /// Part of the tree; a lazily unmounted one is not, but lives until its last file goes.
     pub(crate) attached: bool,
+}
+
+impl Mount {
+    /// Its files that have a name.
+    pub fn names(&self) -> impl Iterator<Item = (&str, InodeId)> {
+        self.names.iter().map(|(name, &file)| (name.as_str(), file))
+    }
+
+    /// All its files, those without a name too.
+    #[must_use]
+    pub const fn files(&self) -> u64 {
+        self.inodes
+    }
+
+    /// Every place where it names an object.
+    pub fn named(&mut self) -> Vec<Name<'_>> {
+        self.names.values_mut().map(Name::from).chain(self.subpool.as_mut().map(Name::from)).collect()
+    }
 }
 
 /// How a file system is mounted.

@@ -6,11 +6,13 @@ use core::fmt;
 /// A user.
 #[doc(alias = "kuid_t")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Uid(pub u32);
 
 /// A group of users.
 #[doc(alias = "kgid_t")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Gid(pub u32);
 
 impl fmt::Display for Uid {
@@ -28,6 +30,7 @@ impl fmt::Display for Gid {
 bitflags::bitflags! {
     /// What a task may do whoever it is: of Linux's capabilities those that decide here.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
     pub struct Capabilities: u8 {
         /// Make segments of huge pages, whatever its groups (`CAP_IPC_LOCK`).
         const IPC_LOCK = 1 << 0;
@@ -53,6 +56,7 @@ bitflags::bitflags! {
 
 /// Permission bits, with the one for sticky directories. A mount takes no others for its root, and files are made with fewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct FileMode(u16);
 
 impl FileMode {
@@ -79,6 +83,7 @@ impl fmt::Display for FileMode {
 
 /// Whose a file or directory is, and what it lets others do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct FileOwner {
     /// Its owner.
     pub uid: Uid,
@@ -110,6 +115,7 @@ impl fmt::Display for FileOwner {
 /// Who a task is. The identities that Linux keeps apart for files, signals and the rest are one here.
 #[doc(alias = "cred")]
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Credentials {
     /// Its user.
     pub uid: Uid,

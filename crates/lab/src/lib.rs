@@ -7,6 +7,7 @@ pub mod grammar;
 pub mod input;
 pub mod instance;
 pub mod ktap;
+pub mod machine_state;
 pub mod model;
 pub mod op;
 pub mod pages;

@@ -4,6 +4,7 @@
 //! last one, and types have the names that `/proc/pagetypeinfo` prints. What is loaded is checked as a whole; what cannot be is refused with
 //! the reason, and sizes have a limit that the reader sets.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use hugefolio::tuning::PcpTuning;
@@ -239,17 +240,22 @@ impl SavedZone {
     /// Text that is not one, of another version, or larger than permitted.
     pub fn parse(text: &str, limits: Limits) -> Result<Self, LoadError> {
         let saved: Self = serde_json::from_str(text)?;
-        if saved.version != VERSION {
-            return Err(LoadError::Version(saved.version));
-        }
-        if saved.node >= NODES {
-            return Err(word(&saved.node.to_string(), "a node (0 to 63)"));
-        }
-        saved.check_sizes(limits)?;
+        saved.check(limits)?;
         Ok(saved)
     }
 
-    fn check_sizes(&self, limits: Limits) -> Result<(), LoadError> {
+    /// Is it a zone that may be read? So many frames it spans.
+    pub(crate) fn check(&self, limits: Limits) -> Result<PageCount, LoadError> {
+        if self.version != VERSION {
+            return Err(LoadError::Version(self.version));
+        }
+        if self.node >= NODES {
+            return Err(word(&self.node.to_string(), "a node (0 to 63)"));
+        }
+        self.check_sizes(limits)
+    }
+
+    fn check_sizes(&self, limits: Limits) -> Result<PageCount, LoadError> {
         let most = limits.frames.get();
         let check = |what, found| if found > most { Err(LoadError::TooLarge { what, found, most }) } else { Ok(()) };
         let first = self.spans.iter().map(|span| span.0).min().unwrap_or(0);
@@ -261,7 +267,8 @@ impl SavedZone {
         };
         check("the free lists", self.free.iter().map(|l| blocks(l.order, &l.runs)).fold(0, u64::saturating_add))?;
         let allocated = self.movable.iter().chain(&self.used);
-        check("what is allocated", allocated.map(|l| blocks(l.order, &l.runs)).fold(0, u64::saturating_add))
+        check("what is allocated", allocated.map(|l| blocks(l.order, &l.runs)).fold(0, u64::saturating_add))?;
+        Ok(PageCount::new(end.saturating_sub(first)))
     }
 
     /// The state that it describes.
@@ -307,8 +314,8 @@ impl SavedZone {
         let huge = order(self.pageblock)?;
         let mut all = Vec::new();
         for (n, saved) in self.processors.iter().enumerate() {
-            let [batch, high_min, high_max] = saved.tuning.map(PageCount::new);
-            let lists = zone.lists(huge, PcpTuning { batch, high_min, high_max }, &saved.state()?);
+            let (tuning, state) = saved.described()?;
+            let lists = zone.lists(huge, tuning, &state);
             all.push(lists.map_err(|error| LoadError::Lists(n, error))?);
         }
         Ok((zone, all))
@@ -317,9 +324,7 @@ impl SavedZone {
     /// What is not the same in another one, line by line: `-` is here alone, `+` there alone.
     #[must_use]
     pub fn diff(&self, other: &Self) -> Diff {
-        let (here, there) = (self.lines(), other.lines());
-        let only = |of: &[String], without: &[String]| of.iter().filter(|l| !without.contains(l)).cloned().collect();
-        Diff { here: only(&here, &there), there: only(&there, &here) }
+        Diff::of(self.lines(), other.lines())
     }
 
     /// One line for each thing that can differ.
@@ -342,16 +347,19 @@ impl SavedZone {
 }
 
 impl SavedLists {
-    fn state(&self) -> Result<PerCpuState, LoadError> {
+    /// The bounds of the lists, and the lists.
+    pub(crate) fn described(&self) -> Result<(PcpTuning, PerCpuState), LoadError> {
         let pages = self.pages.iter().map(|(pfn, of, name)| Ok((Pfn::new(*pfn), order(*of)?, migratetype(name)?)));
-        Ok(PerCpuState {
+        let state = PerCpuState {
             pages: pages.collect::<Result<_, LoadError>>()?,
             high: PageCount::new(self.high),
             alloc_factor: self.alloc_factor,
             free_count: PageCount::new(self.free_count),
             last_free: if self.last_free_was_a_block { LastFree::Block } else { LastFree::Single },
             cache: if self.large_cache { CacheSlice::Large } else { CacheSlice::Small },
-        })
+        };
+        let [batch, high_min, high_max] = self.tuning.map(PageCount::new);
+        Ok((PcpTuning { batch, high_min, high_max }, state))
     }
 }
 
@@ -371,6 +379,25 @@ pub struct Diff {
 }
 
 impl Diff {
+    /// The lines that only one of them has, each as often as the other one has it less often.
+    pub(crate) fn of(here: Vec<String>, there: Vec<String>) -> Self {
+        let mut balance: BTreeMap<&str, i64> = BTreeMap::new();
+        here.iter().for_each(|line| *balance.entry(line).or_default() += 1);
+        there.iter().for_each(|line| *balance.entry(line).or_default() -= 1);
+        let mut left = balance.clone();
+        let mut only = |of: &[String], sign: i64| {
+            let mut kept = Vec::new();
+            for line in of {
+                if let Some(n) = left.get_mut(line.as_str()).filter(|n| n.signum() == sign) {
+                    *n -= sign;
+                    kept.push(line.clone());
+                }
+            }
+            kept
+        };
+        Self { here: only(&here, 1), there: only(&there, -1) }
+    }
+
     /// Are they the same?
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -19,6 +19,17 @@ impl Contents {
         Self { shift, bytes: BTreeMap::new() }
     }
 
+    /// Memory with these bytes, by address, and zero everywhere else.
+    #[must_use]
+    pub fn from_bytes(shift: PageShift, bytes: impl IntoIterator<Item = (u64, u8)>) -> Self {
+        Self { shift, bytes: bytes.into_iter().filter(|&(_, byte)| byte != 0).collect() }
+    }
+
+    /// All bytes that are not zero, by address.
+    pub fn bytes(&self) -> impl Iterator<Item = (u64, u8)> {
+        self.bytes.iter().map(|(&at, &byte)| (at, byte))
+    }
+
     /// The byte `offset` bytes into the block that starts at `folio`.
     #[must_use]
     pub fn read(&self, folio: Pfn, offset: Bytes) -> u8 {

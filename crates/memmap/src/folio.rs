@@ -8,6 +8,7 @@ use crate::table::Table;
 
 /// Where a huge folio's own data live: a slot of its hstate's slab, which belongs to the pool and not to this room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct HugeSlot {
     /// The hstate.
     pub hstate: units::HstateId,
@@ -18,6 +19,7 @@ pub struct HugeSlot {
 /// Who a folio belongs to once nobody refers to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum FolioKind {
     /// An ordinary block: back to the page allocator.
     Page,
@@ -36,6 +38,7 @@ pub struct Last(pub FolioKind);
 /// One allocated block.
 #[doc(alias = "folio")]
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Folio {
     /// Who owns it.
     pub kind: FolioKind,
@@ -209,6 +212,16 @@ impl MemMap {
     /// All records in ascending order of frame.
     pub fn iter(&self) -> impl Iterator<Item = (Pfn, &Folio)> {
         self.folios.sorted().into_iter()
+    }
+
+    /// The map that has these records.
+    #[must_use]
+    pub fn from_records(records: impl IntoIterator<Item = (Pfn, Folio)>) -> Self {
+        let mut folios = Table::new();
+        for (pfn, folio) in records {
+            folios.insert(pfn, folio);
+        }
+        Self { folios }
     }
 
     /// Recounts: no two folios overlap, every folio starts at a multiple of its size, no mapping or pin lacks its reference.

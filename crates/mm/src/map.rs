@@ -44,6 +44,7 @@ impl Share {
 
 /// What a descriptor permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum FileAccess {
     /// Reading.
     ReadOnly,

@@ -1,6 +1,7 @@
 //! What is mapped in one address space.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use units::{Bytes, HugeSize, Pfn, Vaddr, VaddrRange};
@@ -8,6 +9,7 @@ use units::{Bytes, HugeSize, Pfn, Vaddr, VaddrRange};
 /// One huge page mapped.
 #[doc(alias = "pte_t")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Entry {
     /// The folio.
     pub pfn: Pfn,
@@ -22,6 +24,7 @@ pub struct Entry {
 /// The present entries of one address space, by address. Each is one leaf, whatever its size.
 #[doc(alias = "pgd_t")]
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct PageTable {
     entries: BTreeMap<Vaddr, Entry>,
     /// Parts of the address space whose page of table exists, entries or not. Only `mincore` can tell.
@@ -204,6 +207,28 @@ impl PageTable {
     /// All markers in order.
     pub fn markers(&self) -> impl Iterator<Item = Vaddr> {
         self.markers.iter().copied()
+    }
+
+    /// Recounts: nothing lies beyond `task_size`, every entry in a part that exists, and `mapped` is what the entries map.
+    ///
+    /// # Errors
+    /// What is broken.
+    pub fn validate(&self, task_size: Vaddr) -> Result<(), String> {
+        let all = self.parts.iter().chain(&self.markers).chain(&self.poisoned).chain(self.entries.keys());
+        if let Some(addr) = all.into_iter().find(|&&addr| addr > task_size) {
+            return Err(alloc::format!("{addr} lies beyond the address space"));
+        }
+        if let Some(part) = self.parts.iter().find(|part| !part.is_aligned(PART)) {
+            return Err(alloc::format!("a part begins at {part}"));
+        }
+        let mut mapped = Bytes::ZERO;
+        for (&addr, entry) in &self.entries {
+            if !self.is_reached(addr) {
+                return Err(alloc::format!("no page of table for the entry at {addr}"));
+            }
+            mapped = mapped.saturating_add(entry.size.bytes());
+        }
+        if mapped == self.mapped { Ok(()) } else { Err(alloc::format!("{mapped} are mapped, not {}", self.mapped)) }
     }
 
     /// Bytes mapped (`HugetlbPages:` of `/proc/PID/status`).

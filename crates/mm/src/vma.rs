@@ -1,16 +1,18 @@
 //! Areas of an address space.
 
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use filemap::MappedArea;
-use units::{HstateId, HugeIndex, HugeRange, HugeSize, InodeId, MmId, ResvMapId, Vaddr, VaddrRange, VmaId};
+use units::{HstateId, HugeIndex, HugeRange, HugeSize, InodeId, MmId, Name, ResvMapId, Vaddr, VaddrRange, VmaId};
 
 use crate::{Registration, UffdModes};
 
 bitflags::bitflags! {
     /// What may be done to an area's memory.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
     pub struct Prot: u8 {
         /// Read it.
         const READ = 1 << 0;
@@ -25,6 +27,7 @@ bitflags::bitflags! {
     /// What an area is.
     #[doc(alias = "vm_flags")]
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
     pub struct VmaFlags: u16 {
         /// Shared with the file: what is written is seen by everybody.
         const SHARED = 1 << 0;
@@ -54,6 +57,7 @@ bitflags::bitflags! {
 /// One area.
 #[doc(alias = "vm_area_struct")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Vma {
     /// Unique for the life of the machine.
     pub id: VmaId,
@@ -133,6 +137,7 @@ impl Vma {
 /// All areas of one address space, by first address.
 #[doc(alias("mm_mt", "mm_struct"))]
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct VmaTree {
     areas: BTreeMap<Vaddr, Vma>,
 }
@@ -191,6 +196,36 @@ impl VmaTree {
         if let Some(vma) = self.areas.values_mut().find(|vma| vma.id == id) {
             f(vma);
         }
+    }
+
+    /// Every place where an area names something.
+    pub fn names(&mut self) -> Vec<Name<'_>> {
+        let mut names = Vec::new();
+        for vma in self.areas.values_mut() {
+            names.push(Name::from(&mut vma.inode));
+            names.extend(vma.owner.as_mut().map(Name::from));
+            names.extend(vma.uffd.as_mut().map(|registration| Name::from(&mut registration.uffd)));
+        }
+        names
+    }
+
+    /// Recounts: areas are not empty, do not overlap, and are found where they begin.
+    ///
+    /// # Errors
+    /// What is broken.
+    pub fn validate(&self) -> Result<(), String> {
+        let mut end = Vaddr::new(0);
+        for (&start, vma) in &self.areas {
+            if start != vma.range.start || start < end || vma.range.is_empty() {
+                return Err(alloc::format!(
+                    "{} at {} is empty, misplaced or overlaps the one before",
+                    vma.id,
+                    vma.range
+                ));
+            }
+            end = vma.range.end;
+        }
+        Ok(())
     }
 
     /// The highest free range of `len` bytes below `ceiling` that starts at a multiple of `align`.

@@ -8,6 +8,7 @@ use units::{HugeIndex, NodeId, Nodemask};
 #[doc(alias = "mempolicy")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Mempolicy {
     /// No wish: as [`Mempolicy::Local`].
     #[default]
@@ -38,6 +39,7 @@ pub enum Mempolicy {
 
 /// Nodes and how many huge pages each gets in a row; a weight of zero counts as one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Weights(pub Vec<(NodeId, u8)>);
 
 /// How the allocator is to read a [`Placement`].

@@ -10,6 +10,7 @@ use crate::zone_list::{Lists, Neighbour, Reach, ZoneRef, build_all};
 
 /// What one node has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct NodeSpec {
     /// Pages that exist in each zone. Pages of a device are no memory that could be allocated.
     pub present: PerZone<PageCount>,

@@ -56,6 +56,7 @@ impl Scope {
 #[doc(alias("fail_page_alloc", "failslab"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Site {
     /// A descriptor of a reservation map's region.
     RegionDescriptor,

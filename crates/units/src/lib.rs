@@ -15,7 +15,10 @@ mod huge;
 mod id;
 mod ledger;
 mod migratetype;
+mod name;
 mod nodemask;
+#[cfg(feature = "serde")]
+mod saved;
 mod undo;
 mod zone_kind;
 
@@ -27,6 +30,7 @@ pub use huge::HugeSize;
 pub use id::{CgroupId, CpuId, HstateId, InodeId, MmId, MountId, NodeId, Pid, ResvMapId, SubpoolId, UffdId, VmaId};
 pub use ledger::{Blame, Ledger};
 pub use migratetype::Migratetype;
+pub use name::Name;
 pub use nodemask::Nodemask;
 pub use undo::{UndoLog, attempt};
 pub use zone_kind::{PerZone, ZoneKind};

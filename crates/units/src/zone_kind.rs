@@ -72,6 +72,7 @@ impl fmt::Display for ZoneKind {
 
 /// One value for each kind of zone of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct PerZone<T>([T; ZoneKind::COUNT]);
 
 impl<T> PerZone<T> {

@@ -85,6 +85,9 @@ pub struct PerCpuState {
 }
 
 impl PerCpuPages {
+    /// Lists up to this order are kept for every type; those of huge pages are two for all types.
+    pub(crate) const LARGEST_OF_EVERY_TYPE: Order = Order::new(3);
+
     /// Empty lists of a zone whose huge pages have that order.
     #[must_use]
     pub fn new(huge: Order, tuning: PcpTuning) -> Self {
@@ -186,6 +189,18 @@ impl PerCpuPages {
 
     pub(crate) const fn order_of_list(&self, list: usize) -> usize {
         if list < HUGE_LISTS { list >> TYPE_SHIFT } else { self.huge.get() as usize }
+    }
+
+    /// Their state, with the pages that their zone finds on them.
+    pub(crate) fn described(&self, pages: Vec<(Pfn, Order, Migratetype)>) -> PerCpuState {
+        PerCpuState {
+            pages,
+            high: self.high(),
+            alloc_factor: self.alloc_factor,
+            free_count: self.free_count(),
+            last_free: self.last_free,
+            cache: self.cache,
+        }
     }
 
     /// Recounts.

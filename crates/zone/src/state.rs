@@ -8,6 +8,7 @@ use units::{Migratetype, Order, PageCount, Pfn};
 use crate::grouping::Grouping;
 use crate::list::{End, NIL};
 use crate::pageblock::{Mark, Start};
+use crate::pcp::{PerCpuPages, PerCpuState};
 use crate::watermark::{BoostFactor, Protection, Watermarks};
 use crate::zone::{Zone, ZoneError, ZoneLayout, order_of};
 
@@ -195,11 +196,29 @@ impl Zone {
         state
     }
 
+    /// The state of a processor's lists of this zone; lists made from it with [`Zone::lists`] cannot be told from these.
+    #[must_use]
+    pub fn state_of_lists(&self, lists: &PerCpuPages) -> PerCpuState {
+        let mut pages = Vec::new();
+        let orders = (0..=Order::MAX.get()).map(Order::new).filter(|&order| lists.takes(order));
+        for order in orders {
+            // Unmovable and reclaimable huge pages share a list.
+            let shared = order > PerCpuPages::LARGEST_OF_EVERY_TYPE;
+            for migratetype in Migratetype::OF_REQUESTS {
+                if !(shared && migratetype == Migratetype::Reclaimable) {
+                    let blocks = self.cached(lists, order, migratetype);
+                    pages.extend(blocks.into_iter().map(|pfn| (pfn, order, migratetype)));
+                }
+            }
+        }
+        lists.described(pages)
+    }
+
     fn free_runs(&self, order: usize, migratetype: Migratetype) -> Vec<(Pfn, Pfn)> {
         if order == self.top {
             let pfn = |block: u32| self.pfn(u64::from(block) << order);
             let list = self.lists[order][migratetype.index()];
-            return self.runs.of(list).map(|(first, last)| (pfn(first), pfn(last))).collect();
+            return joined(self.runs.of(list)).into_iter().map(|(first, last)| (pfn(first), pfn(last))).collect();
         }
         self.free_list(order_of(order), migratetype).into_iter().map(|block| (block, block)).collect()
     }
@@ -258,4 +277,21 @@ impl Zone {
         let inside = self.layout.spans.iter().any(|&(start, end)| start <= pfn && pfn < end);
         if inside { Ok(self.block(self.frame(pfn))) } else { Err(StateError::Outside(pfn)) }
     }
+}
+
+/// Runs that follow each other in one direction are one, however they came to lie there.
+fn joined(runs: impl Iterator<Item = (u32, u32)>) -> Vec<(u32, u32)> {
+    let mut all: Vec<(u32, u32)> = Vec::new();
+    for (first, last) in runs {
+        match all.last_mut() {
+            Some(before) if before.1.checked_add(1) == Some(first) && before.0 <= before.1 && first <= last => {
+                before.1 = last;
+            }
+            Some(before) if before.1.checked_sub(1) == Some(first) && before.0 >= before.1 && first >= last => {
+                before.1 = last;
+            }
+            _ => all.push((first, last)),
+        }
+    }
+    all
 }

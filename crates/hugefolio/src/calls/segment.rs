@@ -2,7 +2,7 @@
 
 use hugetlbfs::{Gid, Promise, SegmentError, Uid};
 use mm::{AttachError, DetachError, FileAccess, Place};
-use units::{Blame, Bytes, HugeSize, InodeId, Ledger, Pid, Vaddr};
+use units::{Blame, Bytes, HugeSize, InodeId, Ledger, Name, Pid, Vaddr};
 
 use super::pool::hstate;
 use super::process::in_space;
@@ -11,7 +11,15 @@ use super::{CallError, Env, NoSuchSize};
 /// A segment of huge pages. Never names another one after its own is gone.
 #[doc(alias = "shmid")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct SegmentId(pub(crate) InodeId);
+
+impl SegmentId {
+    /// The place where the machine's object is named.
+    pub fn name(&mut self) -> Name<'_> {
+        Name::from(&mut self.0)
+    }
+}
 
 /// A call of `shmget` with `SHM_HUGETLB` that makes a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -47,10 +47,12 @@ pub struct Written<T> {
 
 /// The group of `hugetlb_shm_group`, signed as the file shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct ShmGroup(pub i32);
 
 /// On or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Switch {
     /// Written as 0.
     Off,

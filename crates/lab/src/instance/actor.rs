@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use hugefolio::{Fd, HugeSize, Pid, Vaddr};
+use serde::{Deserialize, Serialize};
 
 /// A mapping as its process knows it: the range that was asked for, whatever has become of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct NamedMap {
     pub(super) addr: Vaddr,
     /// As asked for; not rounded.
@@ -14,7 +16,8 @@ pub(super) struct NamedMap {
 }
 
 /// A process of a script.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ActorState {
     pub(super) pid: Pid,
     pub(super) maps: BTreeMap<String, NamedMap>,

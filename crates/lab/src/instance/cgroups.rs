@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 
 use hugefolio::{Admin, CgroupId, HugeCount, HugeSize, NoGroup, RemoveError};
+use serde::{Deserialize, Serialize};
 
 use super::{Instance, answers};
 use crate::op::{self, CgroupName, Op, SizeName, Switch};
 use crate::target::{Answer, CgroupCounters, CgroupSizes, Counters, Extras, StepResult};
 
 /// A name that was a group once.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct NamedGroup {
     name: String,
     /// Nothing while there is none.
-    id: Option<CgroupId>,
+    pub(super) id: Option<CgroupId>,
 }
 
 impl Instance {

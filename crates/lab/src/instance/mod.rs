@@ -10,6 +10,7 @@ mod cgroups;
 mod files;
 mod knobs;
 mod memory;
+mod saved;
 mod segments;
 mod uffd;
 
@@ -29,6 +30,7 @@ use crate::target::{
 
 use actor::ActorState;
 use cgroups::NamedGroup;
+pub use saved::SavedNames;
 use segments::Segments;
 
 /// Processes that a script can name.
@@ -53,6 +55,16 @@ pub struct Instance {
     events: Vec<Event>,
     /// How many 1 GiB pages the next grow can find, where that was told.
     gigantic_found: Option<u64>,
+    begins: Begins,
+}
+
+/// With which machine the next scenario begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begins {
+    /// The one that its header describes, or the usual one.
+    Described,
+    /// This one.
+    AsItIs,
 }
 
 impl Default for Instance {
@@ -84,6 +96,7 @@ impl Instance {
             slots: Vec::new(),
             events: Vec::new(),
             gigantic_found: None,
+            begins: Begins::Described,
         }
     }
 
@@ -236,6 +249,14 @@ impl Target for Instance {
     }
 
     fn begin(&mut self, header: &Header) -> Result<(), BeginError> {
+        if std::mem::replace(&mut self.begins, Begins::Described) == Begins::AsItIs {
+            return match &header.machine {
+                Some(_) => Err(BeginError::Machine(
+                    "the scenario describes a machine, and one was loaded: leave one of them out".to_owned(),
+                )),
+                None => Ok(()),
+            };
+        }
         let Some(line) = &header.machine else {
             *self = Self::new();
             return Ok(());

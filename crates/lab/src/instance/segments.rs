@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use hugefolio::{
-    Bytes, Calls, FileAccess, HugeSize, NoSegment, Pid, Place, Promise, SegmentCall, SegmentCallError, SegmentId, Vaddr,
+    Bytes, Calls, FileAccess, HugeSize, Name, NoSegment, Pid, Place, Promise, SegmentCall, SegmentCallError, SegmentId,
+    Vaddr,
 };
+use serde::{Deserialize, Serialize};
 
 use super::actor::NamedMap;
 use super::files::wanted;
@@ -15,7 +17,8 @@ use crate::target::{Answer, StepResult};
 
 /// The segments of a script. A name stands for a number, which is 0 until a segment was made under it; and 0 is the first segment
 /// of the script.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Segments {
     /// In the order in which they were made, with the lengths that were asked for.
     made: Vec<(SegmentId, u64)>,
@@ -27,6 +30,11 @@ impl Segments {
     fn named(&mut self, name: &SegmentName) -> Option<(SegmentId, u64)> {
         let number = *self.numbers.entry(name.as_str().to_owned()).or_insert(0);
         self.made.get(number).copied()
+    }
+
+    /// Every place where a segment is meant.
+    pub(super) fn objects(&mut self) -> impl Iterator<Item = Name<'_>> {
+        self.made.iter_mut().map(|(id, _)| id.name())
     }
 
     /// A name that is used again means the new segment; the old one stays.

@@ -19,8 +19,16 @@ impl Scenario {
     /// # Errors
     /// Every such line.
     pub fn check(&self, path: &Path) -> Result<(), Vec<Problem>> {
+        self.check_after(path, [])
+    }
+
+    /// The same for a scenario that begins with these processes.
+    ///
+    /// # Errors
+    /// Every line that is wrong.
+    pub fn check_after(&self, path: &Path, started: impl IntoIterator<Item = Actor>) -> Result<(), Vec<Problem>> {
         let mut problems = Vec::new();
-        let mut started = BTreeSet::new();
+        let mut started: BTreeSet<Actor> = started.into_iter().collect();
         let huge_page = self.huge_page_unit();
         for line in &self.lines {
             let found = match &line.item {

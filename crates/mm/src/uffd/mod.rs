@@ -25,6 +25,7 @@ bitflags::bitflags! {
     /// What is watched.
     #[doc(alias("VM_UFFD_MISSING", "UFFDIO_REGISTER_MODE_MISSING"))]
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
     pub struct UffdModes: u8 {
         /// Touches of pages that nobody has made yet.
         const MISSING = 1 << 0;
@@ -38,6 +39,7 @@ bitflags::bitflags! {
 /// Who watches an area, and for what.
 #[doc(alias = "vm_userfaultfd_ctx")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Registration {
     /// Who.
     pub uffd: UffdId,
@@ -48,6 +50,7 @@ pub struct Registration {
 /// A userfaultfd.
 #[doc(alias = "userfaultfd_ctx")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Userfault {
     /// The address space that it watches: that of the process that opened it, whoever uses it.
     pub mm: MmId,

@@ -1,0 +1,340 @@
+//! A machine as a value: everything that it is, with its objects named by their places.
+//!
+//! What has no invariant beyond its type is written as it is; what has one is checked when it is read. A [`MachineState`] is only a
+//! description: [`Machine::from_state`] looks that every name has its object and every number its bounds, builds the machine and
+//! recounts it, and hands out nothing that does not pass.
+
+mod bounds;
+mod rename;
+
+use std::collections::BTreeMap;
+
+use charge::{Charges, ChargesState};
+use filemap::{FileMappings, PageCache};
+use hugetlb::{Hstates, Pool, ResvMap, Shelf, Subpool};
+use hugetlbfs::{Inode, Mount};
+use memmap::{Broken, Contents, Folio, MemMap};
+use mm::{PageTable, Userfault, VmaTree};
+use policy::{NodeSpec, Topology};
+use slotmap::{Key, SecondaryMap, SlotMap};
+use sync::RankStack;
+use units::{HugeSize, Name, NodeId, PageShift, Pfn, Vaddr};
+use zone::tuning::PcpTuning;
+use zone::{PerCpuState, Zone, ZoneState};
+
+use crate::machine::Config;
+use crate::{FaultPlan, Machine, Process, Sysctls};
+
+pub use rename::Renamed;
+
+/// Everything that a machine is. See [`Machine::state`].
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+pub struct MachineState {
+    base_page: PageShift,
+    task_size: Vaddr,
+    nodes: BTreeMap<NodeId, NodeState>,
+    sizes: Hstates,
+    knobs: Sysctls,
+    failures: FaultPlan,
+    groups: ChargesState,
+    pools: Vec<PoolState>,
+    folios: BTreeMap<Pfn, Folio>,
+    /// Bytes that are not zero, by address.
+    bytes: BTreeMap<u64, u8>,
+    maps: Vec<ResvMap>,
+    subpools: Vec<Subpool>,
+    mounts: Vec<Mount>,
+    inodes: Vec<FileState>,
+    spaces: Vec<SpaceState>,
+    /// How many areas were ever made.
+    areas_made: u64,
+    uffds: Vec<Userfault>,
+    processes: Vec<Process>,
+    /// The zones, which have a form of their own as text.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub zones: Vec<ZoneOfMachine>,
+}
+
+/// One zone and what the processor keeps of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneOfMachine {
+    /// The zone.
+    pub zone: ZoneState,
+    /// The bounds of the processor's lists.
+    pub tuning: PcpTuning,
+    /// The lists.
+    pub lists: PerCpuState,
+}
+
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+struct NodeState {
+    spec: NodeSpec,
+    distances: BTreeMap<NodeId, u8>,
+}
+
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+struct PoolState {
+    ledger: Pool,
+    /// By node.
+    shelves: Vec<Shelf>,
+}
+
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+struct FileState {
+    inode: Inode,
+    cache: PageCache,
+    mapped_by: FileMappings,
+}
+
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+struct SpaceState {
+    areas: VmaTree,
+    table: PageTable,
+}
+
+/// Why there is no machine in such a state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MachineStateError {
+    /// Something is named that is not there.
+    #[error("{place} names {name}, which is not there")]
+    NoSuch {
+        /// Who names it.
+        place: String,
+        /// What.
+        name: String,
+    },
+    /// A part cannot be as it is.
+    #[error("{place}: {what}")]
+    Wrong {
+        /// Which part.
+        place: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// The parts contradict each other.
+    #[error("{0}")]
+    Broken(#[from] Broken),
+}
+
+pub(crate) fn wrong<T>(place: impl ToString, what: impl ToString) -> Result<T, MachineStateError> {
+    Err(MachineStateError::Wrong { place: place.to_string(), what: what.to_string() })
+}
+
+impl Machine {
+    /// What the machine is at rest, and the names that its objects have there. Events that are being kept are no part of it.
+    #[must_use]
+    pub fn state(&self) -> (MachineState, Renamed) {
+        let files = self.inodes.iter().map(|(id, inode)| FileState {
+            inode: inode.clone(),
+            cache: self.caches.get(id).cloned().unwrap_or_default(),
+            mapped_by: self.mappings.get(id).cloned().unwrap_or_default(),
+        });
+        let spaces = self.spaces.iter().map(|(id, areas)| SpaceState {
+            areas: areas.clone(),
+            table: self.tables.get(id).cloned().unwrap_or_default(),
+        });
+        let pools = self.pools.iter().zip(&self.shelves);
+        let mut state = MachineState {
+            base_page: self.config.page_shift,
+            task_size: self.config.task_size,
+            nodes: nodes_of(&self.config.topology),
+            sizes: self.config.hstates.clone(),
+            knobs: self.sysctls,
+            failures: self.faults.clone(),
+            groups: self.charges.state(),
+            pools: pools.map(|(pool, of)| PoolState { ledger: pool.clone(), shelves: of.clone() }).collect(),
+            folios: self.memmap.iter().map(|(pfn, folio)| (pfn, folio.clone())).collect(),
+            bytes: self.contents.bytes().collect(),
+            maps: self.resv_maps.values().cloned().collect(),
+            subpools: self.subpools.values().copied().collect(),
+            mounts: self.mounts.values().cloned().collect(),
+            inodes: files.collect(),
+            spaces: spaces.collect(),
+            areas_made: self.next_vma,
+            uffds: self.uffds.values().copied().collect(),
+            processes: self.processes.values().cloned().collect(),
+            zones: self.zones.iter().zip(&self.lists).filter_map(zone_of).collect(),
+        };
+        let renamed = Renamed::of(self);
+        state.names().into_iter().for_each(|(_, name)| renamed.rename(name));
+        (state, renamed)
+    }
+
+    /// The machine that is in this state.
+    ///
+    /// # Errors
+    /// What is not there, cannot be, or contradicts something else; the first that is found.
+    pub fn from_state(mut state: MachineState) -> Result<Self, MachineStateError> {
+        state.check_names()?;
+        state.check_bounds()?;
+        let topology = topology_of(&state.nodes)?;
+        let last = state.nodes.keys().last().copied().unwrap_or_default();
+        let (zones, lists) = zones_of(&state.zones, last)?;
+        let hstates = state.pools.len();
+        let charges = Charges::from_state(state.groups, hstates);
+        let (pools, shelves) = state.pools.into_iter().map(|pool| (pool.ledger, pool.shelves)).unzip();
+        let mut machine = Self {
+            config: Config { topology, hstates: state.sizes, page_shift: state.base_page, task_size: state.task_size },
+            memmap: MemMap::from_records(state.folios),
+            contents: Contents::from_bytes(state.base_page, state.bytes),
+            zones,
+            lists,
+            charges: charges.or_else(|what| wrong("groups", what))?,
+            pools,
+            shelves,
+            resv_maps: filled(state.maps),
+            subpools: filled(state.subpools),
+            inodes: SlotMap::with_key(),
+            caches: SecondaryMap::new(),
+            mappings: SecondaryMap::new(),
+            mounts: filled(state.mounts),
+            spaces: SlotMap::with_key(),
+            tables: SecondaryMap::new(),
+            uffds: filled(state.uffds),
+            next_vma: state.areas_made,
+            processes: filled(state.processes),
+            sysctls: state.knobs,
+            faults: state.failures,
+            events: None,
+            held: RankStack::new(),
+        };
+        for FileState { inode, cache, mapped_by } in state.inodes {
+            let id = machine.inodes.insert(inode);
+            machine.caches.insert(id, cache);
+            machine.mappings.insert(id, mapped_by);
+        }
+        for SpaceState { areas, table } in state.spaces {
+            let id = machine.spaces.insert(areas);
+            machine.tables.insert(id, table);
+        }
+        machine.validate()?;
+        Ok(machine)
+    }
+}
+
+impl MachineState {
+    /// The sizes of its pools, in order.
+    pub fn sizes(&self) -> impl Iterator<Item = HugeSize> {
+        self.sizes.iter().map(|hstate| hstate.size)
+    }
+
+    /// Every place where something is named, with a name of the place for messages.
+    fn names(&mut self) -> Vec<(Place, Name<'_>)> {
+        let mut all = Vec::new();
+        let mut add = |part: &'static str, n: usize, names: Vec<_>| {
+            all.extend(names.into_iter().map(|name| (Place { part, n }, name)));
+        };
+        add("groups", 0, self.groups.names());
+        self.pools.iter_mut().enumerate().for_each(|(n, pool)| add("pool", n, pool.ledger.names()));
+        self.maps.iter_mut().enumerate().for_each(|(n, map)| add("map", n, map.names()));
+        self.mounts.iter_mut().enumerate().for_each(|(n, mount)| add("mount", n, mount.named()));
+        for (n, file) in self.inodes.iter_mut().enumerate() {
+            add("inode", n, file.inode.names());
+            add("inode", n, file.mapped_by.names());
+        }
+        self.spaces.iter_mut().enumerate().for_each(|(n, space)| add("space", n, space.areas.names()));
+        self.uffds.iter_mut().enumerate().for_each(|(n, uffd)| add("uffd", n, vec![Name::from(&mut uffd.mm)]));
+        self.processes.iter_mut().enumerate().for_each(|(n, process)| add("process", n, process.names()));
+        all
+    }
+
+    /// A name of nothing is one of something that is gone; any other one has its object.
+    fn check_names(&mut self) -> Result<(), MachineStateError> {
+        let (groups, maps, subpools) = (self.groups.len(), self.maps.len(), self.subpools.len());
+        let (mounts, inodes, spaces, uffds) =
+            (self.mounts.len(), self.inodes.len(), self.spaces.len(), self.uffds.len());
+        for (place, name) in self.names() {
+            let (what, n, of) = match name {
+                Name::Group(id) => ("group", place_of(*id), groups),
+                Name::Map(id) => ("map", place_of(*id), maps),
+                Name::Subpool(id) => ("subpool", place_of(*id), subpools),
+                Name::Mount(id) => ("mount", place_of(*id), mounts),
+                Name::Inode(id) => ("inode", place_of(*id), inodes),
+                Name::Space(id) => ("space", place_of(*id), spaces),
+                Name::Uffd(id) => ("uffd", place_of(*id), uffds),
+                Name::Process(_) => continue,
+            };
+            if let Some(n) = n.filter(|&n| n >= of as u64) {
+                return Err(MachineStateError::NoSuch { place: place.to_string(), name: format!("{what}:{n}") });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which part of a machine.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    part: &'static str,
+    n: usize,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.part, self.n)
+    }
+}
+
+/// The place that a name of a state means; nothing for an object that is gone.
+fn place_of(key: impl Key) -> Option<u64> {
+    (!key.is_null()).then(|| (key.data().as_ffi() & u64::from(u32::MAX)).saturating_sub(1))
+}
+
+/// Objects in their places.
+fn filled<K: Key, T>(all: Vec<T>) -> SlotMap<K, T> {
+    let mut map = SlotMap::with_capacity_and_key(all.len());
+    for value in all {
+        map.insert(value);
+    }
+    map
+}
+
+fn nodes_of(topology: &Topology) -> BTreeMap<NodeId, NodeState> {
+    let possible = topology.states().possible;
+    let of = |node| {
+        let distances = possible.iter().filter_map(|to| Some((to, topology.distance(node, to)?))).collect();
+        Some((node, NodeState { spec: *topology.node(node)?, distances }))
+    };
+    possible.iter().filter_map(of).collect()
+}
+
+fn topology_of(nodes: &BTreeMap<NodeId, NodeState>) -> Result<Topology, MachineStateError> {
+    if let Some((node, _)) = nodes.iter().find(|(_, state)| !state.distances.keys().eq(nodes.keys())) {
+        return wrong(node, "its distances are not those to every node");
+    }
+    let specs = nodes.iter().map(|(&node, state)| (node, state.spec)).collect();
+    let distance = |from: NodeId, to: NodeId| nodes[&from].distances[&to];
+    Topology::of(specs, distance).or_else(|error| wrong("nodes", error))
+}
+
+fn zone_of((zone, lists): (&Option<Zone>, &Option<zone::PerCpuPages>)) -> Option<ZoneOfMachine> {
+    let (zone, lists) = (zone.as_ref()?, lists.as_ref()?);
+    Some(ZoneOfMachine { zone: zone.state(), tuning: *lists.tuning(), lists: zone.state_of_lists(lists) })
+}
+
+type ByNode<T> = Vec<Option<T>>;
+
+fn zones_of(
+    described: &[ZoneOfMachine],
+    last: NodeId,
+) -> Result<(ByNode<Zone>, ByNode<zone::PerCpuPages>), MachineStateError> {
+    let (mut zones, mut lists) = (vec![None; last.index() + 1], vec![None; last.index() + 1]);
+    for ZoneOfMachine { zone: state, tuning, lists: kept } in described {
+        let (node, huge) = (state.layout.node, state.layout.pageblock);
+        let at = node.index();
+        if zones.get(at).is_none_or(Option::is_some) {
+            return wrong(node, "it has two zones, or the machine has no such node");
+        }
+        let mut zone = Zone::from_state(state).or_else(|error| wrong(format!("the zone of {node}"), error))?;
+        let kept = zone.lists(huge, *tuning, kept);
+        lists[at] = Some(kept.or_else(|error| wrong(format!("what the processor keeps of {node}"), error))?);
+        zones[at] = Some(zone);
+    }
+    Ok((zones, lists))
+}

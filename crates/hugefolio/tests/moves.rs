@@ -4,8 +4,8 @@
 use hugefolio::{
     Admin, AllocRefusal, Bytes, CallError, Calls, Cause, DissolveError, Dissolved, Event, Failed, FaultError,
     ForkError, Frame, HugeCount, HugeSize, Injection, Machine, MapCall, MapFlags, MigrateError, MovePageError,
-    MoveScope, Moves, NodeId, PageCount, Pfn, Pid, Poison, PoolView, ResizeNodes, Share, SoftOfflineCallError,
-    SoftOfflineError, SoftOfflined, Touch, UnpoisonCallError, UnpoisonError, Vaddr,
+    MoveScope, Moves, NodeId, Nodemask, PageCount, Pfn, Pid, Poison, PoolView, ResizeNodes, Share,
+    SoftOfflineCallError, SoftOfflineError, SoftOfflined, Touch, UnpoisonCallError, UnpoisonError, Vaddr,
 };
 
 const N0: NodeId = NodeId::new(0);
@@ -304,12 +304,25 @@ fn a_file_keeps_its_broken_page() {
     assert_eq!(machine.memory_failure(page, Cause::Test).outcome, Failed::Known);
     machine.validate().unwrap();
     machine.exit(pid);
-    assert_eq!(counts(&mut machine), [4, 4, 0, 0]);
-    // Free again it is of no use to anybody, though it counts; a smaller pool loses it first.
-    let start = Pfn::new(page.get() / 512 * 512);
-    assert!(matches!(machine.frame(page), Frame::Huge { refs: 0, poisoned: Poison::Some, .. }));
-    let node = if let Frame::Huge { node, .. } = machine.frame(start) { node } else { N0 };
-    machine.set_nr_hugepages(M2, huge(1), ResizeNodes::Node(node)).unwrap();
+    // The file is gone. Its page is not, is of no use to anybody, and cannot be trusted again.
+    assert_eq!(counts(&mut machine), [4, 3, 0, 0]);
+    assert!(matches!(machine.frame(page), Frame::Huge { refs: 1, poisoned: Poison::Some, .. }));
+    let refused = UnpoisonCallError::Folio(UnpoisonError::InUse { pfn: page, refs: 1 });
+    assert_eq!(machine.unpoison(page), Err(refused));
+    machine.set_nr_hugepages(M2, huge(0), ResizeNodes::Global(Nodemask::ALL)).unwrap();
+    assert_eq!((counts(&mut machine), max(&mut machine)), ([1, 0, 0, 1], 0));
+    machine.validate().unwrap();
+}
+
+/// A pool that becomes smaller loses what is of no use first.
+#[test]
+fn broken_pages_leave_first() {
+    let (mut machine, pid) = two_nodes(2);
+    let at = private(&mut machine, pid, 4);
+    let page = free_page(&mut machine, N0);
+    assert!(matches!(machine.memory_failure(page, Cause::Test).outcome, Failed::Kept(_)));
+    machine.munmap(pid, at, pages(4)).unwrap();
+    machine.set_nr_hugepages(M2, huge(1), ResizeNodes::Node(N0)).unwrap();
     assert_eq!((machine.frame(page), counts(&mut machine)), (Frame::Broken, [3, 3, 0, 0]));
     machine.validate().unwrap();
 }

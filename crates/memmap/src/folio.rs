@@ -180,6 +180,14 @@ impl MemMap {
         }
     }
 
+    /// A reference that somebody has keeps the folio where it is from now on.
+    pub fn keep(&mut self, pfn: Pfn) {
+        if let Some(folio) = self.folio(pfn) {
+            debug_assert!(folio.refs > u64::from(folio.pins), "{pfn} has no reference to keep it by");
+            folio.pins += 1;
+        }
+    }
+
     /// Such a reference is one like others from now on, to be dropped.
     #[doc(alias("unpin_user_pages", "gup_put_folio"))]
     pub fn unpin(&mut self, pfn: Pfn) {

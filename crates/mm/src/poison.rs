@@ -29,7 +29,7 @@ pub enum Failed {
     Dissolved,
     /// It is free and stays in its pool, where nobody gets it.
     Kept(DissolveError),
-    /// Its file still has it; whoever touches it gets a signal.
+    /// Its file still has it; whoever touches it gets a signal. It counts as used for ever, after the file too.
     Cached,
     /// Somebody still refers to it, without a mapping: it is poisoned when it comes back.
     Referenced,
@@ -106,19 +106,20 @@ fn unmap_poisoned<P: Env>(p: &mut P, folio: HugeFolio) -> Vec<Victim> {
     })
 }
 
-/// Ends the reference that a failure held: what nobody else has is dissolved.
+/// Ends the reference that a failure held: what nobody else has is dissolved. A file's page is kept by it for good, so that it never comes
+/// back from the file to be of use.
 fn let_go<P: Env>(p: &mut P, folio: HugeFolio) -> Failed {
-    let left = p.with_memmap(|map| map.get(folio.pfn).map_or(0, memmap::Folio::refs)).saturating_sub(1);
     let home = p.with_pool(folio.hstate, |pool| pool.home(folio));
     let cached =
         home.is_some_and(|(inode, index)| p.with_cache(inode, |cache| cache.get(index)).flatten() == Some(folio.pfn));
-    hugetlb::put_folio(p, folio.pfn, 1);
-    match (cached, left) {
-        (true, _) => Failed::Cached,
-        // Surplus pages have left with their last reference.
-        (false, 0) => dissolve(p, folio),
-        (false, _) => Failed::Referenced,
+    if cached {
+        p.with_memmap(|map| map.keep(folio.pfn));
+        return Failed::Cached;
     }
+    let left = p.with_memmap(|map| map.get(folio.pfn).map_or(0, memmap::Folio::refs)).saturating_sub(1);
+    hugetlb::put_folio(p, folio.pfn, 1);
+    // Surplus pages have left with their last reference.
+    if left == 0 { dissolve(p, folio) } else { Failed::Referenced }
 }
 
 /// Trusts a page again.

@@ -86,9 +86,9 @@ pub use units::{
 pub use units::{Migratetype, PerZone, ZoneKind};
 pub use zone::extfrag::Permille;
 pub use zone::{
-    AllocFlags, BadFree, BelowHigh, CacheSlice, Found, FreeBlocks, Grouping, Held, IsolateRefusal, LastFree, Level,
-    MarkCheck, Ownership, PerCpuPages, PerCpuState, Reclaim, StateError, Unreserve, Want, Zone, ZoneError, ZoneEvent,
-    ZoneLayout, ZonePressure, ZoneState, extfrag, tuning, watermark,
+    AllocFlags, BadFree, BelowHigh, BootMemory, CacheSlice, Found, FreeBlocks, Grouping, Held, IsolateRefusal,
+    LastFree, Level, MarkCheck, Ownership, PerCpuPages, PerCpuState, Reclaim, StateError, Unreserve, Want, Zone,
+    ZoneError, ZoneEvent, ZoneLayout, ZonePressure, ZoneState, extfrag, tuning, watermark,
 };
 
 /// The example of the README, so that it stays true.

@@ -46,6 +46,9 @@ pub struct SavedZone {
     /// Free lists from head to tail.
     #[serde(default)]
     pub free: Vec<SavedList>,
+    /// Frames that boot kept: first, and first past the end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reserved: Vec<(u64, u64)>,
     /// Allocated blocks whose owners can move them.
     #[serde(default)]
     pub movable: Vec<SavedBlocks>,
@@ -205,6 +208,7 @@ impl SavedZone {
                     runs: runs(&list.runs),
                 })
                 .collect(),
+            reserved: runs(&state.reserved),
             movable: blocks_of(&state.movable),
             used: blocks_of(&state.used),
             marks: [state.marks.min, state.marks.low, state.marks.high, state.marks.promo].map(PageCount::get),
@@ -291,6 +295,7 @@ impl SavedZone {
             let runs = runs.iter().map(|&(first, last)| (Pfn::new(first), Pfn::new(last))).collect();
             state.free.push(FreeBlocks { order: order(*of)?, migratetype: migratetype(name)?, runs });
         }
+        state.reserved = self.reserved.iter().map(|&(start, end)| (Pfn::new(start), Pfn::new(end))).collect();
         state.movable = blocks(&self.movable)?;
         state.used = blocks(&self.used)?;
         let [min, low, high, promo] = self.marks.map(PageCount::new);
@@ -332,6 +337,7 @@ impl SavedZone {
         let mut lines = vec![
             format!("zone {} of node {}, orders {} and {}", self.zone, self.node, self.largest, self.pageblock),
             format!("spans {:?}", self.spans),
+            format!("reserved {:?}", self.reserved),
             format!("marks {:?} boost {} factor {}", self.marks, self.boost, self.boost_factor),
             format!("protection {:?}", self.protection),
             format!("grouping {:?}", self.grouping),

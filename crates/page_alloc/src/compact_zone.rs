@@ -356,7 +356,7 @@ fn collect_block(zone: &Zone, goal: &ZoneGoal, range: (Pfn, Pfn), batch: &mut Ve
                 pages += found.order.pages().get();
                 batch.push(found);
             }
-            Held::Used if goal.waiting == Waiting::No && goal.direct == Direct::Yes => {
+            Held::Used | Held::Reserved if goal.waiting == Waiting::No && goal.direct == Direct::Yes => {
                 if let Some(order) = goal.order {
                     let part = block_of(found.pfn, order);
                     batch.retain(|other| other.pfn < part);

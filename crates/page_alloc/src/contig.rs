@@ -352,9 +352,9 @@ fn isolate_block(zone: &mut Zone, block: Pfn, range: (Pfn, Pfn), area: Area) -> 
     let mut at = range.0;
     while at < range.1 {
         let found = zone.find(at).ok_or(ContigError::Outside(at))?;
-        // In a movable zone everything is taken to be movable.
-        let stays = found.held == Held::Used && zone.layout().kind != ZoneKind::Movable;
-        if stays && !lent {
+        // In a movable zone everything that somebody has is taken to be movable.
+        let stays = found.held == Held::Used && zone.layout().kind != ZoneKind::Movable && !lent;
+        if stays || found.held == Held::Reserved {
             return Err(ContigError::Busy(at));
         }
         at = found.pfn.offset(found.order.pages());

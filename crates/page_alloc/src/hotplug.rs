@@ -182,6 +182,7 @@ impl PageAllocator {
         state.types.retain(|&(pfn, _)| outside(pfn));
         state.used.retain(|&(pfn, _)| outside(pfn));
         state.movable.retain(|&(pfn, _)| outside(pfn));
+        state.reserved.retain(|&(start, _)| outside(start));
         let zone = if state.layout.spans.is_empty() { None } else { Some(Zone::from_state(&state)?) };
         self.replace(plug.zone, zone);
         self.resized(knobs);

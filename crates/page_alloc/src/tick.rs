@@ -16,7 +16,6 @@ const EXPIRES: u8 = 3;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LastTick {
     count: u64,
-    #[doc(alias = "pcp->expire")]
     expire: u8,
 }
 

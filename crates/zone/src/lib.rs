@@ -9,6 +9,7 @@
 extern crate alloc;
 
 mod alloc_flags;
+mod boot;
 mod buddy;
 mod cached;
 mod event;
@@ -35,6 +36,7 @@ pub mod watermark;
 mod zone;
 
 pub use alloc_flags::AllocFlags;
+pub use boot::BootMemory;
 pub use event::{Ownership, ZoneEvent};
 pub use grouping::Grouping;
 pub use highatomic::Unreserve;

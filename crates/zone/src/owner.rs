@@ -27,6 +27,13 @@ pub enum BadFree {
         /// The size given.
         order: Order,
     },
+    /// Some of it was kept at boot, and is nobody's.
+    Reserved {
+        /// The first frame given.
+        pfn: Pfn,
+        /// The first frame that was kept.
+        kept: Pfn,
+    },
     /// Some of it is free already, or on a processor's list.
     Free {
         /// The first frame given.
@@ -52,6 +59,7 @@ impl fmt::Display for BadFree {
         match self {
             Self::Outside { pfn, order } => write!(f, "the block of {order} at {pfn} is not in the zone"),
             Self::Misaligned { pfn, order } => write!(f, "no block of {order} starts at {pfn}"),
+            Self::Reserved { pfn, kept } => write!(f, "the block at {pfn} has {kept}, which was kept at boot"),
             Self::Free { pfn, block } => write!(f, "{pfn} was given back twice: the block at {block} is free"),
             Self::Size { pfn, order, block, was } => {
                 write!(f, "{pfn} was given back as a block of {order}: the block at {block} was handed out as {was}")
@@ -143,6 +151,9 @@ impl Zone {
         }
         if !self.holds(pfn, size) {
             return Err(BadFree::Outside { pfn, order: size });
+        }
+        if let Some(kept) = self.first_reserved(pfn, pfn.offset(size.pages())) {
+            return Err(BadFree::Reserved { pfn, kept });
         }
         let frame = self.frame(pfn);
         let end = frame + size.pages().get();

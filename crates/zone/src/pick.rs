@@ -18,6 +18,8 @@ pub enum Held {
     Used,
     /// A block on a processor's list.
     Cached,
+    /// A frame that boot kept: nobody has it.
+    Reserved,
 }
 
 /// A block, found by a frame of it.
@@ -37,6 +39,9 @@ impl Zone {
     pub fn find(&self, pfn: Pfn) -> Option<Found> {
         if !self.layout.spans.iter().any(|&(start, end)| start <= pfn && pfn < end) {
             return None;
+        }
+        if self.first_reserved(pfn, pfn.offset(units::PageCount::new(1))).is_some() {
+            return Some(Found { pfn, order: Order::ZERO, held: Held::Reserved });
         }
         let frame = self.frame(pfn);
         let top = self.top_block(frame);

@@ -25,6 +25,8 @@ pub struct ZoneState {
     pub free: Vec<FreeBlocks>,
     /// Allocated blocks whose owners can move them.
     pub movable: Vec<(Pfn, Order)>,
+    /// Frames that boot kept, in ascending ranges: present, managed by nobody, and never given back.
+    pub reserved: Vec<(Pfn, Pfn)>,
     /// Other allocated blocks whose sizes are known. What is neither here nor free may be given back in any size.
     pub used: Vec<(Pfn, Order)>,
     /// The marks.
@@ -86,6 +88,7 @@ impl ZoneState {
             isolated: Vec::new(),
             free: Vec::new(),
             movable: Vec::new(),
+            reserved: Vec::new(),
             used: Vec::new(),
             marks: Watermarks::default(),
             protection: Protection::default(),
@@ -128,6 +131,7 @@ impl Zone {
     /// The first contradiction found.
     pub fn from_state(state: &ZoneState) -> Result<Self, StateError> {
         let mut zone = Self::allocated(state.layout.clone())?;
+        zone.reserve(&state.reserved)?;
         for &(pfn, migratetype) in &state.types {
             let block = zone.checked_block(pfn)?;
             if migratetype == Migratetype::Isolate {
@@ -169,6 +173,7 @@ impl Zone {
     #[must_use]
     pub fn state(&self) -> ZoneState {
         let mut state = ZoneState::allocated(self.layout.clone());
+        state.reserved.clone_from(&self.reserved);
         for (block, record) in self.blocks.records() {
             let start = u64::from(block) << self.pageblock;
             let pfn = self.pfn(start);
@@ -263,7 +268,8 @@ impl Zone {
         if !self.holds(pfn, order) {
             return Err(StateError::Outside(pfn));
         }
-        if self.is_marked(pfn, order) { Err(StateError::Twice(pfn)) } else { Ok(()) }
+        let kept = self.first_reserved(pfn, pfn.offset(order.pages())).is_some();
+        if kept || self.is_marked(pfn, order) { Err(StateError::Twice(pfn)) } else { Ok(()) }
     }
 
     fn check_start(&self, pfn: Pfn, order: Order) -> Result<(), StateError> {

@@ -98,6 +98,9 @@ impl Zone {
         if !pfn.is_aligned(name) || !self.layout.spans.iter().any(|&(s, e)| s <= pfn && past <= e) {
             return Err(self.broken(format_args!("the free block of {name} at {pfn} lies wrong")));
         }
+        if let Some(kept) = self.first_reserved(pfn, past) {
+            return Err(self.broken(format_args!("{kept} is reserved and in the free block of {name} at {pfn}")));
+        }
         if self.blocks.common_type(self.block(frame), self.block(end - 1)) != Some(migratetype) {
             let what = "is not of the type of its pageblocks";
             return Err(self.broken(format_args!("the free block of {migratetype} {name} at {pfn} {what}")));

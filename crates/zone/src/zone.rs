@@ -9,7 +9,7 @@ use crate::alloc_flags::AllocFlags;
 use crate::event::ZoneEvent;
 use crate::frames::Frames;
 use crate::grouping::Grouping;
-use crate::list::{End, FreeList};
+use crate::list::FreeList;
 use crate::pageblock::Pageblocks;
 use crate::pcp::ZonePressure;
 use crate::runs::Runs;
@@ -61,6 +61,8 @@ pub struct Zone {
     pub(crate) isolated_blocks: u64,
     pub(crate) grouping: Grouping,
     pub(crate) managed: u64,
+    /// Frames that boot kept, ascending.
+    pub(crate) reserved: Vec<(Pfn, Pfn)>,
     pub(crate) marks: Watermarks,
     pub(crate) protection: Protection,
     pub(crate) boost: PageCount,
@@ -138,7 +140,7 @@ impl Zone {
         let mut zone = Self::allocated(layout)?;
         for n in 0..zone.layout.spans.len() {
             let (start, end) = zone.layout.spans[n];
-            zone.release(start.get() - zone.base, end.get() - zone.base);
+            zone.hand_over(start, end);
         }
         Ok(zone)
     }
@@ -178,6 +180,7 @@ impl Zone {
             isolated_blocks: 0,
             grouping: Grouping::ByMobility,
             managed: layout.spans.iter().map(|(start, end)| end.get() - start.get()).sum(),
+            reserved: Vec::new(),
             marks: Watermarks::default(),
             protection: Protection::default(),
             boost: PageCount::ZERO,
@@ -189,26 +192,6 @@ impl Zone {
             events: None,
             layout,
         })
-    }
-
-    /// Hands frames over as boot does: the largest aligned blocks, upwards, each behind those before.
-    fn release(&mut self, start: u64, end: u64) {
-        let mut at = start;
-        while at < end {
-            let fits = (end - at).ilog2().min(at.trailing_zeros()) as usize;
-            let order = fits.min(self.top);
-            let blocks = if order == self.top { (end - at) >> order } else { 1 };
-            if order == self.top {
-                let first = self.top_block(at);
-                let last = self.top_block(at + ((blocks - 1) << order));
-                self.runs.push(&mut self.lists[order][Migratetype::Movable.index()], first, last, End::Tail);
-                self.occupied[Migratetype::Movable.index()] |= 1 << order;
-            } else {
-                self.push(at, order, Migratetype::Movable, End::Tail);
-            }
-            self.free_plain += blocks << order;
-            at += blocks << order;
-        }
     }
 
     /// Its node.

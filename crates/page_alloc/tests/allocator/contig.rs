@@ -287,6 +287,25 @@ fn nasty_a_movable_zone_believes_everything() {
     assert_eq!(contig.begin(&mut machine), ContigQuestion::Failed(ContigError::Busy(start)), "found at the end");
 }
 
+/// Frames that boot kept are nobody's, and nobody moves them, not even in a movable zone.
+#[test]
+fn nasty_a_range_with_frames_that_boot_kept() {
+    for kind in [Normal, ZoneKind::Movable] {
+        let zone = at(0, kind);
+        let start = start_of(zone);
+        let mut state = free(full(zone, 4), 9, Movable, &[512]);
+        state.reserved = vec![(Pfn::new(start + 100), Pfn::new(start + 104))];
+        let mut machine = machine_with(vec![state, full(at(1, Normal), 4)], Rules::default(), 0);
+        let managed = machine.zone(zone).map(|zone| zone.managed().get());
+        assert_eq!(managed, Some(4 * BLOCK - 4));
+        let mut contig = Contig::new(ContigRequest { zone, start: Pfn::new(start + 102), ..range(0, 8) });
+        let kept = Pfn::new(start + 102);
+        assert_eq!(contig.begin(&mut machine), ContigQuestion::Failed(ContigError::Busy(kept)), "known at once");
+        checked(&machine);
+        assert_eq!(machine.zone(zone).map(|zone| zone.isolated_blocks()), Some(0));
+    }
+}
+
 fn lent(base: u64, blocks: u64) -> ZoneState {
     let mut state = free(full(ZONE, 12), 9, Movable, &[0]);
     for n in 0..blocks {

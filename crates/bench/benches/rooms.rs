@@ -55,8 +55,8 @@ fn machine_for(order: u8) -> (Machine, Order) {
 #[bench::huge(args = (9), setup = machine_for)]
 fn alloc_and_free((mut machine, order): (Machine, Order)) -> Machine {
     for _ in 0..OPERATIONS {
-        let (pfn, node) = page_alloc::alloc(&mut machine, black_box(&block(order))).expect("memory is free");
-        page_alloc::free(&mut machine, pfn, node, order).expect("it was just handed out");
+        let block = page_alloc::alloc(&mut machine, black_box(&block(order))).expect("memory is free");
+        page_alloc::free(&mut machine, block.zone, block.pfn, order).expect("it was just handed out");
     }
     machine
 }

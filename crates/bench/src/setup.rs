@@ -140,13 +140,8 @@ pub fn groups(hstates: u8) -> (Charges, CgroupId) {
 
 /// A block for nobody in particular.
 #[must_use]
-pub const fn block(order: Order) -> page_alloc::Request {
-    page_alloc::Request {
-        order,
-        placement: Placement::local(NODE),
-        allowed: Nodemask::ALL,
-        gfp: GfpFlags::HIGHUSER.union(GfpFlags::MOVABLE),
-    }
+pub fn block(order: Order) -> page_alloc::PageRequest {
+    page_alloc::PageRequest::new(order, GfpFlags::HIGHUSER_MOVABLE, NODE)
 }
 
 /// A page of the pool that nobody has reserved, at nobody's cost.
@@ -154,7 +149,6 @@ pub const AVAILABLE: AllocRequest = AllocRequest {
     hstate: POOL,
     placement: Placement::local(NODE),
     allowed: Nodemask::ALL,
-    gfp: GfpFlags::HIGHUSER,
     flags: AllocFlags::empty(),
     cgroup: None,
 };

@@ -6,14 +6,17 @@ use charge::GroupVersion;
 use hugetlb::boot::{Arch, BootConfig, BootMessage, Platform, PoolRequest, RuntimeGigantic};
 use hugetlb::{Hstate, Hstates, Pool, ResizeNodes, Shelf};
 use memmap::{Contents, MemMap};
-use policy::Topology;
+use page_alloc::{AllocatorError, Blocks, Cpusets, Knobs, PageAllocator, Rules};
+use policy::{MemoryRange, NodeSpec, Topology};
 use slotmap::{SecondaryMap, SlotMap};
 use sync::RankStack;
-use units::{Bytes, HstateId, HugeCount, NodeId, Nodemask, PageShift, Pfn, Vaddr, ZoneKind};
-use zone::tuning::{HighFraction, PcpInputs, PcpTuning};
-use zone::{Level, PerCpuPages, Zone, ZoneLayout};
+use units::{Bytes, HstateId, HugeCount, NodeId, Nodemask, PageCount, PageShift, Pfn, Vaddr, ZoneKind};
+use zone::tuning::HighFraction;
+use zone::watermark::{ReserveRatios, ScaleFactor, min_free_default};
+use zone::{Grouping, Zone, ZoneLayout};
 
 use crate::machine::{Config, Sysctls};
+use crate::memory_map::{self, Spans, movable_request};
 use crate::{FaultPlan, Machine};
 
 /// A machine to be built: its nodes, its architecture and its kernel command line.
@@ -21,6 +24,9 @@ use crate::{FaultPlan, Machine};
 pub struct MachineBuilder {
     arch: Arch,
     nodes: BTreeMap<NodeId, Bytes>,
+    /// Where memory is said to lie.
+    ranges: Vec<MemoryRange>,
+    cpus: BTreeMap<NodeId, u32>,
     distances: BTreeMap<(NodeId, NodeId), u8>,
     cmdline: String,
     runtime_gigantic: RuntimeGigantic,
@@ -48,6 +54,9 @@ pub enum BuildError {
     /// The spans of a zone contradict each other.
     #[error("{0}")]
     Zone(#[from] zone::ZoneError),
+    /// The parts do not fit.
+    #[error(transparent)]
+    Pages(#[from] AllocatorError),
 }
 
 /// First address that no task may map, on x86-64 with four levels of page table: one page below 128 TiB.
@@ -69,6 +78,8 @@ impl MachineBuilder {
         Self {
             arch: Arch::X86_64,
             nodes: BTreeMap::new(),
+            ranges: Vec::new(),
+            cpus: BTreeMap::new(),
             distances: BTreeMap::new(),
             cmdline: String::new(),
             runtime_gigantic: RuntimeGigantic::Supported,
@@ -94,6 +105,21 @@ impl MachineBuilder {
     #[must_use]
     pub fn node(mut self, node: NodeId, memory: Bytes) -> Self {
         self.nodes.insert(node, memory);
+        self
+    }
+
+    /// Memory at a place of its own: each node may have several ranges, and holes between them. A node of [`MachineBuilder::node`] has its
+    /// memory in one piece, the first such node from frame 0 on.
+    #[must_use]
+    pub fn memory(mut self, range: MemoryRange) -> Self {
+        self.ranges.push(range);
+        self
+    }
+
+    /// How many processors a node has; each has one unless said here. A node of processors alone has no memory.
+    #[must_use]
+    pub fn cpus(mut self, node: NodeId, cpus: u32) -> Self {
+        self.cpus.insert(node, cpus);
         self
     }
 
@@ -135,28 +161,26 @@ impl MachineBuilder {
     /// # Errors
     /// Nodes that cannot be.
     pub fn build_verbose(&self) -> Result<(Machine, Vec<BootMessage>), BuildError> {
-        if let Some(&node) = self.nodes.keys().find(|node| node.get() >= Nodemask::CAPACITY) {
-            return Err(BuildError::NodeOutOfRange(node));
-        }
-        let topology = Topology::new(self.nodes.keys().copied().collect(), |a, b| {
-            let usual = if a == b { 10 } else { 20 };
-            self.distances.get(&(a, b)).copied().unwrap_or(usual)
-        })?;
+        let shift = self.arch.base_page();
+        let ranges = self.memory_map()?;
+        let largest = self.arch.largest_buddy_order();
+        let zones = memory_map::zones(&ranges, self.arch, &movable_request(&self.cmdline, shift), largest);
+        let topology = self.topology(&zones)?;
         let platform =
             Platform { runtime_gigantic: self.runtime_gigantic, ..Platform::new(self.arch, topology.nodes()) };
         let boot = BootConfig::parse(&self.cmdline, &platform);
         let hstates = hstates(&boot, &platform);
-        let last = self.nodes.keys().last().copied().unwrap_or_default();
-        let shift = self.arch.base_page();
+        let last = topology.states().possible.iter().last().unwrap_or_default();
         let pools = boot.hstates().len();
-        let zones = self.zones(&platform, last)?;
+        let knobs = knobs(&zones, shift);
+        let pages = self.pages(topology, zones, &knobs)?;
         let mut machine = Machine {
-            lists: zones.iter().map(|zone| zone.as_ref().map(|zone| lists_of(zone, shift))).collect(),
-            zones,
+            pages,
+            blocks: Blocks::new(),
             charges: charge::Charges::new(u8::try_from(pools).unwrap_or(u8::MAX), self.groups),
             pools: hstates.iter().map(|h| Pool::new(last, h.demote_to)).collect(),
             shelves: vec![vec![Shelf::new(); last.index() + 1]; pools],
-            config: Config { topology, hstates, page_shift: shift, task_size: TASK_SIZE },
+            config: Config { hstates, page_shift: shift, task_size: TASK_SIZE },
             memmap: MemMap::new(),
             contents: Contents::new(shift),
             resv_maps: SlotMap::with_key(),
@@ -172,7 +196,7 @@ impl MachineBuilder {
             processes: SlotMap::with_key(),
             faults: FaultPlan::default(),
             events: None,
-            sysctls: Sysctls::new(boot.hvo()),
+            sysctls: Sysctls::new(boot.hvo(), knobs),
             held: RankStack::new(),
         };
         for (id, hstate) in boot.allocation_order() {
@@ -181,24 +205,95 @@ impl MachineBuilder {
         Ok((machine, boot.messages().to_vec()))
     }
 
-    fn zones(&self, platform: &Platform, last: NodeId) -> Result<Vec<Option<Zone>>, BuildError> {
-        let (shift, largest) = (self.arch.base_page(), platform.largest_buddy_order);
-        let pageblock = self.arch.pmd_size().order(shift).unwrap_or(largest).min(largest);
-        let mut zones = vec![None; last.index() + 1];
-        let mut start = Bytes::ZERO;
+    /// All ranges of memory, those of nodes without a place laid out far apart.
+    fn memory_map(&self) -> Result<Vec<MemoryRange>, BuildError> {
+        let (shift, limit) = (self.arch.base_page(), Bytes::gib(1 << 30));
+        let of_ranges = self.ranges.iter().map(|range| range.node);
+        let mut all = self.nodes.keys().copied().chain(of_ranges).chain(self.cpus.keys().copied());
+        if let Some(node) = all.find(|node| node.get() >= Nodemask::CAPACITY) {
+            return Err(BuildError::NodeOutOfRange(node));
+        }
+        let mut ranges = self.ranges.clone();
+        let past = ranges.iter().map(|range| range.end).max().unwrap_or(Pfn::new(0));
+        let mut start =
+            Bytes::new(past.get().saturating_mul(shift.bytes().get())).round_up(NODE_ALIGN).unwrap_or(limit);
         for (&node, &memory) in &self.nodes {
-            let limit = Bytes::gib(1 << 30);
             if memory < shift.bytes() || memory > limit {
                 return Err(BuildError::Memory { node, memory });
             }
-            let first = shift.pages_floor(start);
-            let end = Pfn::new(0).offset(first + shift.pages_floor(memory));
-            let spans = vec![(Pfn::new(0).offset(first), end)];
-            let layout = ZoneLayout { node, kind: ZoneKind::Normal, spans, largest, pageblock };
-            zones[node.index()] = Some(Zone::new(layout)?);
+            let first = Pfn::new(0).offset(shift.pages_floor(start));
+            let end = first.offset(shift.pages_floor(memory));
+            ranges.push(MemoryRange { node, start: first, end, hotpluggable: false, mirrored: false });
             start = (start + memory).round_up(NODE_ALIGN).unwrap_or(limit);
         }
-        Ok(zones)
+        ranges.sort_by_key(|range| range.start);
+        match ranges.windows(2).find(|pair| pair[0].end > pair[1].start) {
+            Some(pair) => Err(zone::ZoneError::BadSpan { start: pair[1].start }.into()),
+            None => Ok(ranges),
+        }
+    }
+
+    fn topology(&self, zones: &BTreeMap<(NodeId, ZoneKind), Spans>) -> Result<Topology, BuildError> {
+        let mut nodes: BTreeMap<NodeId, NodeSpec> = BTreeMap::new();
+        let fresh = |node: NodeId| NodeSpec {
+            cpus: self.cpus.get(&node).copied().unwrap_or(1),
+            online: true,
+            ..NodeSpec::default()
+        };
+        for &node in self.cpus.keys() {
+            nodes.entry(node).or_insert_with(|| fresh(node));
+        }
+        for (&(node, kind), spans) in zones {
+            nodes.entry(node).or_insert_with(|| fresh(node)).present[kind] = pages_of(spans);
+        }
+        let topology = Topology::of(nodes, |a, b| {
+            let usual = if a == b { 10 } else { 20 };
+            self.distances.get(&(a, b)).copied().unwrap_or(usual)
+        })?;
+        Ok(topology)
+    }
+
+    fn pages(
+        &self,
+        topology: Topology,
+        zones: BTreeMap<(NodeId, ZoneKind), Spans>,
+        knobs: &Knobs,
+    ) -> Result<PageAllocator, BuildError> {
+        let largest = self.arch.largest_buddy_order();
+        let pageblock = self.arch.pmd_size().order(self.arch.base_page()).unwrap_or(largest).min(largest);
+        let all: PageCount = zones.values().map(pages_of).sum();
+        let few = all.get() < pageblock.pages().get() * 6;
+        let grouping = if few { Grouping::Off } else { Grouping::ByMobility };
+        let rules = Rules { largest, pageblock, grouping, cpusets: Cpusets::On, ..Rules::default() };
+        let of_node = |node: NodeId| {
+            let cpus = topology.node(node).map_or(0, |spec| spec.cpus);
+            (0..cpus).map(move |_| node)
+        };
+        let mut cpus: Vec<NodeId> = topology.states().possible.iter().flat_map(of_node).collect();
+        if cpus.is_empty() {
+            cpus.extend(topology.states().possible.iter().next());
+        }
+        let build = |((node, kind), spans)| Zone::new(ZoneLayout { node, kind, spans, largest, pageblock });
+        let zones = zones.into_iter().map(build).collect::<Result<Vec<Zone>, _>>()?;
+        let mut pages = PageAllocator::new(topology, rules, &cpus, zones)?;
+        pages.recompute(knobs);
+        Ok(pages)
+    }
+}
+
+fn pages_of(spans: &Spans) -> PageCount {
+    spans.iter().map(|(start, end)| PageCount::new(end.get() - start.get())).sum()
+}
+
+/// The knobs as they are at boot: nothing has marks yet, so that all of the kernel's memory counts.
+fn knobs(zones: &BTreeMap<(NodeId, ZoneKind), Spans>, shift: PageShift) -> Knobs {
+    let kernel = zones.iter().filter(|((_, kind), _)| kind.is_for_kernel()).map(|(_, spans)| pages_of(spans)).sum();
+    Knobs {
+        min_free: min_free_default(kernel, shift),
+        scale: ScaleFactor::default(),
+        ratios: ReserveRatios::default(),
+        fraction: HighFraction::default(),
+        shift,
     }
 }
 
@@ -215,22 +310,9 @@ fn hstates(boot: &BootConfig, platform: &Platform) -> Hstates {
     Hstates::new(list.collect(), boot.default_id())
 }
 
-/// The lists that a machine of one processor has of a zone.
-fn lists_of(zone: &Zone, shift: PageShift) -> PerCpuPages {
-    let inputs = PcpInputs {
-        managed: zone.managed(),
-        low: zone.mark(Level::Low),
-        fraction: HighFraction::default(),
-        node_cpus: 1,
-        online_cpus: 1,
-        shift,
-    };
-    PerCpuPages::new(zone.layout().pageblock, PcpTuning::new(&inputs))
-}
-
 /// What the command line asks for, exactly on its nodes where it names some; a shortfall lowers the target.
 fn allocate(machine: &mut Machine, id: HstateId, request: &PoolRequest) {
-    let all = machine.config.topology.nodes();
+    let all = machine.topology().nodes();
     let asked: Vec<(HugeCount, ResizeNodes)> = match request {
         PoolRequest::Total(count) => vec![(*count, ResizeNodes::Global(all))],
         PoolRequest::PerNode(nodes) => nodes.iter().map(|(&n, &count)| (count, ResizeNodes::Node(n))).collect(),

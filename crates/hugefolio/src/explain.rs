@@ -21,6 +21,7 @@ mod decide;
 mod files;
 mod group;
 mod host;
+mod marks;
 mod mend;
 mod mounts;
 mod read;

@@ -26,6 +26,7 @@ pub mod explain;
 mod fault_plan;
 mod machine;
 mod machine_env;
+mod memory_map;
 pub mod pages;
 mod process;
 mod shared;
@@ -39,7 +40,7 @@ pub use calls::{
     Admin, BadFd, CallError, Calls, Cause, CgroupCounter, CgroupLimitError, CopyCall, DemoteCallError, Env,
     FallocateCallError, FallocateMode, Frame, FtruncateError, InjectError, Injection, KnobError, MapCall, MapCallError,
     MapSource, MemfdFlags, MountCallError, MovePageError, MoveScope, Moves, NamedSize, NoSegment, NoSuchSize, OpenCall,
-    OpenCallError, Poison, PoolView, ReadCallError, ResizeCallError, SegmentCall, SegmentCallError, SegmentId,
+    OpenCallError, Pages, Poison, PoolView, ReadCallError, ResizeCallError, SegmentCall, SegmentCallError, SegmentId,
     SizeWithoutHuge, SoftOfflineCallError, Truncate, TruncateByNameError, UffdCallError, UffdResult, UnpoisonCallError,
     WriteCallError, Writer,
 };
@@ -73,15 +74,15 @@ pub use mm::{
     RemapFlags, RemapRequest, Share, Smaps, SoftOfflineError, SoftOfflined, Touch, UffdModes, UnregisterError,
     Userfault, Victim, VmaFlags, WriteProtection,
 };
-pub use page_alloc::NoPages;
+pub use page_alloc::{BlockError, Blocks, HeldBlock, Mobility, NoPages};
 pub use policy::{
     CoreSize, DriverId, GateReason, MemoryRange, Mempolicy, Mode, MovableRequest, NodeCap, NodeCaps, NodeSpec,
     NodeStates, Placement, PrivateError, PrivateNode, Reach, Topology, TopologyError, Weights, ZoneRef, movable_starts,
 };
 pub use units::{
-    Blame, Bytes, CgroupId, CpuId, Event, GfpFlags, HstateId, HugeCount, HugeIndex, HugeRange, HugeSize, InodeId,
-    Ledger, MmId, MountId, MountLimits, MountReturn, Name, NodeId, Nodemask, Order, OwnerPage, PageCount, PageShift,
-    Pfn, Pid, ResvMapId, Site, SubpoolId, Ticks, UffdId, Vaddr, VaddrRange, VmaId,
+    Blame, BlockId, Bytes, CgroupId, CpuId, Event, GfpFlags, HstateId, HugeCount, HugeIndex, HugeRange, HugeSize,
+    InodeId, Ledger, MmId, MountId, MountLimits, MountReturn, Name, NodeId, Nodemask, Order, OwnerPage, PageCount,
+    PageShift, Pfn, Pid, ResvMapId, Site, SubpoolId, Ticks, UffdId, Vaddr, VaddrRange, VmaId,
 };
 pub use units::{Migratetype, PerZone, ZoneKind};
 pub use zone::extfrag::Permille;

@@ -5,10 +5,15 @@ use hugetlb::{Hstates, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
+use page_alloc::{AllocatorError, Blocks, Knobs, PageAllocator};
 use policy::Topology;
 use slotmap::{SecondaryMap, SlotMap};
 use sync::RankStack;
-use units::{Event, HstateId, InodeId, MmId, MountId, NodeId, PageShift, Pid, ResvMapId, SubpoolId, UffdId, Vaddr};
+use units::{
+    CpuId, Event, HstateId, InodeId, MmId, MountId, NodeId, PageCount, PageShift, Pid, ResvMapId, SubpoolId, UffdId,
+    Vaddr,
+};
+use zone::watermark::BoostFactor;
 
 use crate::text::{ShmGroup, Switch};
 use crate::{FaultPlan, MachineBuilder, Process};
@@ -16,7 +21,6 @@ use crate::{FaultPlan, MachineBuilder, Process};
 /// What does not change after construction.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    pub(crate) topology: Topology,
     pub(crate) hstates: Hstates,
     pub(crate) page_shift: PageShift,
     pub(crate) task_size: Vaddr,
@@ -36,15 +40,26 @@ pub struct Sysctls {
     /// Whether memory has broken in earnest, and not for a test.
     #[doc(alias = "hw_memory_failure")]
     pub(crate) real_failure: bool,
+    /// What the marks and lists of zones follow from.
+    pub(crate) pages: Knobs,
+    /// How far a boost of the marks may go.
+    pub(crate) boost: BoostFactor,
 }
 
 impl Sysctls {
-    pub(crate) fn new(hvo: HvoDefault) -> Self {
+    pub(crate) fn new(hvo: HvoDefault, pages: Knobs) -> Self {
         let optimize_vmemmap = match hvo {
             HvoDefault::On => Switch::On,
             HvoDefault::Off => Switch::Off,
         };
-        Self { optimize_vmemmap, shm_group: ShmGroup::default(), soft_offline: Switch::On, real_failure: false }
+        Self {
+            optimize_vmemmap,
+            shm_group: ShmGroup::default(),
+            soft_offline: Switch::On,
+            real_failure: false,
+            pages,
+            boost: BoostFactor::default(),
+        }
     }
 }
 
@@ -54,10 +69,9 @@ pub struct Machine {
     pub(crate) config: Config,
     pub(crate) memmap: MemMap,
     pub(crate) contents: Contents,
-    /// By node; nothing for a node without memory.
-    pub(crate) zones: Vec<Option<zone::Zone>>,
-    /// By node, as the zones: what this processor keeps of them.
-    pub(crate) lists: Vec<Option<zone::PerCpuPages>>,
+    /// Nodes, zones and what belongs to them.
+    pub(crate) pages: PageAllocator,
+    pub(crate) blocks: Blocks,
     pub(crate) charges: charge::Charges,
     /// By hstate.
     pub(crate) pools: Vec<Pool>,
@@ -104,8 +118,8 @@ impl Machine {
 
     /// The nodes and their distances.
     #[must_use]
-    pub const fn topology(&self) -> &Topology {
-        &self.config.topology
+    pub fn topology(&self) -> &Topology {
+        page_alloc::Zones::topology(&self.pages)
     }
 
     /// The huge page sizes, in order of registration.
@@ -120,16 +134,17 @@ impl Machine {
         self.config.page_shift
     }
 
-    /// The free memory of a node.
+    /// The zones of its nodes, and what its processors keep of them.
     #[must_use]
-    pub fn zone(&self, node: NodeId) -> Option<&zone::Zone> {
-        self.zones.get(node.index())?.as_ref()
+    pub const fn pages(&self) -> &PageAllocator {
+        &self.pages
     }
 
-    /// What the processor keeps of a node's memory. It is not among the free memory of the zone.
+    /// Pages of a node that nobody has: those that are free, and those that processors keep.
     #[must_use]
-    pub fn pages_on_cpu(&self, node: NodeId) -> Option<&zone::PerCpuPages> {
-        self.lists.get(node.index())?.as_ref()
+    pub fn spare_pages(&self, node: NodeId) -> PageCount {
+        let of_node = self.pages.zones().filter(|(zone, _)| zone.node() == node);
+        of_node.map(|(zone, lists)| zone.free() + lists.iter().map(zone::PerCpuPages::count).sum()).sum()
     }
 
     /// The free huge pages of a pool on a node.
@@ -138,14 +153,24 @@ impl Machine {
         self.shelves.get(hstate.index())?.get(node.index())
     }
 
-    /// Gives what the processor keeps of the memory back to the zones, as it does when it goes offline.
+    /// The blocks of ordinary pages that somebody holds.
+    #[must_use]
+    pub const fn blocks(&self) -> &Blocks {
+        &self.blocks
+    }
+
+    /// The processor that everything is done on from now on; the first one unless said here.
+    ///
+    /// # Errors
+    /// No such processor.
+    pub fn run_on(&mut self, cpu: CpuId) -> Result<(), AllocatorError> {
+        self.pages.run_on(cpu)
+    }
+
+    /// Gives what processors keep of the memory back to the zones, as they do when they go offline.
     #[doc(alias = "drain_all_pages")]
     pub fn drain_lists(&mut self) {
-        for (zone, lists) in self.zones.iter_mut().zip(&mut self.lists) {
-            if let (Some(zone), Some(lists)) = (zone, lists) {
-                zone.drain(lists);
-            }
-        }
+        self.pages.drain_everything();
     }
 
     /// What control groups there are and what they are charged.

@@ -7,13 +7,14 @@ use hugetlb::{Hstate, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
-use policy::Topology;
+use page_alloc::{Blocks, Cookie, ListSize, NodeState, PageEvent, Quick, Rules, ZoneParts, Zones};
+use policy::{Topology, ZoneRef};
 use sync::Rank;
 use units::{
     Event, HstateId, HugeRange, InodeId, MmId, MountId, NodeId, PageShift, Pid, ResvMapId, Scope, Scopes, Site,
     SubpoolId, UffdId, Vaddr, VmaId,
 };
-use zone::{PerCpuPages, Zone};
+use zone::tuning::PcpTuning;
 
 use crate::machine::Sysctls;
 use crate::{Machine, Process};
@@ -60,25 +61,73 @@ impl memmap::Env for Machine {
 impl policy::Env for Machine {
     #[inline]
     fn with_topology<R>(&mut self, f: impl FnOnce(&Topology) -> R) -> R {
-        f(&self.config.topology)
+        f(self.pages.topology())
     }
 }
 
-impl zone::Env for Machine {
+impl Zones for Machine {
     #[inline]
-    fn with_zone<R>(&mut self, node: NodeId, f: impl FnOnce(&mut Zone) -> R) -> Option<R> {
-        self.zones.get_mut(node.index())?.as_mut().map(f)
+    fn topology(&self) -> &Topology {
+        self.pages.topology()
     }
 
     #[inline]
-    fn with_zone_and_lists<R>(&mut self, node: NodeId, f: impl FnOnce(&mut Zone, &mut PerCpuPages) -> R) -> Option<R> {
-        let zone = self.zones.get_mut(node.index())?.as_mut()?;
-        let lists = self.lists.get_mut(node.index())?.as_mut()?;
-        Some(f(zone, lists))
+    fn rules(&self) -> &Rules {
+        self.pages.rules()
+    }
+
+    #[inline]
+    fn cookie(&self) -> Cookie {
+        self.pages.cookie()
+    }
+
+    #[inline]
+    fn cpu_node(&self) -> NodeId {
+        self.pages.cpu_node()
+    }
+
+    fn cpu_nodes(&self) -> &[NodeId] {
+        self.pages.cpu_nodes()
+    }
+
+    #[inline]
+    fn quick(&self) -> &Quick {
+        self.pages.quick()
+    }
+
+    #[inline]
+    fn with_zone<R>(&mut self, zone: ZoneRef, f: impl FnOnce(ZoneParts<'_>) -> R) -> Option<R> {
+        self.pages.with_zone(zone, f)
+    }
+
+    fn with_node<R>(&mut self, node: NodeId, f: impl FnOnce(&mut NodeState) -> R) -> R {
+        self.pages.with_node(node, f)
+    }
+
+    fn list_sizes(&mut self, zone: ZoneRef) -> Vec<ListSize> {
+        self.pages.list_sizes(zone)
+    }
+
+    fn retune(&mut self, zone: ZoneRef, tuning: PcpTuning) {
+        self.pages.retune(zone, tuning);
+    }
+
+    fn drain_all(&mut self, zone: ZoneRef) {
+        self.pages.drain_all(zone);
+    }
+
+    #[inline]
+    fn emit_page(&mut self, event: impl FnOnce() -> PageEvent) {
+        self.pages.emit_page(event);
     }
 }
 
-impl page_alloc::Env for Machine {}
+impl page_alloc::Env for Machine {
+    #[inline]
+    fn with_blocks<R>(&mut self, f: impl FnOnce(&mut Blocks) -> R) -> R {
+        f(&mut self.blocks)
+    }
+}
 
 impl charge::Env for Machine {
     #[inline]

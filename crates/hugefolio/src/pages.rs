@@ -38,9 +38,9 @@ pub use page_alloc::{
     CmaAlloc, CmaArea, CmaCounts, CmaError, CmaQuestion, CompactEnd, CompactQuestion, CompactState, Compacted,
     Compaction, Compactor, Content, Context, ContextError, Contig, ContigError, ContigQuestion, ContigRange,
     ContigRequest, Cookie, Counters, Cpusets, Defrag, Direct, Dirty, Drift, ExactRange, Extent, FailPages, Fate, Flip,
-    FreeMapping, Growth, Guards, HookStep, HotplugError, IoScope, Killer, Knobs, Kswapd, Mapping, Move, Moved,
-    NearReclaim, NearReclaimMode, NoBlock, NodeState, Nodes, Offline, OfflineQuestion, PageAllocator, PageEvent,
+    FreeMapping, Growth, Guards, HookStep, HotplugError, IoScope, Killer, Knobs, Kswapd, ListSize, Mapping, Move,
+    Moved, NearReclaim, NearReclaimMode, NoBlock, NodeState, Nodes, Offline, OfflineQuestion, PageAllocator, PageEvent,
     PageHooks, PageInit, PageRequest, PageWatch, Pin, Placed, Plug, Priority, Proactive, Progress, Purchase, Purpose,
-    Question, ReserveAfter, Rules, Served, Sleep, SlowPath, Standing, Step, Task, TaskSite, Waiting, ZoneCounts,
-    ZoneGoal, ZoneParts, Zones, place,
+    Question, Quick, ReserveAfter, Rules, Served, Sleep, SlowPath, Standing, Step, Task, TaskSite, Waiting, ZoneCounts,
+    ZoneGoal, ZoneMemory, ZoneParts, ZoneSlot, Zones, place,
 };

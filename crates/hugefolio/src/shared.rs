@@ -8,10 +8,11 @@ use hugetlb::{Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
+use page_alloc::{Blocks, NodeState, PageAllocator, ZoneSlot, Zones};
 use slotmap::{SecondaryMap, SlotMap};
 use sync::Rank;
 use sync::locks::{Gate, Section};
-use units::{CpuId, Event, InodeId, MmId, MountId, Pid, ResvMapId, SubpoolId, UffdId};
+use units::{CpuId, Event, InodeId, MmId, MountId, NodeId, Pid, ResvMapId, SubpoolId, UffdId};
 use zone::PerCpuPages;
 
 use crate::machine::{Config, Sysctls};
@@ -42,6 +43,8 @@ pub(crate) mod rank {
     pub(crate) const CPUS: Rank = Rank(35, 0);
     pub(crate) const SYSCTLS: Rank = Rank(36, 0);
     pub(crate) const UFFDS: Rank = Rank(37, 0);
+    pub(crate) const NODES: Rank = Rank(38, 0);
+    pub(crate) const BLOCKS: Rank = Rank(39, 0);
 }
 
 /// A machine whose parts are behind locks, one for each. Threads run paths on it through [`OnCpu`]; a [`Machine`] becomes one
@@ -51,9 +54,12 @@ pub struct SharedMachine {
     pub(crate) config: Config,
     pub(crate) memmap: Section<MemMap>,
     pub(crate) contents: Section<Contents>,
-    pub(crate) zones: Vec<Option<Section<zone::Zone>>>,
-    /// The lists of a processor that just came, by node.
-    lists: Vec<Option<PerCpuPages>>,
+    /// Nodes and rules. The zones are taken out of it.
+    pub(crate) pages: PageAllocator,
+    /// By [`page_alloc::index`].
+    pub(crate) zones: Vec<Option<Section<ZoneSlot>>>,
+    pub(crate) nodes: Section<Vec<NodeState>>,
+    pub(crate) blocks: Section<Blocks>,
     pub(crate) charges: Section<Charges>,
     pub(crate) pools: Vec<Section<Pool>>,
     pub(crate) shelves: Vec<Vec<Section<Shelf>>>,
@@ -103,7 +109,9 @@ impl Gates {
 #[derive(Debug)]
 pub struct CpuHandle {
     id: CpuId,
-    /// What it keeps of each node's memory.
+    /// The node that it is on.
+    pub(crate) node: NodeId,
+    /// What it keeps of each zone, by [`page_alloc::index`].
     pub(crate) lists: Vec<Option<PerCpuPages>>,
     pub(crate) faults: FaultPlan,
     pub(crate) events: Option<Vec<Event>>,
@@ -151,8 +159,12 @@ impl SharedMachine {
     /// It is checked out already.
     pub fn check_out(&self, cpu: CpuId) -> Result<CpuHandle, CpuBusy> {
         let fresh = self.cpus.with(|cpus| cpus.insert(cpu));
-        let lists = self.lists.clone();
-        let handle = CpuHandle { id: cpu, lists, faults: FaultPlan::default(), events: None };
+        let new_lists = |zone: &Option<Section<ZoneSlot>>| zone.as_ref().map(|zone| zone.with(|zone| zone.new_lists()));
+        let lists = self.zones.iter().map(new_lists).collect();
+        let nodes = self.pages.cpu_nodes();
+        let node = usize::try_from(cpu.get()).ok().and_then(|n| nodes.get(n)).or(nodes.first());
+        let node = node.copied().unwrap_or_default();
+        let handle = CpuHandle { id: cpu, node, lists, faults: FaultPlan::default(), events: None };
         if fresh { Ok(handle) } else { Err(CpuBusy(cpu)) }
     }
 
@@ -160,7 +172,7 @@ impl SharedMachine {
     pub fn check_in(&self, mut cpu: CpuHandle) {
         for (zone, lists) in self.zones.iter().zip(&mut cpu.lists) {
             if let (Some(zone), Some(lists)) = (zone, lists) {
-                zone.with(|zone| zone.drain(lists));
+                zone.with(|slot| slot.zone.drain(lists));
             }
         }
         self.cpus.with(|cpus| cpus.remove(&cpu.id));
@@ -175,12 +187,15 @@ impl SharedMachine {
     #[must_use]
     pub fn into_machine(self) -> Machine {
         let (spaces, next_vma) = self.spaces.into_inner();
+        let zones = self.zones.into_iter().map(|zone| zone.map(Section::into_inner)).collect();
+        let mut pages = self.pages;
+        pages.put_together(zones, self.nodes.into_inner());
         Machine {
             config: self.config,
             memmap: self.memmap.into_inner(),
             contents: self.contents.into_inner(),
-            zones: self.zones.into_iter().map(|zone| zone.map(Section::into_inner)).collect(),
-            lists: self.lists,
+            pages,
+            blocks: self.blocks.into_inner(),
             charges: self.charges.into_inner(),
             pools: self.pools.into_iter().map(Section::into_inner).collect(),
             shelves: self
@@ -209,14 +224,16 @@ impl SharedMachine {
 
 impl From<Machine> for SharedMachine {
     fn from(mut m: Machine) -> Self {
-        m.drain_lists();
+        let (zones, nodes) = m.pages.take_apart();
         let behind = |rank: Rank| move |pool| Section::new(rank, pool);
         Self {
             config: m.config,
             memmap: Section::new(rank::MEMMAP, m.memmap),
             contents: Section::new(rank::CONTENTS, m.contents),
-            lists: m.lists,
-            zones: m.zones.into_iter().map(|zone| zone.map(|zone| Section::new(rank::ZONES, zone))).collect(),
+            pages: m.pages,
+            zones: zones.into_iter().map(|zone| zone.map(|zone| Section::new(rank::ZONES, zone))).collect(),
+            nodes: Section::new(rank::NODES, nodes),
+            blocks: Section::new(rank::BLOCKS, m.blocks),
             charges: Section::new(rank::CHARGES, m.charges),
             pools: m.pools.into_iter().map(behind(rank::POOLS)).collect(),
             shelves: m

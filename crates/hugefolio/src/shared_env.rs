@@ -6,7 +6,8 @@ use hugetlb::{Hstate, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
-use policy::Topology;
+use page_alloc::{Blocks, Cookie, ListSize, NodeState, PageEvent, Quick, Rules, ZoneParts, Zones};
+use policy::{Topology, ZoneRef};
 use slotmap::Key;
 use sync::Rank;
 use sync::locks::Gate;
@@ -14,7 +15,7 @@ use units::{
     Access, Event, HstateId, HugeRange, InodeId, MmId, MountId, NodeId, PageShift, Pid, ResvMapId, Scope, Scopes, Site,
     SubpoolId, UffdId, Vaddr, VmaId,
 };
-use zone::{PerCpuPages, Zone};
+use zone::tuning::PcpTuning;
 
 use crate::machine::Sysctls;
 use crate::shared::GATES;
@@ -71,23 +72,74 @@ impl memmap::Env for OnCpu<'_> {
 
 impl policy::Env for OnCpu<'_> {
     fn with_topology<R>(&mut self, f: impl FnOnce(&Topology) -> R) -> R {
-        f(&self.shared.config.topology)
+        f(self.shared.pages.topology())
     }
 }
 
-impl zone::Env for OnCpu<'_> {
-    fn with_zone<R>(&mut self, node: NodeId, f: impl FnOnce(&mut Zone) -> R) -> Option<R> {
-        self.shared.zones.get(node.index())?.as_ref().map(|zone| zone.with(f))
+impl Zones for OnCpu<'_> {
+    fn topology(&self) -> &Topology {
+        self.shared.pages.topology()
     }
 
-    fn with_zone_and_lists<R>(&mut self, node: NodeId, f: impl FnOnce(&mut Zone, &mut PerCpuPages) -> R) -> Option<R> {
-        let zone = self.shared.zones.get(node.index())?.as_ref()?;
-        let lists = self.cpu.lists.get_mut(node.index())?.as_mut()?;
-        Some(zone.with(|zone| f(zone, lists)))
+    fn rules(&self) -> &Rules {
+        self.shared.pages.rules()
     }
+
+    fn cookie(&self) -> Cookie {
+        self.shared.pages.cookie()
+    }
+
+    fn cpu_node(&self) -> NodeId {
+        self.cpu.node
+    }
+
+    fn cpu_nodes(&self) -> &[NodeId] {
+        self.shared.pages.cpu_nodes()
+    }
+
+    fn quick(&self) -> &Quick {
+        self.shared.pages.quick()
+    }
+
+    fn with_zone<R>(&mut self, zone: ZoneRef, f: impl FnOnce(ZoneParts<'_>) -> R) -> Option<R> {
+        let place = page_alloc::index(zone);
+        let slot = self.shared.zones.get(place)?.as_ref()?;
+        let lists = self.cpu.lists.get_mut(place)?.as_mut()?;
+        Some(slot.with(|slot| f(slot.parts(lists))))
+    }
+
+    fn with_node<R>(&mut self, node: NodeId, f: impl FnOnce(&mut NodeState) -> R) -> R {
+        self.shared.nodes.with(|nodes| match nodes.get_mut(node.index()) {
+            Some(state) => f(state),
+            None => f(&mut NodeState::default()),
+        })
+    }
+
+    fn list_sizes(&mut self, zone: ZoneRef) -> Vec<ListSize> {
+        let id = self.cpu.id();
+        self.with_zone(zone, |parts| ListSize::of(id, parts.lists)).into_iter().collect()
+    }
+
+    /// Each processor follows when it next has something to do with the zone.
+    fn retune(&mut self, zone: ZoneRef, tuning: PcpTuning) {
+        if let Some(Some(slot)) = self.shared.zones.get(page_alloc::index(zone)) {
+            slot.with(|slot| slot.tuning = tuning);
+        }
+    }
+
+    /// What other processors keep belongs to the threads that have them, and stays.
+    fn drain_all(&mut self, zone: ZoneRef) {
+        let _ = self.with_zone(zone, |parts| parts.zone.drain(parts.lists));
+    }
+
+    fn emit_page(&mut self, _: impl FnOnce() -> PageEvent) {}
 }
 
-impl page_alloc::Env for OnCpu<'_> {}
+impl page_alloc::Env for OnCpu<'_> {
+    fn with_blocks<R>(&mut self, f: impl FnOnce(&mut Blocks) -> R) -> R {
+        self.shared.blocks.with(f)
+    }
+}
 
 impl charge::Env for OnCpu<'_> {
     fn with_charges<R>(&mut self, f: impl FnOnce(&mut Charges) -> R) -> R {

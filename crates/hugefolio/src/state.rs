@@ -15,12 +15,13 @@ use hugetlb::{Hstates, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Broken, Contents, Folio, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
-use policy::{NodeSpec, Topology};
+use page_alloc::{Blocks, Cpusets, HeldBlock, PageAllocator, Rules, ZoneMemory, Zones};
+use policy::{NodeSpec, Topology, ZoneRef};
 use slotmap::{Key, SecondaryMap, SlotMap};
 use sync::RankStack;
-use units::{HugeSize, Name, NodeId, PageShift, Pfn, Vaddr};
+use units::{CpuId, HugeSize, Name, NodeId, PageShift, Pfn, Vaddr};
 use zone::tuning::PcpTuning;
-use zone::{PerCpuState, Zone, ZoneState};
+use zone::{PerCpuPages, PerCpuState, Zone, ZoneState};
 
 use crate::machine::Config;
 use crate::{FaultPlan, Machine, Process, Sysctls};
@@ -51,20 +52,35 @@ pub struct MachineState {
     areas_made: u64,
     uffds: Vec<Userfault>,
     processes: Vec<Process>,
+    ordinary: PagesState,
     /// The zones, which have a form of their own as text.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub zones: Vec<ZoneOfMachine>,
 }
 
-/// One zone and what the processor keeps of it.
+/// One zone and what processors keep of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneOfMachine {
     /// The zone.
     pub zone: ZoneState,
-    /// The bounds of the processor's lists.
-    pub tuning: PcpTuning,
-    /// The lists.
-    pub lists: PerCpuState,
+    /// By processor: the bounds of its lists, and the lists.
+    pub lists: Vec<(PcpTuning, PerCpuState)>,
+}
+
+/// What belongs to ordinary pages beside the zones.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+struct PagesState {
+    /// The node of each processor.
+    processors: Vec<NodeId>,
+    /// The one at hand.
+    processor: CpuId,
+    /// What each zone remembers, in the order of the zones.
+    memories: Vec<ZoneMemory>,
+    /// What each node is at.
+    reclaim: BTreeMap<NodeId, page_alloc::NodeState>,
+    /// Blocks that somebody holds.
+    blocks: Vec<HeldBlock>,
 }
 
 #[derive(Clone, Debug)]
@@ -143,7 +159,7 @@ impl Machine {
         let mut state = MachineState {
             base_page: self.config.page_shift,
             task_size: self.config.task_size,
-            nodes: nodes_of(&self.config.topology),
+            nodes: nodes_of(self.topology()),
             sizes: self.config.hstates.clone(),
             knobs: self.sysctls,
             failures: self.faults.clone(),
@@ -159,7 +175,8 @@ impl Machine {
             areas_made: self.next_vma,
             uffds: self.uffds.values().copied().collect(),
             processes: self.processes.values().cloned().collect(),
-            zones: self.zones.iter().zip(&self.lists).filter_map(zone_of).collect(),
+            ordinary: PagesState::of(self),
+            zones: self.pages.zones().map(zone_of).collect(),
         };
         let renamed = Renamed::of(self);
         state.names().into_iter().for_each(|(_, name)| renamed.rename(name));
@@ -174,17 +191,20 @@ impl Machine {
         state.check_names()?;
         state.check_bounds()?;
         let topology = topology_of(&state.nodes)?;
-        let last = state.nodes.keys().last().copied().unwrap_or_default();
-        let (zones, lists) = zones_of(&state.zones, last)?;
+        let pages = state.ordinary.pages(topology, &state.zones)?;
+        let mut blocks = Blocks::new();
+        for &block in &state.ordinary.blocks {
+            blocks.take(block);
+        }
         let hstates = state.pools.len();
         let charges = Charges::from_state(state.groups, hstates);
         let (pools, shelves) = state.pools.into_iter().map(|pool| (pool.ledger, pool.shelves)).unzip();
         let mut machine = Self {
-            config: Config { topology, hstates: state.sizes, page_shift: state.base_page, task_size: state.task_size },
+            config: Config { hstates: state.sizes, page_shift: state.base_page, task_size: state.task_size },
             memmap: MemMap::from_records(state.folios),
             contents: Contents::from_bytes(state.base_page, state.bytes),
-            zones,
-            lists,
+            pages,
+            blocks,
             charges: charges.or_else(|what| wrong("groups", what))?,
             pools,
             shelves,
@@ -258,7 +278,7 @@ impl MachineState {
                 Name::Inode(id) => ("inode", place_of(*id), inodes),
                 Name::Space(id) => ("space", place_of(*id), spaces),
                 Name::Uffd(id) => ("uffd", place_of(*id), uffds),
-                Name::Process(_) => continue,
+                Name::Process(_) | Name::Block(_) => continue,
             };
             if let Some(n) = n.filter(|&n| n >= of as u64) {
                 return Err(MachineStateError::NoSuch { place: place.to_string(), name: format!("{what}:{n}") });
@@ -313,28 +333,65 @@ fn topology_of(nodes: &BTreeMap<NodeId, NodeState>) -> Result<Topology, MachineS
     Topology::of(specs, distance).or_else(|error| wrong("nodes", error))
 }
 
-fn zone_of((zone, lists): (&Option<Zone>, &Option<zone::PerCpuPages>)) -> Option<ZoneOfMachine> {
-    let (zone, lists) = (zone.as_ref()?, lists.as_ref()?);
-    Some(ZoneOfMachine { zone: zone.state(), tuning: *lists.tuning(), lists: zone.state_of_lists(lists) })
+fn zone_of((zone, lists): (&Zone, &[PerCpuPages])) -> ZoneOfMachine {
+    let lists = lists.iter().map(|lists| (*lists.tuning(), zone.state_of_lists(lists)));
+    ZoneOfMachine { zone: zone.state(), lists: lists.collect() }
 }
 
-type ByNode<T> = Vec<Option<T>>;
+const fn zone_ref(zone: &ZoneState) -> ZoneRef {
+    ZoneRef { node: zone.layout.node, kind: zone.layout.kind }
+}
 
-fn zones_of(
-    described: &[ZoneOfMachine],
-    last: NodeId,
-) -> Result<(ByNode<Zone>, ByNode<zone::PerCpuPages>), MachineStateError> {
-    let (mut zones, mut lists) = (vec![None; last.index() + 1], vec![None; last.index() + 1]);
-    for ZoneOfMachine { zone: state, tuning, lists: kept } in described {
-        let (node, huge) = (state.layout.node, state.layout.pageblock);
-        let at = node.index();
-        if zones.get(at).is_none_or(Option::is_some) {
-            return wrong(node, "it has two zones, or the machine has no such node");
+impl PagesState {
+    fn of(machine: &Machine) -> Self {
+        let pages = &machine.pages;
+        let places = pages.zones().map(|(zone, _)| ZoneRef { node: zone.node(), kind: zone.layout().kind });
+        let nodes = pages.topology().states().possible;
+        Self {
+            processors: pages.cpu_nodes().to_vec(),
+            processor: pages.cpu(),
+            memories: places.filter_map(|zone| pages.memory_of(zone)).collect(),
+            reclaim: nodes.iter().map(|node| (node, pages.node_state(node))).collect(),
+            blocks: machine.blocks.iter().map(|(_, block)| *block).collect(),
         }
-        let mut zone = Zone::from_state(state).or_else(|error| wrong(format!("the zone of {node}"), error))?;
-        let kept = zone.lists(huge, *tuning, kept);
-        lists[at] = Some(kept.or_else(|error| wrong(format!("what the processor keeps of {node}"), error))?);
-        zones[at] = Some(zone);
     }
-    Ok((zones, lists))
+
+    /// The allocator of these zones, as the machine had it.
+    fn pages(&self, topology: Topology, zones: &[ZoneOfMachine]) -> Result<PageAllocator, MachineStateError> {
+        let Some(first) = zones.first() else { return wrong("zones", "a machine has one at least") };
+        if zones.len() != self.memories.len() {
+            return wrong("ordinary", format_args!("it remembers {} zones of {}", self.memories.len(), zones.len()));
+        }
+        let (layout, grouping) = (&first.zone.layout, first.zone.grouping);
+        let (largest, pageblock) = (layout.largest, layout.pageblock);
+        let rules = Rules { largest, pageblock, grouping, cpusets: Cpusets::On, ..Rules::default() };
+        let built = zones.iter().map(|of| {
+            let place = zone_ref(&of.zone);
+            let spec = topology.node(place.node).map(|spec| spec.present[place.kind]);
+            let zone =
+                Zone::from_state(&of.zone).or_else(|error| wrong(format!("the zone of {}", place.node), error))?;
+            if spec == Some(zone.managed()) { Ok(zone) } else { wrong(place.node, "its zones are not what it has") }
+        });
+        let built = built.collect::<Result<Vec<Zone>, _>>()?;
+        let mut pages =
+            PageAllocator::new(topology, rules, &self.processors, built).or_else(|error| wrong("zones", error))?;
+        for (of, memory) in zones.iter().zip(&self.memories) {
+            let place = zone_ref(&of.zone);
+            if of.lists.len() != self.processors.len() {
+                return wrong(place.node, format_args!("a zone has the lists of {} processors", of.lists.len()));
+            }
+            for (cpu, (tuning, lists)) in (0..).map(CpuId::new).zip(&of.lists) {
+                let set = pages.run_on(cpu).map(|()| pages.set_lists(place, *tuning, lists));
+                if let Ok(Err(error)) = set {
+                    return wrong(format!("what {cpu} keeps of {}", place.node), error);
+                }
+            }
+            pages.remember(place, memory.clone());
+        }
+        for (&node, &state) in &self.reclaim {
+            pages.with_node(node, |now| *now = state);
+        }
+        pages.run_on(self.processor).or_else(|error| wrong("ordinary", error))?;
+        Ok(pages)
+    }
 }

@@ -23,12 +23,8 @@ impl Machine {
     /// The first invariant found broken.
     pub fn validate(&self) -> Result<(), Broken> {
         self.memmap.validate()?;
-        for zone in self.zones.iter().flatten() {
-            zone.validate()?;
-        }
-        for (zone, lists) in self.zones.iter().flatten().zip(self.lists.iter().flatten()) {
-            zone.validate_lists(lists)?;
-        }
+        self.pages.validate()?;
+        self.blocks.validate().map_err(Broken)?;
         for (n, pool) in self.pools.iter().enumerate() {
             pool.validate().map_err(|b| Broken(format!("pool {n}: {b}")))?;
         }
@@ -47,11 +43,11 @@ impl Machine {
         if self.held.is_empty() { Ok(()) } else { broken("a scope was not left") }
     }
 
-    /// Free base pages, those that the processor keeps and allocated ones make up what the zones manage.
+    /// Free base pages, those that processors keep and allocated ones make up what the zones manage.
     fn validate_memory(&self) -> Result<(), Broken> {
-        let managed: PageCount = self.zones.iter().flatten().map(zone::Zone::managed).sum();
-        let free: PageCount = self.zones.iter().flatten().map(zone::Zone::free).sum();
-        let kept: PageCount = self.lists.iter().flatten().map(zone::PerCpuPages::count).sum();
+        let managed: PageCount = self.pages.zones().map(|(zone, _)| zone.managed()).sum();
+        let free: PageCount = self.pages.zones().map(|(zone, _)| zone.free()).sum();
+        let kept: PageCount = self.pages.zones().flat_map(|(_, lists)| lists).map(zone::PerCpuPages::count).sum();
         let allocated = self.memmap.allocated();
         if free + kept + allocated != managed {
             return broken(format!("{free} free, {kept} on lists and {allocated} allocated of {managed}"));
@@ -78,6 +74,9 @@ impl Machine {
             for (_, pfn) in cache.iter() {
                 seen.entry(pfn).or_default().1 += refs;
             }
+        }
+        for (_, block) in self.blocks.iter() {
+            seen.entry(block.pfn).or_default().1 += 1;
         }
         for (pfn, folio) in self.memmap.iter() {
             let (mappings, refs) = seen.remove(&pfn).unwrap_or_default();

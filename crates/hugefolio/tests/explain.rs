@@ -317,7 +317,7 @@ fn predictions_are_what_happens() {
         "mmap Some(SurplusCap), mended by one change",
         "mmap Some(Subpool), mended by one change",
         "mmap Some(Node), mended by one change",
-        "mmap Some(Watermark)",
+        "mmap Some(Contiguity)",
         "mmap Some(CgroupRsvd), mended by one change",
         "touch Some(CgroupRsvd), mended by one change",
         "touch Some(CgroupUsage), mended by one change",
@@ -325,7 +325,7 @@ fn predictions_are_what_happens() {
         "touch Some(SurplusCap), mended by one change",
         "touch Some(Subpool), mended by one change",
         "touch Some(Node), mended by one change",
-        "touch Some(Watermark)",
+        "touch Some(Contiguity)",
     ] {
         assert!(seen.get(kind).is_some_and(|&times| times >= 10), "{kind} is too rare: {seen:#?}");
     }

@@ -56,7 +56,7 @@ fn seen(scene: &Scene) -> String {
     }
     // Free or kept by the processor: a block that went and came back may lie on either side.
     let node = NodeId::new(0);
-    text += &format!("{:?}", machine.zone(node).unwrap().free() + machine.pages_on_cpu(node).unwrap().count());
+    text += &format!("{:?}", machine.spare_pages(node));
     text
 }
 

@@ -209,7 +209,7 @@ fn a_permanent_page_is_not_dissolved() {
 #[test]
 fn a_free_page_that_breaks_leaves_the_pool() {
     let (mut machine, _) = two_nodes(2);
-    let free = |machine: &Machine| machine.zone(N0).unwrap().free() + machine.pages_on_cpu(N0).unwrap().count();
+    let free = |machine: &Machine| machine.spare_pages(N0);
     let before = free(&machine);
     let page = free_page(&mut machine, N0).offset(PageCount::new(100));
     let failure = machine.memory_failure(page, Cause::Test);

@@ -5,7 +5,7 @@
 use alloc_crate::vec::Vec;
 
 use policy::Placement;
-use units::{GfpFlags, HstateId, HugeCount, NodeId, Nodemask};
+use units::{HstateId, HugeCount, NodeId, Nodemask};
 
 use crate::pool::{Condition, Fate, Joins, Pool};
 use crate::surplus::{alloc_surplus, destroy_claimed};
@@ -99,7 +99,7 @@ fn gather_surplus<P: Env>(
             }
             Err((short, free, resv)) => {
                 for _ in 0..short.get() {
-                    match alloc_surplus(p, h, Placement::local(local), allowed, GfpFlags::HIGHUSER) {
+                    match alloc_surplus(p, h, Placement::local(local), allowed) {
                         Ok(folio) => {
                             p.with_shelf(hstate, folio.node, |shelf| shelf.put(folio));
                             made.push(folio);

@@ -1,11 +1,11 @@
 //! `hugetlb_alloc_folio`: a huge page for anybody.
 
 use charge::{Counter, OverLimit, Receipt};
-use policy::{Mode, Placement};
-use units::{Blame, CgroupId, Event, GfpFlags, HstateId, HugeCount, Ledger, Nodemask, Site, UndoLog, attempt};
+use policy::Placement;
+use units::{Blame, CgroupId, Event, HstateId, HugeCount, Ledger, Nodemask, Site, UndoLog, ZoneKind, attempt};
 
 use crate::pool::ONE;
-use crate::surplus::alloc_surplus;
+use crate::surplus::{alloc_surplus, gfp_of};
 use crate::{Claim, Env, HugeFolio, Shelf, SurplusRefusal};
 
 bitflags::bitflags! {
@@ -28,8 +28,6 @@ pub struct AllocRequest {
     pub placement: Placement,
     /// Nodes that the task's cpuset allows.
     pub allowed: Nodemask,
-    /// What the page allocator may do if a surplus page has to be made.
-    pub gfp: GfpFlags,
     /// What the caller decided.
     pub flags: AllocFlags,
     /// Who pays; nobody for the root group.
@@ -143,18 +141,25 @@ fn uncharge<P: Env>(p: &mut P, receipt: Receipt) {
 
 /// A free page by policy: the nodes from near to far, each once.
 pub(crate) fn dequeue<P: Env>(p: &mut P, request: &AllocRequest) -> Option<HugeFolio> {
-    let Placement { nodemask, mode, .. } = request.placement;
-    let mask = nodemask.unwrap_or(Nodemask::ALL);
-    let first = dequeue_from(p, request, mask);
-    if first.is_none() && mode == Mode::PreferredMany {
-        return dequeue_from(p, request, Nodemask::ALL);
+    let (mask, then) = passes(p, request);
+    match (dequeue_from(p, request, mask), then) {
+        (None, Some(mask)) => dequeue_from(p, request, mask),
+        (first, _) => first,
     }
-    first
 }
 
-fn dequeue_from<P: Env>(p: &mut P, request: &AllocRequest, mask: Nodemask) -> Option<HugeFolio> {
+/// The nodes to try, and those to try if these have nothing: what the policy says of a new page holds for one that is there.
+fn passes<P: Env>(p: &mut P, request: &AllocRequest) -> (Option<Nodemask>, Option<Option<Nodemask>>) {
+    if request.placement.nodemask.is_none() {
+        return (None, None);
+    }
+    let highest = page_alloc::gfp::highest_zone(gfp_of(p.hstate(request.hstate))).unwrap_or(ZoneKind::Movable);
+    request.placement.passes(highest, p.topology())
+}
+
+fn dequeue_from<P: Env>(p: &mut P, request: &AllocRequest, mask: Option<Nodemask>) -> Option<HugeFolio> {
     let claim = if request.flags.contains(AllocFlags::USE_GLOBAL_RESV) { Claim::Reserved } else { Claim::Available };
-    let mask = mask.intersection(request.allowed);
+    let mask = mask.map_or(request.allowed, |mask| mask.intersection(request.allowed));
     let mut place = 0;
     loop {
         let node = p.with_topology(|t| t.zone_list(request.placement.nid).get(place).copied())?;
@@ -167,7 +172,7 @@ fn dequeue_from<P: Env>(p: &mut P, request: &AllocRequest, mask: Nodemask) -> Op
 
 fn make_surplus<P: Env>(p: &mut P, request: &AllocRequest) -> Result<HugeFolio, AllocRefusal> {
     let hstate = p.hstate(request.hstate);
-    alloc_surplus(p, hstate, request.placement, request.allowed, request.gfp).map_err(|surplus| {
+    alloc_surplus(p, hstate, request.placement, request.allowed).map_err(|surplus| {
         let (free, resv) = p.with_pool(request.hstate, |pool| (pool.free, pool.resv));
         let mine = request.flags.contains(AllocFlags::USE_GLOBAL_RESV);
         let available = if mine { free } else { free.saturating_sub(resv) };

@@ -105,7 +105,7 @@ fn split<P: Env>(p: &mut P, folio: HugeFolio, larger: Hstate, smaller: Hstate) {
     let mut pieces = Vec::with_capacity(slots.len());
     let mut pfn = folio.pfn;
     for slot in slots {
-        pieces.push(HugeFolio { pfn, hstate: smaller.id, node: folio.node, slot });
+        pieces.push(HugeFolio { pfn, hstate: smaller.id, slot, ..folio });
         pfn = Pfn::new(pfn.get() + smaller.order.pages().get());
     }
     p.with_memmap(|map| {
@@ -115,7 +115,7 @@ fn split<P: Env>(p: &mut P, folio: HugeFolio, larger: Hstate, smaller: Hstate) {
             map.claim(piece.pfn, smaller.order, kind);
         }
     });
-    let split = page_alloc::split(p, folio.pfn, folio.node, larger.order, smaller.order);
+    let split = page_alloc::split(p, folio.zone_ref(), folio.pfn, larger.order, smaller.order);
     debug_assert_eq!(split, Ok(()), "a folio of a pool is what the page allocator handed out");
     p.with_pool(smaller.id, |pool| pieces.iter().for_each(|&piece| pool.place(piece)));
     p.with_shelf(smaller.id, folio.node, |shelf| pieces.iter().for_each(|&piece| shelf.put(piece)));

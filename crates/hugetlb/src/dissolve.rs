@@ -130,7 +130,8 @@ mod tests {
     fn a_surplus_page_is_not_of_the_target() {
         let node = NodeId::new(0);
         let mut pool = Pool::new(node, None);
-        let folio = |slot| HugeFolio { pfn: Pfn::new(u64::from(slot) * 512), hstate: HstateId::new(0), node, slot };
+        let (zone, hstate) = (units::ZoneKind::Normal, HstateId::new(0));
+        let folio = |slot| HugeFolio { pfn: Pfn::new(u64::from(slot) * 512), hstate, node, zone, slot };
         for kind in [Joins::Persistent, Joins::Persistent, Joins::Surplus] {
             let slot = pool.new_slot();
             pool.place(folio(slot));

@@ -28,7 +28,7 @@ pub fn put_folio<P: Env>(p: &mut P, pfn: Pfn, refs: u64) {
 fn free_huge<P: Env>(p: &mut P, folio: HugeFolio) {
     let hstate = folio.hstate;
     let (old, condition) = p.with_pool(hstate, |pool| {
-        let fresh = Record { pfn: folio.pfn, node: folio.node, ..Record::default() };
+        let fresh = Record::new(folio);
         (core::mem::replace(pool.record(folio), fresh), pool.condition(folio))
     });
     // Owed still: no mapping was the last to keep it, but a pin, or somebody who was to move it.

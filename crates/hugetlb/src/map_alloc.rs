@@ -2,8 +2,7 @@
 
 use policy::Placement;
 use units::{
-    CgroupId, Event, GfpFlags, HstateId, HugeCount, HugeIndex, MountReturn, Nodemask, OwnerPage, SubpoolId, UndoLog,
-    attempt,
+    CgroupId, Event, HstateId, HugeCount, HugeIndex, MountReturn, Nodemask, OwnerPage, SubpoolId, UndoLog, attempt,
 };
 
 use crate::pool::ONE;
@@ -76,14 +75,8 @@ pub fn alloc_for_mapping<P: Env>(p: &mut P, want: &MapAlloc) -> Result<HugeFolio
         let mut flags = AllocFlags::empty();
         flags.set(AllocFlags::CHARGE_RSVD, !promised);
         flags.set(AllocFlags::USE_GLOBAL_RESV, global.is_zero());
-        let request = AllocRequest {
-            hstate,
-            placement: want.placement,
-            allowed: want.allowed,
-            gfp: GfpFlags::HIGHUSER | GfpFlags::RETRY_MAYFAIL | GfpFlags::DIRECT_RECLAIM,
-            flags,
-            cgroup: want.cgroup,
-        };
+        let request =
+            AllocRequest { hstate, placement: want.placement, allowed: want.allowed, flags, cgroup: want.cgroup };
         let folio = hugetlb_alloc_folio(p, &request)?;
         let mut ticket = None;
         log.commit(|step| {

@@ -65,8 +65,7 @@ impl Blame for NoTarget {
 #[doc(alias("alloc_hugetlb_folio_nodemask", "alloc_migrate_hugetlb_folio"))]
 pub fn alloc_target<P: Env>(p: &mut P, hstate: HstateId, target: &Target) -> Result<HugeFolio, NoTarget> {
     let Target { placement, allowed, fallback } = *target;
-    let request =
-        AllocRequest { hstate, placement, allowed, gfp: GfpFlags::HIGHUSER, flags: AllocFlags::empty(), cgroup: None };
+    let request = AllocRequest { hstate, placement, allowed, flags: AllocFlags::empty(), cgroup: None };
     if let Some(folio) = dequeue(p, &request) {
         p.with_memmap(|map| map.get_refs(folio.pfn, 1));
         return Ok(folio);
@@ -78,7 +77,7 @@ pub fn alloc_target<P: Env>(p: &mut P, hstate: HstateId, target: &Target) -> Res
     }
     let here = if fallback == Fallback::Refused { GfpFlags::THISNODE } else { GfpFlags::empty() };
     let slot = p.with_pool(hstate, |pool| pool.new_slot());
-    let folio = new_folio(p, h, slot, placement, allowed, GfpFlags::HIGHUSER | here)
+    let folio = new_folio(p, h, slot, placement, allowed, GfpFlags::RETRY_MAYFAIL | here)
         .map_err(|refusal| NoTarget::NoPages { available, refusal })?;
     p.with_pool(hstate, |pool| {
         pool.place(folio);

@@ -143,11 +143,9 @@ pub fn unpoison_ordinary<P: Env>(p: &mut P, pfn: Pfn) -> Result<(), UnpoisonErro
         }
         _ => Err(UnpoisonError::NotPoisoned(pfn)),
     })?;
-    // The node that has it takes it; the others know nothing of it.
-    for node in p.with_topology(policy::Topology::nodes).iter() {
-        if page_alloc::free(p, pfn, node, order).is_ok() {
-            break;
-        }
+    if let Some(zone) = page_alloc::zone_of(p, pfn) {
+        let freed = page_alloc::free(p, zone, pfn, order);
+        debug_assert_eq!(freed, Ok(()), "the page stayed behind, and nobody else has it");
     }
     p.emit(|| Event::Unpoisoned { pfn });
     Ok(())
@@ -187,7 +185,7 @@ pub(crate) fn keep_poisoned<P: Env>(p: &mut P, folio: HugeFolio, order: Order, p
 /// Halves a block until its parts are sound, and go back, or are the broken pages.
 fn keep_broken<P: Env>(p: &mut P, folio: HugeFolio, pfn: Pfn, order: Order, broken: &[Pfn]) {
     if broken.is_empty() {
-        let freed = page_alloc::free(p, pfn, folio.node, order);
+        let freed = page_alloc::free(p, folio.zone_ref(), pfn, order);
         debug_assert_eq!(freed, Ok(()), "a part of what the page allocator handed out");
         return;
     }
@@ -195,7 +193,7 @@ fn keep_broken<P: Env>(p: &mut P, folio: HugeFolio, pfn: Pfn, order: Order, brok
         p.with_memmap(|map| map.claim(pfn, Order::ZERO, FolioKind::Poisoned));
         return;
     };
-    let split = page_alloc::split(p, pfn, folio.node, order, half);
+    let split = page_alloc::split(p, folio.zone_ref(), pfn, order, half);
     debug_assert_eq!(split, Ok(()), "a part of what the page allocator handed out");
     let middle = pfn.offset(half.pages());
     let (low, high) = broken.split_at(broken.partition_point(|&page| page < middle));

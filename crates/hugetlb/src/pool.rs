@@ -4,9 +4,13 @@ use alloc_crate::collections::{BTreeMap, BTreeSet};
 use alloc_crate::string::String;
 use alloc_crate::vec::Vec;
 
+use policy::ZoneRef;
+
 use crate::poison::RawPoison;
 use crate::{Balance, Claim};
-use units::{CgroupId, HstateId, HugeCount, HugeIndex, InodeId, Name, NodeId, Nodemask, Pfn, ResvMapId, SubpoolId};
+use units::{
+    CgroupId, HstateId, HugeCount, HugeIndex, InodeId, Name, NodeId, Nodemask, Pfn, ResvMapId, SubpoolId, ZoneKind,
+};
 
 /// A huge folio: where it is and where its data are kept.
 #[doc(alias = "folio")]
@@ -19,6 +23,8 @@ pub struct HugeFolio {
     pub hstate: HstateId,
     /// The node it lies on.
     pub node: NodeId,
+    /// The zone of that node.
+    pub zone: ZoneKind,
     pub(crate) slot: u32,
 }
 
@@ -36,6 +42,7 @@ impl HugeFolio {
 pub(crate) struct Record {
     pub(crate) pfn: Pfn,
     pub(crate) node: NodeId,
+    pub(crate) zone: ZoneKind,
     /// Freeing it gives one global reservation back.
     pub(crate) restore_reserve: bool,
     /// Counted in `nr`, but destined to be destroyed on free.
@@ -51,7 +58,22 @@ pub(crate) struct Record {
     pub(crate) owed_to: Option<(ResvMapId, HugeIndex)>,
 }
 
+impl HugeFolio {
+    /// The zone it lies in.
+    #[must_use]
+    #[inline]
+    pub const fn zone_ref(&self) -> ZoneRef {
+        ZoneRef { node: self.node, kind: self.zone }
+    }
+}
+
 impl Record {
+    /// What is known of a folio that nobody uses.
+    #[inline]
+    pub(crate) fn new(folio: HugeFolio) -> Self {
+        Self { pfn: folio.pfn, node: folio.node, zone: folio.zone, ..Self::default() }
+    }
+
     /// Does it say no more than where the folio is?
     fn is_fresh(&self) -> bool {
         let owners = (self.usage_owner, self.rsvd_owner, self.subpool, self.owed_to);
@@ -255,7 +277,7 @@ impl Pool {
     #[inline]
     pub(crate) fn place(&mut self, folio: HugeFolio) {
         let record = self.record(folio);
-        (record.pfn, record.node) = (folio.pfn, folio.node);
+        (record.pfn, record.node, record.zone) = (folio.pfn, folio.node, folio.zone);
     }
 
     /// A page joined the pool.
@@ -375,7 +397,7 @@ impl Pool {
     #[inline]
     pub fn folio(&self, hstate: HstateId, slot: u32) -> HugeFolio {
         let record = &self.records[slot as usize];
-        HugeFolio { pfn: record.pfn, hstate, node: record.node, slot }
+        HugeFolio { pfn: record.pfn, hstate, node: record.node, zone: record.zone, slot }
     }
 
     /// The file and index at which a folio is mapped or cached; nothing while it is free or on its way there.
@@ -405,6 +427,7 @@ impl Pool {
             pfn: record.pfn,
             hstate,
             node: record.node,
+            zone: record.zone,
             slot,
         })
     }

@@ -122,8 +122,8 @@ fn step_by_step<P: Env>(p: &mut P, h: Hstate, target: Target, first: Step) {
             }
             Step::Grow { node, slot } => {
                 let retry = if refused_before.contains(node) { GfpFlags::NORETRY } else { GfpFlags::RETRY_MAYFAIL };
-                let gfp = GfpFlags::HIGHUSER | GfpFlags::THISNODE | GfpFlags::DIRECT_RECLAIM | retry;
-                if let Ok(folio) = new_folio(p, h, slot, Placement::local(node), Nodemask::ALL, gfp) {
+                let effort = GfpFlags::THISNODE | retry;
+                if let Ok(folio) = new_folio(p, h, slot, Placement::local(node), Nodemask::ALL, effort) {
                     refused_before = refused_before.without(node);
                     refused_in_a_row = Nodemask::EMPTY;
                     p.with_pool(h.id, |pool| pool.place(folio));

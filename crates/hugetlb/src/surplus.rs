@@ -1,6 +1,7 @@
 //! Pages made and unmade: the seam to the page allocator.
 
 use memmap::{FolioKind, HugeSlot};
+use page_alloc::{Block, NoPages, PageRequest, Task};
 use policy::Placement;
 use units::{Blame, GfpFlags, HugeCount, Ledger, NodeId, Nodemask};
 
@@ -25,7 +26,7 @@ pub enum SurplusRefusal {
     },
     /// The page allocator had none.
     #[error(transparent)]
-    NoPages(#[from] page_alloc::NoPages),
+    NoPages(#[from] NoPages),
 }
 
 impl Blame for SurplusRefusal {
@@ -40,6 +41,13 @@ impl Blame for SurplusRefusal {
     }
 }
 
+/// Pages that can be moved come from wherever movable pages may. Those too large for that must not be in the way of unplugging.
+#[doc(alias = "htlb_alloc_mask")]
+#[inline]
+pub(crate) const fn gfp_of(hstate: Hstate) -> GfpFlags {
+    if hstate.gigantic { GfpFlags::HIGHUSER } else { GfpFlags::HIGHUSER_MOVABLE }
+}
+
 /// Memory for one huge page, recorded but not counted by the pool yet. Its data are in `slot`, which is vacant again if there
 /// is none.
 #[inline]
@@ -49,15 +57,16 @@ pub(crate) fn new_folio<P: Env>(
     slot: u32,
     placement: Placement,
     allowed: Nodemask,
-    gfp: GfpFlags,
-) -> Result<HugeFolio, page_alloc::NoPages> {
-    let gfp = gfp | GfpFlags::COMP | GfpFlags::MOVABLE;
-    let request = page_alloc::Request { order: hstate.order, placement, allowed, gfp };
-    match page_alloc::alloc(p, &request) {
-        Ok((pfn, node)) => {
+    effort: GfpFlags,
+) -> Result<HugeFolio, NoPages> {
+    let task = Task { allowed, walled: allowed, ..Task::default() };
+    let gfp = gfp_of(hstate) | GfpFlags::COMP | GfpFlags::NOWARN | effort;
+    let request = PageRequest { task, ..PageRequest::new(hstate.order, gfp, placement.nid) };
+    match page_alloc::alloc_placed(p, &request, &placement) {
+        Ok(Block { pfn, zone, .. }) => {
             let kind = FolioKind::Huge(HugeSlot { hstate: hstate.id, slot });
             p.with_memmap(|map| map.claim(pfn, hstate.order, kind));
-            Ok(HugeFolio { pfn, hstate: hstate.id, node, slot })
+            Ok(HugeFolio { pfn, hstate: hstate.id, node: zone.node, zone: zone.kind, slot })
         }
         Err(refusal) => {
             p.with_pool(hstate.id, |pool| pool.drop_slot(slot));
@@ -78,7 +87,7 @@ pub(crate) fn destroy_folio<P: Env>(p: &mut P, hstate: Hstate, folio: HugeFolio)
         keep_poisoned(p, folio, hstate.order, &poison);
         return;
     }
-    let freed = page_alloc::free(p, folio.pfn, folio.node, hstate.order);
+    let freed = page_alloc::free(p, folio.zone_ref(), folio.pfn, hstate.order);
     debug_assert_eq!(freed, Ok(()), "a folio of a pool is what the page allocator handed out");
 }
 
@@ -88,17 +97,16 @@ pub(crate) fn alloc_surplus<P: Env>(
     hstate: Hstate,
     placement: Placement,
     allowed: Nodemask,
-    gfp: GfpFlags,
 ) -> Result<HugeFolio, SurplusRefusal> {
     if hstate.gigantic {
         return Err(SurplusRefusal::Gigantic);
     }
     let slot = p.with_pool(hstate.id, Pool::slot_below_cap)?;
-    let folio = new_folio(p, hstate, slot, placement, allowed, gfp)?;
+    let folio = new_folio(p, hstate, slot, placement, allowed, GfpFlags::RETRY_MAYFAIL)?;
     let counted = p.with_pool(hstate.id, |pool| {
         pool.balance().surplus_room()?;
         pool.add_page(folio.node, Joins::Surplus);
-        *pool.record(folio) = crate::pool::Record { pfn: folio.pfn, node: folio.node, ..Default::default() };
+        *pool.record(folio) = crate::pool::Record::new(folio);
         Ok(())
     });
     if let Err(refusal) = counted {

@@ -25,7 +25,7 @@ pub struct SavedMachine {
     pub version: u32,
     /// All but its zones.
     pub machine: MachineState,
-    /// Its zones, each with what the processor keeps of it.
+    /// Its zones, each with what processors keep of it.
     pub zones: Vec<SavedZone>,
     /// What a scenario calls it.
     #[serde(default)]
@@ -69,14 +69,6 @@ pub enum BadMachine {
     /// One of its zones cannot be.
     #[error("zone {0}: {1}")]
     Zone(usize, LoadError),
-    /// A zone has the lists of no processor, or of several.
-    #[error("zone {zone} has the lists of {found} processors: a machine has one")]
-    Processors {
-        /// The zone.
-        zone: usize,
-        /// How many.
-        found: usize,
-    },
     /// The rest cannot be.
     #[error("{0}")]
     Machine(#[from] MachineStateError),
@@ -96,7 +88,9 @@ impl SavedMachine {
     pub(crate) fn with_names(machine: &Machine, mut names: SavedNames) -> Self {
         let (state, renamed) = machine.state();
         names.objects().into_iter().for_each(|name| renamed.rename(name));
-        let zone = |of: &ZoneOfMachine| SavedZone::of(&of.zone).with_lists(&of.tuning, &of.lists);
+        let zone = |of: &ZoneOfMachine| {
+            of.lists.iter().fold(SavedZone::of(&of.zone), |zone, (tuning, lists)| zone.with_lists(tuning, lists))
+        };
         Self { version: VERSION, zones: state.zones.iter().map(zone).collect(), machine: state, names }
     }
 
@@ -127,12 +121,9 @@ impl SavedMachine {
     pub fn build(&self) -> Result<Machine, BadMachine> {
         let mut state = self.machine.clone();
         for (n, zone) in self.zones.iter().enumerate() {
-            let [lists] = &zone.processors[..] else {
-                return Err(BadMachine::Processors { zone: n, found: zone.processors.len() });
-            };
             let bad = |error| BadMachine::Zone(n, error);
-            let (tuning, lists) = lists.described().map_err(bad)?;
-            state.zones.push(ZoneOfMachine { zone: zone.state().map_err(bad)?, tuning, lists });
+            let lists = zone.processors.iter().map(|lists| lists.described().map_err(bad)).collect::<Result<_, _>>()?;
+            state.zones.push(ZoneOfMachine { zone: zone.state().map_err(bad)?, lists });
         }
         Ok(Machine::from_state(state)?)
     }

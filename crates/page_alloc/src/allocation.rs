@@ -155,7 +155,7 @@ impl Allocation {
     pub fn begin<P: Zones>(&mut self, p: &mut P) -> Question {
         let order = self.context.order;
         if self.context.gfp.contains(GfpFlags::NOFAIL) && order > Order::new(1) {
-            p.emit(|| PageEvent::NofailTooLarge { order });
+            p.emit_page(|| PageEvent::NofailTooLarge { order });
         }
         self.go_on(p, Progress::None)
     }
@@ -374,7 +374,7 @@ impl Allocation {
         let Context { order, gfp, migratetype, .. } = self.context;
         match self.block {
             Some(block) => {
-                p.emit(|| PageEvent::Allocated { pfn: Some(block.pfn), order, gfp, migratetype });
+                p.emit_page(|| PageEvent::Allocated { pfn: Some(block.pfn), order, gfp, migratetype });
                 Question::Done(block)
             }
             None => self.failed(p),
@@ -384,13 +384,17 @@ impl Allocation {
     fn failed<P: Zones>(&mut self, p: &mut P) -> Question {
         let Context { order, gfp, migratetype, highest, .. } = self.context;
         if !gfp.contains(GfpFlags::NOWARN) && !self.asks_for_absent_dma(p) {
-            p.emit(|| PageEvent::Warned { order, gfp });
+            p.emit_page(|| PageEvent::Warned { order, gfp });
         }
-        p.emit(|| PageEvent::Allocated { pfn: None, order, gfp, migratetype });
+        p.emit_page(|| PageEvent::Allocated { pfn: None, order, gfp, migratetype });
         let mut none = NoBlock { order, zones: 0, free: PageCount::ZERO, refused_by: Ledger::Node };
         let single = MarkCheck { order: Order::ZERO, level: Level::Min, highest, flags: self.path.flags() };
         let mut enough = false;
-        self.any_zone(p, |_, p, zone| {
+        let confined = self.path.flags().contains(AllocFlags::CPUSET);
+        self.any_zone(p, |context, p, zone| {
+            if confined && !context.allows(zone.node, context.gfp, p.rules()) {
+                return false;
+            }
             let seen = p.with_zone(zone, |parts| {
                 enough |= parts.growth.is_above(parts.zone, single);
                 parts.growth.free(parts.zone)

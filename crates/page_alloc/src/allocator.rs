@@ -24,11 +24,11 @@ use crate::growth::Growth;
 use crate::guard::Guards;
 use crate::kswapd::NodeState;
 use crate::pages::PageWatch;
-use crate::quick::Quick;
+use crate::quick::{self, Quick};
 use crate::rules::{Counters, Cpusets, Rules};
 use crate::tick::LastTick;
 use crate::unmapped::Bank;
-use crate::zones::{Cookie, ZoneCounts, ZoneParts, Zones};
+use crate::zones::{Cookie, ListSize, ZoneCounts, ZoneMemory, ZoneParts, ZoneSlot, Zones};
 
 /// All that a page allocator is, as one value: no other instance knows of it, and what is done to it twice has the same end twice.
 #[derive(Clone, Debug)]
@@ -146,7 +146,7 @@ impl PageAllocator {
     #[doc(alias("__alloc_pages", "__alloc_frozen_pages_context_noprof"))]
     #[inline]
     pub fn alloc(&mut self, request: &PageRequest) -> Result<Attempted, ContextError> {
-        match self.ready(request) {
+        match quick::ready(self, request) {
             Some(block) => Ok(Attempted::Done(block)),
             None => self.alloc_by_lists(request),
         }
@@ -169,7 +169,7 @@ impl PageAllocator {
             Some(block) => {
                 let Context { order, migratetype, .. } = context;
                 let gfp = context.first_gfp(&self.rules);
-                self.emit(|| PageEvent::Allocated { pfn: Some(block.pfn), order, gfp, migratetype });
+                self.emit_page(|| PageEvent::Allocated { pfn: Some(block.pfn), order, gfp, migratetype });
                 Attempted::Done(block)
             }
             None => Attempted::Slow(Allocation::new(context, self.rules)),
@@ -180,7 +180,7 @@ impl PageAllocator {
     fn refuse(&mut self, request: &PageRequest, error: ContextError) -> ContextError {
         let (order, gfp) = (request.order, request.gfp);
         if matches!(error, ContextError::OrderTooLarge { .. }) && !gfp.contains(GfpFlags::NOWARN) {
-            self.emit(|| PageEvent::Warned { order, gfp });
+            self.emit_page(|| PageEvent::Warned { order, gfp });
         }
         error
     }
@@ -260,6 +260,62 @@ impl PageAllocator {
             return slot.zone.put_cached(lists, pfn, order);
         }
         fast_path::free(self, zone, pfn, order)
+    }
+
+    /// Takes the zones and the nodes' states out, so that each can be guarded by itself. No processor keeps anything of them then; requests
+    /// find nothing until they are back.
+    pub fn take_apart(&mut self) -> (Vec<Option<ZoneSlot>>, Vec<NodeState>) {
+        self.drain_everything();
+        let apart = |slot: &mut Option<Slot>| {
+            let Slot { zone, lists, growth, bank, compact, guards, counts, .. } = slot.take()?;
+            let tuning = lists.first().map_or(PcpTuning::BOOT, |lists| *lists.tuning());
+            Some(ZoneSlot { zone, growth, bank, compact, guards, counts, tuning })
+        };
+        (self.slots.iter_mut().map(apart).collect(), core::mem::take(&mut self.nodes))
+    }
+
+    /// Puts back what [`PageAllocator::take_apart`] took out.
+    pub fn put_together(&mut self, zones: Vec<Option<ZoneSlot>>, nodes: Vec<NodeState>) {
+        let cpus = self.cpus.len();
+        let whole = |slot: Option<ZoneSlot>| {
+            let slot = slot?;
+            let lists = (0..cpus).map(|_| slot.new_lists()).collect();
+            let ZoneSlot { zone, growth, bank, compact, guards, counts, .. } = slot;
+            Some(Slot { zone, lists, growth, bank, compact, guards, counts, last_ticks: Vec::new() })
+        };
+        self.slots = zones.into_iter().map(whole).collect();
+        self.nodes = nodes;
+    }
+
+    /// What a zone remembers beside its pages.
+    #[must_use]
+    pub fn memory_of(&self, zone: ZoneRef) -> Option<ZoneMemory> {
+        let slot = self.slots.get(index(zone))?.as_ref()?;
+        Some(ZoneMemory { counts: slot.counts, compact: slot.compact.clone() })
+    }
+
+    /// Makes a zone remember that.
+    pub fn remember(&mut self, zone: ZoneRef, memory: ZoneMemory) {
+        if let Some(Some(slot)) = self.slots.get_mut(index(zone)) {
+            (slot.counts, slot.compact) = (memory.counts, memory.compact);
+        }
+    }
+
+    /// What a node is at.
+    #[must_use]
+    pub fn node_state(&self, node: NodeId) -> NodeState {
+        self.nodes.get(node.index()).copied().unwrap_or_default()
+    }
+
+    /// The processor at hand.
+    #[must_use]
+    pub fn cpu(&self) -> CpuId {
+        CpuId::new(u32::try_from(self.cpu).unwrap_or(u32::MAX))
+    }
+
+    /// Every zone, and what processors keep of it.
+    pub fn zones(&self) -> impl Iterator<Item = (&Zone, &[PerCpuPages])> {
+        self.slots().map(|slot| (&slot.zone, slot.lists.as_slice()))
     }
 
     pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
@@ -373,8 +429,10 @@ impl fmt::Display for PageAllocator {
     }
 }
 
+/// The place of a zone in a table of all.
+#[must_use]
 #[inline]
-pub(crate) const fn index(zone: ZoneRef) -> usize {
+pub const fn index(zone: ZoneRef) -> usize {
     zone.node.index() * ZoneKind::COUNT + zone.kind as usize
 }
 
@@ -415,6 +473,26 @@ impl Zones for PageAllocator {
         }
     }
 
+    fn cpu_nodes(&self) -> &[NodeId] {
+        &self.cpus
+    }
+
+    #[inline]
+    fn quick(&self) -> &Quick {
+        &self.quick
+    }
+
+    fn list_sizes(&mut self, zone: ZoneRef) -> Vec<ListSize> {
+        let Some(Some(slot)) = self.slots.get(index(zone)) else { return Vec::new() };
+        let numbered = (0..).map(CpuId::new).zip(&slot.lists);
+        numbered.map(|(cpu, lists)| ListSize::of(cpu, lists)).collect()
+    }
+
+    fn retune(&mut self, zone: ZoneRef, tuning: PcpTuning) {
+        let Some(Some(slot)) = self.slots.get_mut(index(zone)) else { return };
+        slot.lists.iter_mut().for_each(|lists| lists.set_tuning(tuning));
+    }
+
     fn drain_all(&mut self, zone: ZoneRef) {
         let Some(Some(slot)) = self.slots.get_mut(index(zone)) else { return };
         for lists in &mut slot.lists {
@@ -428,7 +506,7 @@ impl Zones for PageAllocator {
     }
 
     #[inline]
-    fn emit(&mut self, event: impl FnOnce() -> PageEvent) {
+    fn emit_page(&mut self, event: impl FnOnce() -> PageEvent) {
         if let Some(events) = &mut self.events {
             events.push(event());
         }

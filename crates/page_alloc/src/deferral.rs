@@ -10,6 +10,7 @@ const MAX_SHIFT: u32 = 6;
 
 /// Where compaction of a zone stands, and how often it failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct CompactState {
     /// Where pages to move are looked for next: without waiting, and with.
     #[doc(alias = "compact_cached_migrate_pfn")]

@@ -27,7 +27,7 @@ pub(crate) fn request<P: Zones>(p: &mut P, request: &PageRequest, pages: PageCou
     let stripped = GfpFlags::COMP.union(GfpFlags::HIGHMEM);
     let gfp = request.gfp;
     if gfp.intersects(stripped) {
-        p.emit(|| PageEvent::Stripped { gfp: gfp.intersection(stripped) });
+        p.emit_page(|| PageEvent::Stripped { gfp: gfp.intersection(stripped) });
     }
     PageRequest { order, gfp: gfp.difference(stripped), ..*request }
 }

@@ -250,7 +250,7 @@ pub(crate) fn free<P: Zones>(p: &mut P, zone: ZoneRef, pfn: Pfn, order: Order) -
     }
     let freed = p.with_zone(zone, |mut parts| parts.put(pfn, order));
     freed.unwrap_or(Err(BadFree::Outside { pfn, order }))?;
-    p.emit(|| PageEvent::Freed { pfn, order });
+    p.emit_page(|| PageEvent::Freed { pfn, order });
     Ok(())
 }
 

@@ -76,7 +76,7 @@ impl Allocation {
         let before = if to == Mapping::Mapped { Mapping::Unmapped } else { Mapping::Mapped };
         if pages >= asked {
             give(p, zone, pfn, order, to);
-            p.emit(|| PageEvent::Remapped { pfn, order, to });
+            p.emit_page(|| PageEvent::Remapped { pfn, order, to });
             return if way == Way::There { self.attempt(p, attempt) } else { Looked::Nothing };
         }
         match way {
@@ -84,7 +84,7 @@ impl Allocation {
             Way::There => return self.flip(Flipping { to: before, way: Way::Back, asked: pages, ..flipping }),
             Way::Back => {
                 let _ = p.with_zone(zone, |parts| parts.bank.lose(parts.zone, pfn));
-                p.emit(|| PageEvent::LostBlock { pfn, order });
+                p.emit_page(|| PageEvent::LostBlock { pfn, order });
             }
         }
         Looked::Nothing

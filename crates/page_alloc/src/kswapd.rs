@@ -14,6 +14,7 @@ pub(crate) const MAX_FAILURES: u32 = 16;
 
 /// What a node is at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct NodeState {
     /// Its background reclaim.
     pub kswapd: Kswapd,
@@ -28,6 +29,7 @@ pub struct NodeState {
 /// The background reclaim of a node.
 #[doc(alias("kswapd", "pg_data_t"))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Kswapd {
     /// Is it asleep?
     pub sleep: Sleep,
@@ -40,6 +42,7 @@ pub struct Kswapd {
 
 /// Whether somebody waits to be woken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Sleep {
     /// Yes.
     #[default]
@@ -50,6 +53,7 @@ pub enum Sleep {
 
 /// Whether a node has its share of pages to write back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Dirty {
     /// It may have more.
     #[default]
@@ -60,6 +64,7 @@ pub enum Dirty {
 
 /// What reclaim of a near node brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum NearReclaim {
     /// It was not tried.
     #[default]
@@ -122,12 +127,29 @@ pub(crate) fn wake<P: Zones>(p: &mut P, zone: ZoneRef, gfp: GfpFlags, order: Ord
     if hopeless || is_balanced(p, node, order, highest) && !is_boosted(p, node, highest) {
         // There are pages enough, but the request found no block: those who cannot wait have nobody else to make one.
         if !gfp.contains(GfpFlags::DIRECT_RECLAIM) {
-            p.emit(|| PageEvent::WokeCompaction { node, order, highest });
+            p.emit_page(|| PageEvent::WokeCompaction { node, order, highest });
         }
         return;
     }
     p.with_node(node, |state| state.kswapd.sleep = Sleep::Awake);
-    p.emit(|| PageEvent::WokeReclaim { node, highest, order, gfp });
+    p.emit_page(|| PageEvent::WokeReclaim { node, highest, order, gfp });
+}
+
+/// Background reclaim of a node runs, if it was woken, and sleeps again: it finds nothing to reclaim, and takes back the boosts that it was
+/// woken for.
+#[doc(alias("kswapd", "balance_pgdat"))]
+pub(crate) fn run<P: Zones>(p: &mut P, node: NodeId) {
+    let woken = p.with_node(node, |state| (state.kswapd.sleep == Sleep::Awake).then_some(state.kswapd.wanted));
+    let Some(wanted) = woken else { return };
+    for kind in ZoneKind::ALL {
+        let _ = p.with_zone(ZoneRef { node, kind }, |parts| parts.zone.lower_boost(parts.zone.boost()));
+    }
+    let (order, highest) = wanted.unwrap_or((Order::ZERO, ZoneKind::Movable));
+    let balanced = is_balanced(p, node, order, highest) || is_balanced(p, node, Order::ZERO, highest);
+    p.with_node(node, |state| {
+        let failures = if balanced { state.kswapd.failures } else { state.kswapd.failures.saturating_add(1) };
+        state.kswapd = Kswapd { sleep: Sleep::Asleep, wanted: None, failures };
+    });
 }
 
 /// Memory of a private node is reclaimed only if its driver permits it.

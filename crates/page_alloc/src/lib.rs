@@ -1,10 +1,11 @@
 //! The path for ordinary pages.
 //!
-//! A [`Request`] says what is wanted and what is permitted; the answer is a block of frames or a [`NoPages`] that says which
-//! ledger refused. Huge pages ask here for their memory like everybody else.
+//! A [`PageRequest`] says what is wanted and what is permitted. It becomes a [`Context`], which walks along a zone list. One that finds
+//! nothing becomes an [`Allocation`], which asks [`Question`]s until it has a block or none.
 //!
-//! A [`PageAllocator`] is a page allocator of its own, with several zones for each node: a [`PageRequest`] becomes a [`Context`], which walks
-//! along a zone list. One that finds nothing becomes an [`Allocation`], which asks its caller [`Question`]s until it has a block or none.
+//! On a machine [`alloc`] and [`alloc_placed`] go the whole way with the machine's answers; huge pages ask there for their memory like
+//! everybody else, and a [`NoPages`] says which ledger refused. A [`PageAllocator`] is the zones and what belongs to them as one value; whoever
+//! has it by itself answers the questions.
 #![no_std]
 
 extern crate alloc;
@@ -31,6 +32,7 @@ mod hotplug;
 mod knobs;
 mod kswapd;
 mod lists;
+mod owned;
 mod pages;
 mod path;
 mod placed;
@@ -45,7 +47,7 @@ mod unmapped;
 mod zones;
 
 pub use allocation::{Allocation, Answer, Attempted, NoBlock, Question};
-pub use allocator::{AllocatorError, PageAllocator};
+pub use allocator::{AllocatorError, PageAllocator, index};
 pub use bulk::Bulk;
 pub use cma::{CmaAlloc, CmaArea, CmaCounts, CmaError, CmaQuestion};
 pub use compact_zone::{CompactEnd, Direct, Extent, Waiting, ZoneGoal};
@@ -62,16 +64,21 @@ pub use flipping::Flip;
 pub use growth::Growth;
 pub use guard::Guards;
 pub use hotplug::{HotplugError, Offline, OfflineQuestion, Plug};
-pub use knobs::Knobs;
+pub use knobs::{Knobs, managed_of, protect, resize_lists, set_marks};
 pub use kswapd::{Dirty, Kswapd, NearReclaim, NodeState, Sleep};
+pub use owned::{BlockError, Blocks, HeldBlock, Mobility};
 pub use pages::{BadPage, Content, FreeMapping, HookStep, PageHooks, PageInit, PageWatch};
-pub use path::{NoPages, Request, alloc, free, split};
+pub use path::{NoPages, alloc, alloc_placed, compact_node, free, put_block, split, take_block, zone_of};
 pub use placed::{Placed, Purchase, place};
+pub use quick::Quick;
 pub use rules::{BulkMark, Compactor, Counters, Cpusets, Defrag, Killer, NearReclaimMode, ReserveAfter, Rules};
 pub use slow_path::{Compacted, Priority, Progress, SlowPath, Step};
 pub use task::{Fate, IoScope, Pin, Standing, Task, TaskSite};
 pub use unmapped::{Bank, Mapping};
-pub use zones::{Cookie, ZoneCounts, ZoneParts, Zones};
+pub use zones::{Cookie, ListSize, ZoneCounts, ZoneMemory, ZoneParts, ZoneSlot, Zones};
 
-/// What this room needs: the folio records, the topology and the zones.
-pub trait Env: memmap::Env + policy::Env + zone::Env {}
+/// What this room needs: the folio records, the zones, and the blocks that somebody holds.
+pub trait Env: memmap::Env + policy::Env + Zones {
+    /// The section of the blocks that users of the machine hold.
+    fn with_blocks<R>(&mut self, f: impl FnOnce(&mut Blocks) -> R) -> R;
+}

@@ -1,7 +1,7 @@
 //! What a memory policy makes of a request.
 
 use policy::{Mode, Placement, Topology};
-use units::{GfpFlags, Nodemask, Order, ZoneKind};
+use units::{GfpFlags, Order, ZoneKind};
 
 use crate::context::PageRequest;
 use crate::gfp::highest_zone;
@@ -31,21 +31,21 @@ pub enum Purchase {
 /// Makes requests of one by a policy.
 #[doc(alias("alloc_pages_mpol", "folio_alloc_mpol", "alloc_pages_preferred_many"))]
 #[must_use]
+#[inline]
 pub fn place(request: &PageRequest, placement: &Placement, purchase: Purchase, topology: &Topology) -> Placed {
     let request = PageRequest { node: placement.nid, ..*request };
-    let mask = placement.nodemask;
+    let (mask, then) = placement.passes(highest_zone(request.gfp).unwrap_or(ZoneKind::Movable), topology);
     match placement.mode {
         Mode::PreferredMany => {
+            let then = then.map(|nodemask| PageRequest { nodemask, ..request });
             // The nodes that are preferred must have the page at hand; it is not worth reclaim that it comes from there.
             let gfp = request.gfp.difference(GfpFlags::DIRECT_RECLAIM | GfpFlags::NOFAIL) | GfpFlags::NOWARN;
-            let then = Some(PageRequest { nodemask: None, ..request });
             Placed { first: PageRequest { gfp, nodemask: mask, ..request }, then }
         }
         mode => {
-            let nodemask = mask.filter(|&mask| mode != Mode::Bind || binds(request.gfp, mask, topology));
-            let ordinary = PageRequest { nodemask, ..request };
+            let ordinary = PageRequest { nodemask: mask, ..request };
             let huge = matches!(purchase, Purchase::OfArea { huge } if huge == request.order);
-            let stays = nodemask.is_none_or(|mask| mask.contains(request.node));
+            let stays = mask.is_none_or(|mask| mask.contains(request.node));
             if !huge || mode == Mode::Interleave || !stays {
                 return Placed { first: ordinary, then: None };
             }
@@ -55,13 +55,4 @@ pub fn place(request: &PageRequest, placement: &Placement, purchase: Purchase, t
             Placed { first: PageRequest { gfp, nodemask: None, ..request }, then }
         }
     }
-}
-
-/// Does a mask bind requests for such zones? Low memory is where it is; and nodes of movable memory alone cannot give what cannot
-/// move.
-#[doc(alias("apply_policy_zone", "policy_zone"))]
-fn binds(gfp: GfpFlags, mask: Nodemask, topology: &Topology) -> bool {
-    let only_movable = mask.intersection(topology.states().high_memory).is_empty();
-    let least = if only_movable { Some(ZoneKind::Movable) } else { topology.policy_zone() };
-    highest_zone(gfp).zip(least).is_none_or(|(highest, least)| highest >= least)
 }

@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use policy::{Reach, Topology, ZoneRef};
-use units::{GfpFlags, Nodemask, ZoneKind};
+use units::{GfpFlags, NodeId, Nodemask, ZoneKind};
 use zone::{BelowHigh, Level, MarkCheck};
 
 use crate::allocator::{PageAllocator, index};
@@ -16,6 +16,7 @@ use crate::gfp;
 use crate::kswapd;
 use crate::rules::{Counters, Cpusets, Defrag, NearReclaimMode, Rules};
 use crate::task::{IoScope, Pin};
+use crate::zones::Zones;
 
 /// Wishes that need a closer look.
 const RARE: u32 = {
@@ -26,11 +27,11 @@ const RARE: u32 = {
 
 /// What is known beforehand.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Quick {
+pub struct Quick {
     /// Is there no rule that needs a closer look, and does nobody look on?
     calm: bool,
-    /// For each node and highest zone, the first zone of the list and its place.
-    first: Vec<Option<(ZoneRef, usize)>>,
+    /// For each node and highest zone, the first zone of the list.
+    first: Vec<Option<ZoneRef>>,
 }
 
 impl Quick {
@@ -38,7 +39,7 @@ impl Quick {
         let calm = unwatched
             && rules.granted == GfpFlags::all()
             && rules.counters == Counters::Exact
-            && rules.cpusets == Cpusets::Off
+            && rules.cpusets != Cpusets::Insane
             && rules.defrag == Defrag::Off
             && rules.near_reclaim == NearReclaimMode::Off;
         let nodes = topology.states().possible.iter().map(|node| node.index() + 1).max().unwrap_or(0);
@@ -48,7 +49,7 @@ impl Quick {
             let zones = topology.zones(node, Reach::Everywhere);
             for kind in ZoneKind::ALL {
                 let zone = zones.iter().find(|zone| zone.kind <= kind);
-                first[index(ZoneRef { node, kind })] = zone.map(|&zone| (zone, index(zone)));
+                first[index(ZoneRef { node, kind })] = zone.copied();
             }
         }
         Self { calm, first }
@@ -56,12 +57,10 @@ impl Quick {
 
     /// The first zone of a request, if all of it is ordinary.
     #[inline(always)]
-    fn zone(&self, request: &PageRequest, rules: &Rules) -> Option<(ZoneRef, usize)> {
+    fn zone(&self, request: &PageRequest, rules: &Rules) -> Option<ZoneRef> {
         let PageRequest { order, gfp, node, nodemask, access, task } = *request;
         let ordinary = self.calm
-            && gfp.bits() & RARE == 0
             && order <= rules.largest
-            && nodemask.is_none()
             && access == Access::NONE
             && task.scope == IoScope::All
             && task.pin == Pin::Short;
@@ -69,35 +68,55 @@ impl Quick {
             return None;
         }
         let kind = gfp::highest_zone(gfp)?;
-        self.first.get(index(ZoneRef { node, kind })).copied().flatten()
+        let zone = self.first.get(index(ZoneRef { node, kind })).copied().flatten()?;
+        let unbound = gfp.bits() & RARE == 0 && nodemask.is_none();
+        let there = task.allowed.contains(zone.node) && (unbound || is_bound_to(zone.node, request));
+        there.then_some(zone)
     }
 }
 
-impl PageAllocator {
-    /// A block that the processor at hand keeps of the first zone; nothing if that needs a closer look, and then nothing was done.
-    #[inline(always)]
-    pub(crate) fn ready(&mut self, request: &PageRequest) -> Option<Block> {
-        let (zone, place) = self.quick.zone(request, &self.rules)?;
-        let (highest, migratetype) = (gfp::highest_zone(request.gfp)?, gfp::migratetype(request.gfp)?);
-        let order = request.order;
-        let slot = self.slots.get_mut(place)?.as_mut()?;
-        let lists = slot.lists.get_mut(self.cpu)?;
-        let flags = gfp::cma(migratetype, self.rules.grouping);
-        let check = MarkCheck { order, level: Level::High, highest, flags };
-        let below = slot.zone.pressure().below_high == BelowHigh::Yes;
-        if below || !slot.growth.is_nothing() || !slot.zone.is_above_fast(check) {
+/// Is the first zone's node one that a request with restrictions may use, and are its other wishes such as matter to who finds nothing
+/// alone?
+#[inline]
+fn is_bound_to(node: NodeId, request: &PageRequest) -> bool {
+    let PageRequest { gfp, node: home, nodemask, .. } = *request;
+    let effort = gfp.intersection(GfpFlags::NORETRY.union(GfpFlags::RETRY_MAYFAIL));
+    let harmless = effort.union(GfpFlags::THISNODE);
+    gfp.bits() & RARE & !harmless.bits() == 0
+        && effort.bits().count_ones() < 2
+        && (!gfp.contains(GfpFlags::THISNODE) || node == home)
+        && nodemask.is_none_or(|mask| mask.contains(node))
+}
+
+/// A block that the processor at hand keeps of the first zone; nothing if that needs a closer look, and then nothing was done.
+#[inline(always)]
+pub(crate) fn ready<P: Zones>(p: &mut P, request: &PageRequest) -> Option<Block> {
+    let zone = p.quick().zone(request, p.rules())?;
+    let (highest, migratetype) = (gfp::highest_zone(request.gfp)?, gfp::migratetype(request.gfp)?);
+    let order = request.order;
+    let flags = gfp::cma(migratetype, p.rules().grouping);
+    let check = MarkCheck { order, level: Level::High, highest, flags };
+    let local = p.cpu_node() == zone.node;
+    let taken = p.with_zone(zone, |parts| {
+        let below = parts.zone.pressure().below_high == BelowHigh::Yes;
+        if below || !parts.growth.is_nothing() || !parts.zone.is_above_fast(check) {
             return None;
         }
-        let pfn = slot.zone.take_ready(lists, order, migratetype)?;
-        slot.counts.allocated += order.pages().get();
-        slot.counts.hit += 1;
-        *(if self.cpus[self.cpu] == zone.node { &mut slot.counts.local } else { &mut slot.counts.other }) += 1;
-        if request.gfp.contains(GfpFlags::KSWAPD_RECLAIM) && slot.zone.take_boosted() {
-            kswapd::wake(self, zone, GfpFlags::empty(), units::Order::ZERO, zone.kind);
-        }
-        Some(Block { pfn, order, zone, migratetype, purpose: Purpose::Any })
+        let pfn = parts.zone.take_ready(parts.lists, order, migratetype)?;
+        let counts = parts.counts;
+        counts.allocated += order.pages().get();
+        counts.hit += 1;
+        *(if local { &mut counts.local } else { &mut counts.other }) += 1;
+        Some((pfn, request.gfp.contains(GfpFlags::KSWAPD_RECLAIM) && parts.zone.take_boosted()))
+    });
+    let (pfn, boosted) = taken??;
+    if boosted {
+        kswapd::wake(p, zone, GfpFlags::empty(), units::Order::ZERO, zone.kind);
     }
+    Some(Block { pfn, order, zone, migratetype, purpose: Purpose::Any })
+}
 
+impl PageAllocator {
     /// Looks again at what is known beforehand: rules, lists or onlookers have changed.
     pub(crate) fn settle(&mut self) {
         let guarded = self.slots().any(|slot| slot.guards.is_on());

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use policy::{NodeSpec, Topology, ZoneRef};
 use units::{GfpFlags, Migratetype, NodeId, Order, PageCount, Pfn, ZoneKind};
+use zone::tuning::PcpTuning;
 use zone::{Zone, ZoneLayout, ZoneState};
 
 use crate::allocator::PageAllocator;
@@ -13,8 +14,9 @@ use crate::context::{Context, PageRequest};
 use crate::event::PageEvent;
 use crate::fast_path::{self, Block};
 use crate::kswapd::NodeState;
+use crate::quick::Quick;
 use crate::rules::{Defrag, Rules};
-use crate::zones::{Cookie, ZoneParts, Zones};
+use crate::zones::{Cookie, ListSize, ZoneParts, Zones};
 
 use ZoneKind::{Dma32, Movable, Normal};
 
@@ -54,8 +56,24 @@ impl Zones for Watched {
         self.machine.drain_all(zone);
     }
 
-    fn emit(&mut self, event: impl FnOnce() -> PageEvent) {
-        self.machine.emit(event);
+    fn emit_page(&mut self, event: impl FnOnce() -> PageEvent) {
+        self.machine.emit_page(event);
+    }
+
+    fn cpu_nodes(&self) -> &[NodeId] {
+        self.machine.cpu_nodes()
+    }
+
+    fn quick(&self) -> &Quick {
+        self.machine.quick()
+    }
+
+    fn list_sizes(&mut self, zone: ZoneRef) -> Vec<ListSize> {
+        self.machine.list_sizes(zone)
+    }
+
+    fn retune(&mut self, zone: ZoneRef, tuning: PcpTuning) {
+        self.machine.retune(zone, tuning);
     }
 }
 

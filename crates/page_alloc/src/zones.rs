@@ -1,7 +1,10 @@
 //! What the path needs of the machine that it runs on.
 
+use alloc::vec::Vec;
+
 use policy::{Topology, ZoneRef};
-use units::{NodeId, Order, PageCount, Pfn};
+use units::{CpuId, NodeId, Order, PageCount, Pfn};
+use zone::tuning::PcpTuning;
 use zone::{BadFree, PerCpuPages, Zone};
 
 use crate::deferral::CompactState;
@@ -10,8 +13,46 @@ use crate::growth::Growth;
 use crate::guard::Guards;
 use crate::kswapd::NodeState;
 use crate::pages::PageWatch;
+use crate::quick::Quick;
 use crate::rules::Rules;
 use crate::unmapped::Bank;
+
+/// One zone and what belongs to it, but for the lists of processors, which each processor has to itself.
+#[derive(Clone, Debug)]
+pub struct ZoneSlot {
+    /// Its free lists.
+    pub zone: Zone,
+    /// Pages that are counted as free and are not on its lists yet.
+    pub growth: Growth,
+    /// Its pages that the kernel has no mapping of.
+    pub bank: Bank,
+    /// What it remembers of compaction.
+    pub compact: CompactState,
+    /// Its blocks that nobody gets.
+    pub guards: Guards,
+    /// What is counted of it.
+    pub counts: ZoneCounts,
+    /// How large the lists of processors are.
+    pub tuning: PcpTuning,
+}
+
+impl ZoneSlot {
+    /// Lists for a processor that comes.
+    #[must_use]
+    pub fn new_lists(&self) -> PerCpuPages {
+        PerCpuPages::new(self.zone.layout().pageblock, self.tuning)
+    }
+
+    /// The parts, with the lists of the processor at hand, which follow the size that lists have now.
+    #[inline]
+    pub fn parts<'a>(&'a mut self, lists: &'a mut PerCpuPages) -> ZoneParts<'a> {
+        if *lists.tuning() != self.tuning {
+            lists.set_tuning(self.tuning);
+        }
+        let Self { zone, growth, bank, compact, guards, counts, .. } = self;
+        ZoneParts { zone, lists, growth, bank, compact, guards, counts }
+    }
+}
 
 /// One zone and what belongs to it, as a section hands it out.
 pub struct ZoneParts<'a> {
@@ -70,8 +111,30 @@ impl ZoneParts<'_> {
     }
 }
 
+/// The lists that one processor has of a zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListSize {
+    /// The processor.
+    pub cpu: CpuId,
+    /// Pages on its lists.
+    pub count: PageCount,
+    /// How many there may be now.
+    pub high: PageCount,
+    /// What that moves between.
+    pub tuning: PcpTuning,
+}
+
+impl ListSize {
+    /// Those of a processor.
+    #[must_use]
+    pub const fn of(cpu: CpuId, lists: &PerCpuPages) -> Self {
+        Self { cpu, count: lists.count(), high: lists.high(), tuning: *lists.tuning() }
+    }
+}
+
 /// What is counted of a zone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct ZoneCounts {
     /// Pages allocated.
     #[doc(alias = "PGALLOC")]
@@ -96,6 +159,16 @@ pub struct ZoneCounts {
     pub reclaimable: PageCount,
 }
 
+/// What a zone remembers beside its pages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+pub struct ZoneMemory {
+    /// What is counted of it.
+    pub counts: ZoneCounts,
+    /// Where compaction of it stands.
+    pub compact: CompactState,
+}
+
 /// Has something changed that a request looked at? Two equal cookies say no.
 #[doc(alias("cpuset_mems_cookie", "zonelist_iter_begin"))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,15 +189,23 @@ pub trait Zones {
     fn cookie(&self) -> Cookie;
     /// The node of the processor that allocates.
     fn cpu_node(&self) -> NodeId;
+    /// The node of each processor that is online.
+    fn cpu_nodes(&self) -> &[NodeId];
+    /// What is known beforehand of requests without special wishes.
+    fn quick(&self) -> &Quick;
     /// The section of a zone; nothing where there is none.
     fn with_zone<R>(&mut self, zone: ZoneRef, f: impl FnOnce(ZoneParts<'_>) -> R) -> Option<R>;
     /// The section of a node.
     fn with_node<R>(&mut self, node: NodeId, f: impl FnOnce(&mut NodeState) -> R) -> R;
-    /// Gives back what every processor keeps of a zone.
+    /// The lists of a zone that every processor within reach has.
+    fn list_sizes(&mut self, zone: ZoneRef) -> Vec<ListSize>;
+    /// Says how large the lists of a zone are from now on.
+    fn retune(&mut self, zone: ZoneRef, tuning: PcpTuning);
+    /// Gives back what every processor within reach keeps of a zone.
     #[doc(alias = "drain_all_pages")]
     fn drain_all(&mut self, zone: ZoneRef);
     /// Publishes an event, which is built only where somebody listens.
-    fn emit(&mut self, event: impl FnOnce() -> PageEvent);
+    fn emit_page(&mut self, event: impl FnOnce() -> PageEvent);
     /// What is known of single pages, where anybody looks at them.
     #[inline]
     fn watch(&mut self) -> Option<&mut PageWatch> {

@@ -2,7 +2,9 @@
 
 use alloc::vec::Vec;
 
-use units::{HugeIndex, NodeId, Nodemask};
+use units::{HugeIndex, NodeId, Nodemask, ZoneKind};
+
+use crate::topology::Topology;
 
 /// What a task or an area wishes about placement.
 #[doc(alias = "mempolicy")]
@@ -76,6 +78,30 @@ impl Placement {
     pub const fn local(nid: NodeId) -> Self {
         Self { nid, nodemask: None, mode: Mode::Local }
     }
+
+    /// The nodes that requests which may use zones up to `highest` are restricted to, or for [`Mode::PreferredMany`] try first. Low memory
+    /// is where it is, so that it is bound to no node; and nodes of movable memory alone cannot give what cannot move.
+    #[doc(alias("apply_policy_zone", "policy_nodemask", "policy_zone"))]
+    #[must_use]
+    #[inline]
+    pub fn nodes(&self, highest: ZoneKind, topology: &Topology) -> Option<Nodemask> {
+        let mask = self.nodemask?;
+        (self.mode != Mode::Bind || binds(mask, highest, topology)).then_some(mask)
+    }
+
+    /// The nodes to try, and then those to try if these have nothing.
+    #[doc(alias = "alloc_pages_preferred_many")]
+    #[inline]
+    pub fn passes(&self, highest: ZoneKind, topology: &Topology) -> (Option<Nodemask>, Option<Option<Nodemask>>) {
+        (self.nodes(highest, topology), (self.mode == Mode::PreferredMany).then_some(None))
+    }
+}
+
+#[cold]
+fn binds(mask: Nodemask, highest: ZoneKind, topology: &Topology) -> bool {
+    let only_movable = mask.intersection(topology.states().high_memory).is_empty();
+    let least = if only_movable { Some(ZoneKind::Movable) } else { topology.policy_zone() };
+    least.is_none_or(|least| highest >= least)
 }
 
 impl Mempolicy {

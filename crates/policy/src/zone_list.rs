@@ -7,6 +7,7 @@ use units::{NodeId, Nodemask, ZoneKind};
 /// A zone of a node, as it stands in a list.
 #[doc(alias = "zoneref")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct ZoneRef {
     /// The node.
     pub node: NodeId,

@@ -64,6 +64,8 @@ macro_rules! index {
 index!(NodeId, HstateId);
 
 slotmap::new_key_type! {
+    /// A block of ordinary pages that somebody holds.
+    pub struct BlockId;
     /// An address space. Never names another one after its own is gone.
     pub struct MmId;
     /// A process.

@@ -27,7 +27,9 @@ pub use event::{Event, MountLimits, MountReturn, OwnerPage};
 pub use exclusion::{Access, Scope, Scopes, Site};
 pub use gfp::GfpFlags;
 pub use huge::HugeSize;
-pub use id::{CgroupId, CpuId, HstateId, InodeId, MmId, MountId, NodeId, Pid, ResvMapId, SubpoolId, UffdId, VmaId};
+pub use id::{
+    BlockId, CgroupId, CpuId, HstateId, InodeId, MmId, MountId, NodeId, Pid, ResvMapId, SubpoolId, UffdId, VmaId,
+};
 pub use ledger::{Blame, Ledger};
 pub use migratetype::Migratetype;
 pub use name::Name;

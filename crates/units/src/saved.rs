@@ -9,7 +9,9 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use slotmap::{Key, KeyData};
 
-use crate::id::{CgroupId, CpuId, HstateId, InodeId, MmId, MountId, NodeId, Pid, ResvMapId, SubpoolId, UffdId, VmaId};
+use crate::id::{
+    BlockId, CgroupId, CpuId, HstateId, InodeId, MmId, MountId, NodeId, Pid, ResvMapId, SubpoolId, UffdId, VmaId,
+};
 use crate::{Bytes, HugeCount, HugeIndex, HugeRange, HugeSize, Nodemask, Order, PageCount, PageShift, Pfn};
 use crate::{Vaddr, VaddrRange};
 
@@ -81,7 +83,7 @@ macro_rules! object {
 
 object!(
     MmId "space", Pid "process", InodeId "inode", MountId "mount", SubpoolId "subpool", ResvMapId "map", CgroupId "group",
-    UffdId "uffd"
+    UffdId "uffd", BlockId "block"
 );
 
 /// The how manieth object of a machine in which nothing was ever removed it is.

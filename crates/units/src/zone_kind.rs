@@ -6,7 +6,8 @@ use core::ops::{Index, IndexMut};
 /// A kind of zone: which devices and requests its frames are good for. In the kernel's order: a request that may use one kind
 /// may use all before it.
 #[doc(alias = "zone_type")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum ZoneKind {
     /// The first 16 MiB, for devices with 24 bits of address.
     #[doc(alias = "ZONE_DMA")]
@@ -14,7 +15,8 @@ pub enum ZoneKind {
     /// Below 4 GiB.
     #[doc(alias = "ZONE_DMA32")]
     Dma32,
-    /// What the kernel maps for itself.
+    /// What the kernel maps for itself: most memory.
+    #[default]
     #[doc(alias = "ZONE_NORMAL")]
     Normal,
     /// What it does not (32 bits only).

@@ -47,14 +47,3 @@ pub use pcp::{BelowHigh, CacheSlice, LastFree, PerCpuPages, PerCpuState, Reclaim
 pub use pick::{Found, Held};
 pub use state::{FreeBlocks, StateError, ZoneState};
 pub use zone::{Want, Zone, ZoneError, ZoneLayout};
-
-use units::NodeId;
-
-/// What this room needs: a section over each zone.
-pub trait Env: units::Scopes {
-    /// The section of one node's zone; nothing for a node without memory.
-    fn with_zone<R>(&mut self, node: NodeId, f: impl FnOnce(&mut Zone) -> R) -> Option<R>;
-
-    /// The same with the lists that this processor keeps of the zone. They are its own, so this is still one section.
-    fn with_zone_and_lists<R>(&mut self, node: NodeId, f: impl FnOnce(&mut Zone, &mut PerCpuPages) -> R) -> Option<R>;
-}

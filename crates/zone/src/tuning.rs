@@ -7,6 +7,7 @@ use crate::watermark::KnobRange;
 /// The share of a zone that all processors together may keep: one page in so many. Without it the kernel decides by itself.
 #[doc(alias = "percpu_pagelist_high_fraction")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct HighFraction(Option<u32>);
 
 impl HighFraction {

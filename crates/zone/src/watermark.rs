@@ -39,6 +39,7 @@ pub struct KnobRange {
 /// The gap between two marks, in ten-thousandths of the zone.
 #[doc(alias = "watermark_scale_factor")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ScaleFactor(u16);
 
 impl ScaleFactor {
@@ -67,6 +68,7 @@ impl Default for ScaleFactor {
 /// How far a boost may go, in ten-thousandths of the high mark; zero switches boosts off.
 #[doc(alias = "watermark_boost_factor")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct BoostFactor(pub u32);
 
 impl Default for BoostFactor {
@@ -78,6 +80,7 @@ impl Default for BoostFactor {
 /// For each kind of zone: one page of it is kept from requests that could go higher for so many pages above it. Zero keeps none.
 #[doc(alias("lowmem_reserve_ratio", "sysctl_lowmem_reserve_ratio"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ReserveRatios(pub PerZone<u32>);
 
 impl Default for ReserveRatios {

@@ -111,8 +111,8 @@ pub trait Admin: Env + Sized {
     }
 
     /// Reads a file of `/proc` or `/sys`: the HugeTLB part of `/proc/meminfo`, a node's `meminfo`, the files of the pools, those of the
-    /// control groups under `/sys/fs/cgroup`, and about free pages `/proc/buddyinfo` and the indices of
-    /// `/sys/kernel/debug/extfrag`.
+    /// control groups under `/sys/fs/cgroup`, and about ordinary pages `/proc/buddyinfo`, `/proc/pagetypeinfo`, `/proc/zoneinfo`,
+    /// `/proc/vmstat`, the indices of `/sys/kernel/debug/extfrag` and the knobs of marks and lists in `/proc/sys/vm`.
     ///
     /// # Errors
     /// No such file, or one that this machine does not have.
@@ -120,7 +120,7 @@ pub trait Admin: Env + Sized {
         knob::read(self, path)
     }
 
-    /// Writes a file of `/proc/sys/vm` or `/sys/kernel/mm/hugepages`, of a node or of a control group; returns how much of the
+    /// Writes a file of `/proc/sys/vm` (`compact_memory` too) or `/sys/kernel/mm/hugepages`, of a node or of a control group; returns how much of the
     /// text it took. A pool that falls short is no error: read back.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use units::{Bytes, HugeSize, NodeId, Nodemask};
 use super::{Env, NoSuchSize, cgroup};
 use crate::text::{
     CgroupPath, CgroupPathError, HugetlbMeminfo, KnobPath, KnobPathError, KnobValue, KnobWrite, NodeHugepages,
-    NodeKnob, PoolKnob, SysctlKnob, WriteError, Written,
+    NodeKnob, PageKnob, PageKnobError, PoolKnob, SysctlKnob, WriteError, Written,
 };
 use crate::{DemoteError, ResizeError, ResizeNodes};
 
@@ -52,6 +52,9 @@ pub enum KnobError {
     /// The controller cannot be handed on, or not be kept.
     #[error(transparent)]
     HandOn(#[from] HandOnError),
+    /// A file about ordinary pages.
+    #[error(transparent)]
+    Pages(#[from] PageKnobError),
     /// The groups below the root have the controller in every machine.
     #[error("the root hands the controller on in every machine")]
     RootKeepsController,
@@ -76,6 +79,9 @@ impl Default for Writer {
 pub(super) fn write<P: Env>(p: &mut P, path: &str, text: &[u8], writer: &Writer) -> Result<Bytes, KnobError> {
     if CgroupPath::is_below_root(path) {
         return cgroup::write(p, path, text);
+    }
+    if let Ok(knob) = path.parse::<PageKnob>() {
+        return Ok(super::pages::write(p, knob, text)?);
     }
     let path = KnobPath::parse(path)?;
     let id = target(p, path)?.id;
@@ -135,6 +141,9 @@ pub(super) fn read<P: Env>(p: &mut P, path: &str) -> Result<String, KnobError> {
     }
     if let Some(text) = super::pages::read(p, path) {
         return Ok(text);
+    }
+    if let Ok(knob) = path.parse::<PageKnob>() {
+        return Ok(super::pages::show(p, knob)?);
     }
     if CgroupPath::is_below_root(path) {
         return cgroup::read(p, path);

@@ -4,6 +4,7 @@
 //! order, so that of two mistakes the same one is reported.
 
 mod admin;
+mod blocks;
 mod cgroup;
 mod file;
 mod frames;
@@ -18,6 +19,7 @@ mod segment;
 mod uffd;
 
 pub use admin::Admin;
+pub use blocks::Pages;
 pub use cgroup::{CgroupCounter, CgroupLimitError};
 pub use file::{
     FallocateCallError, FallocateMode, FtruncateError, MemfdFlags, OpenCall, OpenCallError, ReadCallError,

@@ -3,7 +3,7 @@
 use charge::{CreateError, EnterError, HandOnError, LimitError, NoGroup, RemoveError};
 
 use super::{Errno, ToErrno};
-use crate::text::WriteError;
+use crate::text::{PageKnobError, WriteError};
 use crate::{CgroupLimitError, DemoteCallError, DemoteError, KnobError, ResizeCallError, ResizeError};
 
 impl ToErrno for KnobError {
@@ -20,6 +20,9 @@ impl ToErrno for KnobError {
             Self::ReadOnlyCgroupFile(_) => Errno::EACCES,
             Self::Limit(error) => error.errno(),
             Self::HandOn(error) => error.errno(),
+            Self::Pages(PageKnobError::WriteOnly(_)) => Errno::EACCES,
+            Self::Pages(PageKnobError::NoSuchNode(_)) => Errno::ENOENT,
+            Self::Pages(_) => Errno::EINVAL,
         }
     }
 }

@@ -54,8 +54,12 @@ pub struct HostPool {
 pub struct HostNode {
     /// Which.
     pub node: NodeId,
-    /// Free blocks of each order.
+    /// Free blocks of each order that can be had.
     pub blocks: Vec<u64>,
+    /// How many zones it has.
+    pub zones: u32,
+    /// Free pages below the marks of its zones.
+    pub kept: PageCount,
 }
 
 impl HostNode {
@@ -96,7 +100,7 @@ impl HostNode {
         u8::try_from(last).ok().and_then(Order::try_new).unwrap_or(Order::MAX)
     }
 
-    /// Free base pages.
+    /// Free base pages that can be had.
     #[must_use]
     pub fn free(&self) -> PageCount {
         PageCount::new(parts(self.blocks.iter()))

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use hugetlb::{Balance, NodeCounts};
-use units::{Bytes, HugeCount, HugeSize, NodeId, Nodemask, Order, PageShift};
+use units::{Bytes, HugeCount, HugeSize, NodeId, Nodemask, Order, PageCount, PageShift};
 
 use super::files::{HostError, HostFiles, HostProblem, Page, error, names_in};
 use super::group::{Seat, groups, seat};
 use super::host::{Host, HostNode, HostPool, LARGEST_MEMORY, Question};
+use super::marks::{kept, take_out};
 use super::mounts::{mount, mount_table};
 use crate::text::{Buddyinfo, FreeBlocks, KnobPath, NodeKnob, PoolKnob, number};
 
@@ -34,7 +35,7 @@ impl Host {
             default,
             base: free.base,
             largest: free.largest,
-            nodes: free.nodes.into_iter().map(|(node, blocks)| HostNode { node, blocks }).collect(),
+            nodes: free.nodes.into_values().collect(),
             allowed: allowed(files, question.cgroup.as_ref().and(seat.as_ref()))?,
             groups: groups(files, seat.as_ref(), &sizes)?,
             mount: question.mount.as_deref().map(|dir| mount(files, &table, dir, &sizes)).transpose()?,
@@ -146,23 +147,28 @@ fn memory(files: &mut dyn HostFiles, path: &str, size: HugeSize) -> Result<HugeC
 struct FreeMemory {
     base: PageShift,
     largest: Order,
-    nodes: BTreeMap<NodeId, Vec<u64>>,
+    nodes: BTreeMap<NodeId, HostNode>,
 }
 
 fn buddyinfo(files: &mut dyn HostFiles) -> Result<FreeMemory, HostError> {
     let page = Page::need(files, BUDDYINFO, "surplus pages come from the memory that it shows")?;
     let text: Buddyinfo = page.text().parse().map_err(|wrong| page.wrong(wrong))?;
-    let mut nodes: BTreeMap<NodeId, Vec<u64>> = BTreeMap::new();
+    let mut nodes: BTreeMap<NodeId, HostNode> = BTreeMap::new();
+    let kept = kept(files)?;
     let columns = text.0.first().map_or(0, |row| row.blocks.len());
-    for (FreeBlocks { node, blocks, .. }, (n, line)) in text.0.into_iter().zip(page.lines()) {
+    for (FreeBlocks { node, zone, mut blocks }, (n, line)) in text.0.into_iter().zip(page.lines()) {
         if blocks.len() != columns || blocks.len() > 31 {
             return Err(page.bad(n, line, "as many numbers as in the first line, and no more than 31"));
         }
-        let sum = nodes.entry(node).or_insert_with(|| vec![0; columns]);
-        for (sum, blocks) in sum.iter_mut().zip(blocks) {
+        let kept = take_out(&mut blocks, kept.get(&(node, zone)).copied().unwrap_or_default());
+        let fresh = || HostNode { node, blocks: vec![0; columns], zones: 0, kept: PageCount::ZERO };
+        let there = nodes.entry(node).or_insert_with(fresh);
+        for (sum, blocks) in there.blocks.iter_mut().zip(blocks) {
             *sum = sum.saturating_add(blocks);
         }
-        let (base, free) = (base_page(columns), HostNode { node, blocks: sum.clone() }.free());
+        there.zones += 1;
+        there.kept = there.kept.saturating_add(kept);
+        let (base, free) = (base_page(columns), there.free().saturating_add(there.kept));
         if free.get() > LARGEST_MEMORY.get() >> base.get() {
             return Err(page.bad(n, line, "no more memory than an address can name"));
         }

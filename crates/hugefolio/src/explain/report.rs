@@ -4,6 +4,7 @@ use std::fmt;
 
 use hugetlb::{AllocRefusal, Balance, ReserveRefusal, SubpoolFull, SurplusRefusal};
 use mm::{MmapError, Share};
+use page_alloc::NoPages;
 use units::{HugeCount, HugeSize, Ledger};
 
 use super::decide::{Stop, first_stop, pages_of, pool_of, would_fault, would_map};
@@ -171,7 +172,7 @@ fn no_surplus(refusal: &SurplusRefusal) -> String {
         SurplusRefusal::Overcommit { surplus, limit } => {
             format!("surplus {} of at most {}", surplus.get(), limit.get())
         }
-        SurplusRefusal::NoPages(none) => {
+        SurplusRefusal::NoPages(NoPages::NoBlock(none)) => {
             format!("no free block of 2^{} base pages for a surplus page", none.order.get())
         }
         other => other.to_string(),

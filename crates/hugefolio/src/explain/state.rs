@@ -1,7 +1,7 @@
 //! What changes while a mapping is made and touched, as far as it decides.
 
 use hugetlb::{AllocRefusal, Balance, Claim, ReserveRefusal, Subpool, SurplusRefusal};
-use page_alloc::NoPages;
+use page_alloc::{NoBlock, NoPages};
 use units::{HugeCount, Ledger, Order, PageCount};
 
 use super::host::{GroupCount, Host, HostPool};
@@ -14,8 +14,11 @@ struct Node {
     free: HugeCount,
     /// Blocks of this page size that the page allocator has.
     blocks: HugeCount,
-    /// Free base pages.
+    /// Free base pages that can be had.
     spare: PageCount,
+    /// Those below the marks.
+    kept: PageCount,
+    zones: u32,
 }
 
 /// A group and what it is charged now.
@@ -70,6 +73,8 @@ impl<'a> State<'a> {
             free: pool.nodes.iter().find(|(of, _)| *of == node.node).map_or(HugeCount::ZERO, |(_, counts)| counts.free),
             blocks: node.blocks_of(order),
             spare: node.free(),
+            kept: node.kept,
+            zones: node.zones,
         });
         let groups = host.groups.iter().map(|group| Group { folder: &group.folder, count: group.count(pool.size) });
         Self {
@@ -144,12 +149,16 @@ impl<'a> State<'a> {
     }
 
     fn no_pages(&self) -> NoPages {
-        NoPages {
+        NoPages::NoBlock(NoBlock {
             order: self.order,
-            nodes_tried: u32::try_from(self.nodes.len()).unwrap_or(u32::MAX),
-            free: self.nodes.iter().fold(PageCount::ZERO, |sum, node| sum.saturating_add(node.spare)),
-            refused_by: if self.nodes.is_empty() { Ledger::Node } else { Ledger::Watermark },
-        }
+            zones: self.nodes.iter().map(|node| node.zones).sum(),
+            free: self.nodes.iter().map(|node| node.spare.saturating_add(node.kept)).sum(),
+            refused_by: match () {
+                () if self.nodes.is_empty() => Ledger::Node,
+                () if self.nodes.iter().all(|node| node.spare.is_zero()) => Ledger::Watermark,
+                () => Ledger::Contiguity,
+            },
+        })
     }
 
     /// Touches pages as long as the same counters serve them, at most `wanted`; says how many.

@@ -35,6 +35,7 @@ impl SavedHost {
             }
         }
         saved.take(machine, "/proc/buddyinfo");
+        saved.take(machine, "/proc/zoneinfo");
         saved.take_groups(machine, &sizes);
         let list: Vec<String> = nodes.iter().map(|node| node.get().to_string()).collect();
         saved.insert("/proc/self/status", format!("Mems_allowed_list:\t{}\n", list.join(",")));

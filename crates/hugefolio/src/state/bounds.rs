@@ -2,6 +2,9 @@
 
 use units::{HstateId, HugeIndex, HugeRange, Vaddr};
 
+use zone::tuning::HighFraction;
+use zone::watermark::ScaleFactor;
+
 use super::{MachineState, MachineStateError, wrong};
 
 /// No frame, page of a file, address or count of a machine is as large.
@@ -18,6 +21,7 @@ impl MachineState {
             return wrong("areas_made, failures", "more than can be counted");
         }
         self.check_pools()?;
+        self.check_knobs()?;
         self.check_memory()?;
         self.check_files()?;
         self.check_spaces()?;
@@ -46,6 +50,21 @@ impl MachineState {
             }
         }
         Ok(())
+    }
+
+    /// Knobs have values that can be written.
+    fn check_knobs(&self) -> Result<(), MachineStateError> {
+        let knobs = self.knobs.pages;
+        let scale = ScaleFactor::new(knobs.scale.get().into()) == Ok(knobs.scale);
+        let fraction = HighFraction::new(knobs.fraction.get().into()) == Ok(knobs.fraction);
+        if !scale || !fraction || knobs.shift != self.base_page || knobs.min_free.get() > 1 << 41 {
+            return wrong("knobs", format_args!("{knobs:?} cannot be"));
+        }
+        let beyond = |block: &page_alloc::HeldBlock| block.pfn.get() > LARGEST;
+        match self.ordinary.blocks.iter().find(|block| beyond(block)) {
+            Some(block) => wrong("ordinary", format_args!("{} is beyond all bounds", block.pfn)),
+            None => Ok(()),
+        }
     }
 
     fn check_memory(&self) -> Result<(), MachineStateError> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use slotmap::{Key, KeyData};
-use units::{CgroupId, InodeId, MmId, MountId, Name, Pid, ResvMapId, SubpoolId, UffdId};
+use units::{BlockId, CgroupId, InodeId, MmId, MountId, Name, Pid, ResvMapId, SubpoolId, UffdId};
 
 use crate::Machine;
 
@@ -18,6 +18,7 @@ pub struct Renamed {
     spaces: BTreeMap<MmId, MmId>,
     uffds: BTreeMap<UffdId, UffdId>,
     processes: BTreeMap<Pid, Pid>,
+    blocks: BTreeMap<BlockId, BlockId>,
 }
 
 impl Renamed {
@@ -31,6 +32,7 @@ impl Renamed {
             spaces: placed(machine.spaces.keys()),
             uffds: placed(machine.uffds.keys()),
             processes: placed(machine.processes.keys()),
+            blocks: placed(machine.blocks.iter().map(|(id, _)| id)),
         }
     }
 
@@ -45,6 +47,7 @@ impl Renamed {
             Name::Space(id) => renew(&self.spaces, id),
             Name::Uffd(id) => renew(&self.uffds, id),
             Name::Process(id) => renew(&self.processes, id),
+            Name::Block(id) => renew(&self.blocks, id),
         }
     }
 }

@@ -201,6 +201,17 @@ fn sysctl_int(text: &[u8]) -> Result<Option<Written<i32>>, WriteError> {
     Ok(Some(Written { value, consumed: found.consumed }))
 }
 
+/// The numbers that a file of several takes, up to the first that is none.
+pub(super) fn sysctl_numbers(text: &[u8]) -> impl Iterator<Item = i64> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let found = sysctl_number(rest).ok().flatten()?;
+        rest = rest.get(usize::try_from(found.consumed.get()).ok()?..)?;
+        let magnitude = i64::try_from(found.value.magnitude).ok()?;
+        Some(if found.value.negative { -magnitude } else { magnitude })
+    })
+}
+
 /// The longest number that `/proc/sys` reads, sign and base included.
 const SYSCTL_NUMBER_MAX: usize = 20;
 

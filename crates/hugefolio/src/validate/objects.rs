@@ -23,12 +23,19 @@ impl Machine {
     /// What is allocated is so in its zone, too, as one block; and every process has an address space of its own.
     fn validate_places(&self) -> Result<(), Broken> {
         for (pfn, folio) in self.memmap.iter() {
-            let found = self.zones.iter().flatten().find_map(|zone| zone.find(pfn));
+            let found = self.pages.zones().find_map(|(zone, _)| zone.find(pfn));
             let there = found.is_some_and(|found| {
                 (found.pfn, found.order) == (pfn, folio.order) && matches!(found.held, Held::Used | Held::Movable)
             });
             if !there {
                 return broken(format!("{pfn} of {} is no allocated block: its zone has {found:?}", folio.order));
+            }
+        }
+        for (_, block) in self.blocks.iter() {
+            let folio = self.memmap.get(block.pfn).map(|folio| (folio.kind, folio.order));
+            let zone = self.pages.zone(block.zone).and_then(|zone| zone.find(block.pfn));
+            if zone.is_none() || folio != Some((FolioKind::Page, block.order)) {
+                return broken(format!("{} is held as a block of {} and is none", block.pfn, block.order));
             }
         }
         let mut seen = BTreeSet::new();
@@ -50,7 +57,8 @@ impl Machine {
             let FolioKind::Huge(HugeSlot { hstate, slot }) = folio.kind else { continue };
             let size = self.config.hstates.get(hstate).order;
             let record = known.remove(&pfn).filter(|record| record.in_slot(hstate, slot));
-            if record.is_none() || folio.order != size {
+            let zone = record.and_then(|record| self.pages.zone(record.zone_ref()));
+            if zone.is_none_or(|zone| zone.find(pfn).is_none()) || folio.order != size {
                 return broken(format!("{pfn} of {} is no page that {hstate} knows in slot {slot}", folio.order));
             }
         }

@@ -39,8 +39,9 @@ pub use page_alloc::{
     Compaction, Compactor, Content, Context, ContextError, Contig, ContigError, ContigQuestion, ContigRange,
     ContigRequest, Cookie, Counters, Cpusets, Defrag, Direct, Dirty, Drift, ExactRange, Extent, FailPages, Fate, Flip,
     FreeMapping, Growth, Guards, HookStep, HotplugError, IoScope, Killer, Knobs, Kswapd, ListSize, Mapping, Move,
-    Moved, NearReclaim, NearReclaimMode, NoBlock, NodeState, Nodes, Offline, OfflineQuestion, PageAllocator, PageEvent,
-    PageHooks, PageInit, PageRequest, PageWatch, Pin, Placed, Plug, Priority, Proactive, Progress, Purchase, Purpose,
-    Question, Quick, ReserveAfter, Rules, Served, Sleep, SlowPath, Standing, Step, Task, TaskSite, Waiting, ZoneCounts,
-    ZoneGoal, ZoneMemory, ZoneParts, ZoneSlot, Zones, place,
+    MoveReason, Moved, NearReclaim, NearReclaimMode, NoBlock, NodeState, Nodes, Offline, OfflineQuestion, OwnedBlock,
+    Owner, PageAllocator, PageEvent, PageHooks, PageInit, PageOwners, PageRequest, PageWatch, Pin, Placed, Plug,
+    Priority, Proactive, Progress, Purchase, Purpose, Question, Quick, ReserveAfter, Rules, Runner, Served, Sleep,
+    SlowPath, Standing, Step, Task, TaskSite, Waiting, ZoneCounts, ZoneGoal, ZoneMemory, ZoneParts, ZoneSlot, Zones,
+    place,
 };

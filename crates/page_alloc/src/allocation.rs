@@ -209,6 +209,9 @@ impl Allocation {
             }
             Answer::Captured(block) => {
                 self.compacted = true;
+                if let Some(watch) = p.watch() {
+                    watch.handed_out(block.pfn, block.order, self.context.gfp);
+                }
                 self.note(p, Looked::Got(block))
             }
             Answer::Locked | Answer::Killed => Progress::Yes,

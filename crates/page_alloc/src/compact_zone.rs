@@ -15,6 +15,7 @@ use crate::deferral::CompactState;
 use crate::fast_path::{Block, Purpose};
 use crate::gfp::COSTLY;
 use crate::kswapd::Sleep;
+use crate::page_owner::MoveReason;
 use crate::slow_path::Compacted;
 use crate::zones::{ZoneParts, Zones};
 
@@ -194,6 +195,9 @@ impl CompactZone {
             return self.go_on(p);
         };
         if moved == Moved::Moved {
+            if let Some(watch) = p.watch() {
+                watch.moved(from, to, order, MoveReason::Compaction);
+            }
             put(p, zone, from, order);
             let _ = p.with_zone(zone, |parts| {
                 parts.zone.mark_movable(to, order);

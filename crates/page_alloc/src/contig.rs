@@ -8,6 +8,7 @@ use zone::{AllocFlags, Found, Held, Level, Zone};
 
 use crate::context::{Attempt, Context, Nodes, PageRequest};
 use crate::fast_path::{self, Spread, Walk};
+use crate::page_owner::MoveReason;
 use crate::zones::{ZoneParts, Zones};
 
 /// Pages that are taken out of use at a time.
@@ -135,6 +136,8 @@ pub struct Contig {
     tries: u32,
     moving: Option<Move>,
     ended: Option<ContigQuestion>,
+    /// Why blocks move.
+    reason: MoveReason,
 }
 
 impl Contig {
@@ -151,7 +154,13 @@ impl Contig {
             tries: 0,
             moving: None,
             ended: None,
+            reason: MoveReason::Range,
         }
+    }
+
+    /// A request for memory that is to go.
+    pub(crate) fn to_take_out(request: ContigRequest) -> Self {
+        Self { reason: MoveReason::Hotplug, ..Self::new(request) }
     }
 
     /// Isolates the range and goes on to the first question.
@@ -179,6 +188,9 @@ impl Contig {
             return self.go_on(p);
         };
         if moved == Moved::Moved {
+            if let Some(watch) = p.watch() {
+                watch.moved(from, to, order, self.reason);
+            }
             put(p, self.request.zone, from, order);
             let _ = p.with_zone(zone, |parts| parts.zone.mark_movable(to, order));
         } else {
@@ -331,6 +343,11 @@ impl Contig {
         match taken.unwrap_or(Err(start)) {
             Ok(()) => {
                 self.unisolate(p);
+                if let Some(watch) = p.watch().filter(|_| self.reason == MoveReason::Range) {
+                    let blocks = if folio.is_some() { 1 } else { pages.get() };
+                    let size = folio.unwrap_or(Order::ZERO);
+                    (0..blocks).for_each(|n| watch.handed_out(start.offset(PageCount::new(n)), size, gfp));
+                }
                 self.end(ContigQuestion::Done(ContigRange { zone, pfn: start, pages, folio }))
             }
             Err(pfn) => self.fail(p, ContigError::Busy(pfn)),
@@ -421,6 +438,9 @@ pub(crate) fn target<P: Zones>(p: &mut P, request: ContigRequest, order: Order) 
 
 /// Gives a block back that the path itself took, or that its owner left.
 pub(crate) fn put<P: Zones>(p: &mut P, zone: ZoneRef, pfn: Pfn, order: Order) {
+    if let Some(watch) = p.watch() {
+        watch.gave(pfn, order);
+    }
     let put = p.with_zone(zone, |parts| parts.zone.put(pfn, order));
     debug_assert_eq!(put, Some(Ok(())), "the block at {pfn} was handed out");
 }

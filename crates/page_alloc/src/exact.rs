@@ -51,6 +51,10 @@ pub(crate) fn trim<P: Zones>(p: &mut P, block: Block, pages: PageCount) -> Resul
         })
     });
     trimmed.unwrap_or(Err(BadFree::Outside { pfn, order }))?;
+    if let Some(watch) = p.watch() {
+        watch.split(pfn, order, Order::ZERO);
+        (pages.get()..order.pages().get()).for_each(|n| watch.gave(pfn.offset(PageCount::new(n)), Order::ZERO));
+    }
     Ok(ExactRange { pfn, pages, zone })
 }
 

@@ -165,7 +165,7 @@ impl PageAllocator {
             return Err(HotplugError::Unmapped(pfn));
         }
         let tuning = self.switch_lists_off(plug.zone);
-        Ok(Offline { plug, contig: Contig::new(request(plug)), tuning })
+        Ok(Offline { plug, contig: Contig::to_take_out(request(plug)), tuning })
     }
 
     /// What is free of a range that nobody uses leaves the zone; the zone goes with its last frame.
@@ -229,7 +229,7 @@ impl Offline {
     /// Tries what was busy once more.
     #[must_use]
     pub fn again(&mut self, allocator: &mut PageAllocator, knobs: &Knobs) -> OfflineQuestion {
-        self.contig = Contig::new(request(self.plug));
+        self.contig = Contig::to_take_out(request(self.plug));
         self.begin(allocator, knobs)
     }
 

@@ -11,6 +11,7 @@ use units::{GfpFlags, Order, PageCount, Pfn};
 use zone::BadFree;
 
 use crate::allocator::PageAllocator;
+use crate::page_owner::{MoveReason, PageOwners, Runner};
 use crate::zones::Zones;
 
 /// What a page holds.
@@ -123,6 +124,8 @@ pub struct PageWatch {
     spoiled: Vec<Pfn>,
     /// Blocks that are in nobody's hands.
     leaked: Vec<(Pfn, Order)>,
+    /// Who asked for what.
+    owners: Option<PageOwners>,
 }
 
 fn each(pfn: Pfn, order: Order) -> impl Iterator<Item = Pfn> {
@@ -134,6 +137,50 @@ impl PageWatch {
     #[must_use]
     pub fn new(hooks: PageHooks) -> Self {
         Self { hooks, ..Self::default() }
+    }
+
+    /// The same, with owners of pages noted from now on.
+    #[must_use]
+    pub fn with_owners(self, owners: PageOwners) -> Self {
+        Self { owners: Some(owners), ..self }
+    }
+
+    /// Who asked for what, where that is noted.
+    #[must_use]
+    pub const fn owners(&self) -> Option<&PageOwners> {
+        self.owners.as_ref()
+    }
+
+    /// Says who runs from now on, where owners are noted.
+    pub fn run(&mut self, runner: Runner) {
+        if let Some(owners) = &mut self.owners {
+            owners.runner = runner;
+        }
+    }
+
+    /// A block became several.
+    pub(crate) fn split(&mut self, pfn: Pfn, from: Order, to: Order) {
+        if let Some(owners) = &mut self.owners {
+            owners.split(pfn, from, to);
+        }
+    }
+
+    /// A part of a split block goes back unused.
+    pub(crate) fn gave(&mut self, pfn: Pfn, order: Order) {
+        if let Some(owners) = &mut self.owners {
+            owners.gave(pfn, order);
+        }
+    }
+
+    /// The owner of a block refers to another one now, which holds what the old one held.
+    pub(crate) fn moved(&mut self, from: Pfn, to: Pfn, order: Order, reason: MoveReason) {
+        for (old, new) in each(from, order).zip(each(to, order)) {
+            let content = self.content(old);
+            self.content.insert(new, content);
+        }
+        if let Some(owners) = &mut self.owners {
+            owners.moved(from, to, order, reason);
+        }
     }
 
     /// What a page holds.
@@ -202,6 +249,9 @@ impl PageWatch {
     /// A block is handed out.
     #[doc(alias = "post_alloc_hook")]
     pub(crate) fn handed_out(&mut self, pfn: Pfn, order: Order, gfp: GfpFlags) {
+        if let Some(owners) = &mut self.owners {
+            owners.took(pfn, order, gfp);
+        }
         if self.hooks.mapping == FreeMapping::Removed {
             self.steps.push(HookStep::Map);
         }
@@ -224,6 +274,7 @@ impl PageWatch {
     /// A block comes back; says whether it goes to the free lists.
     #[doc(alias = "free_pages_prepare")]
     pub(crate) fn taken_back(&mut self, pfn: Pfn, order: Order) -> bool {
+        self.gave(pfn, order);
         // Broken memory is only noticed where it comes by itself.
         let broken = order == Order::ZERO && self.is_poisoned(pfn);
         if broken || each(pfn, order).any(|page| self.bad.contains_key(&page)) {

@@ -9,6 +9,7 @@ mod fast_model;
 mod fast_path;
 mod hotplug;
 mod many;
+mod page_owner;
 mod pages;
 mod placed;
 mod quick;

@@ -88,7 +88,7 @@ pub use units::{Migratetype, PerZone, ZoneKind};
 pub use zone::extfrag::Permille;
 pub use zone::{
     AllocFlags, BadFree, BelowHigh, BootMemory, CacheSlice, Found, FreeBlocks, Grouping, Held, IsolateRefusal,
-    LastFree, Level, MarkCheck, Ownership, PerCpuPages, PerCpuState, Reclaim, StateError, Unreserve, Want, Zone,
+    LastFree, Level, MarkCheck, Ownership, PerCpuPages, PerCpuState, Reclaim, StateError, Told, Unreserve, Want, Zone,
     ZoneError, ZoneEvent, ZoneLayout, ZonePressure, ZoneState, extfrag, tuning, watermark,
 };
 

@@ -41,7 +41,7 @@ pub use page_alloc::{
     FreeMapping, Growth, Guards, HookStep, HotplugError, IoScope, Killer, Knobs, Kswapd, ListSize, Mapping, Move,
     MoveReason, Moved, NearReclaim, NearReclaimMode, NoBlock, NodeState, Nodes, Offline, OfflineQuestion, OwnedBlock,
     Owner, PageAllocator, PageEvent, PageHooks, PageInit, PageOwners, PageRequest, PageWatch, Pin, Placed, Plug,
-    Priority, Proactive, Progress, Purchase, Purpose, Question, Quick, ReserveAfter, Rules, Runner, Served, Sleep,
-    SlowPath, Standing, Step, Task, TaskSite, Waiting, ZoneCounts, ZoneGoal, ZoneMemory, ZoneParts, ZoneSlot, Zones,
-    place,
+    Priority, Proactive, Progress, Purchase, Purpose, Question, Quick, REPORT_CAPACITY, ReportEnd, ReportPass,
+    ReportQuestion, ReserveAfter, Rules, Runner, Served, Sleep, SlowPath, Standing, Step, Task, TaskSite, Waiting,
+    ZoneCounts, ZoneGoal, ZoneMemory, ZoneParts, ZoneSlot, Zones, place,
 };

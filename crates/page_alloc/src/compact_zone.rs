@@ -376,7 +376,7 @@ fn collect_block(zone: &Zone, goal: &ZoneGoal, range: (Pfn, Pfn), batch: &mut Ve
 
 /// May a free block be taken to move something to? The raw minimum must stay.
 #[doc(alias = "__isolate_free_page")]
-fn may_take(zone: &Zone, order: Order) -> bool {
+pub(crate) fn may_take(zone: &Zone, order: Order) -> bool {
     let mark = zone.marks().min.saturating_add(order.pages());
     let check =
         MarkCheck { order: Order::ZERO, level: Level::Min, highest: zone.layout().kind, flags: AllocFlags::CMA };

@@ -38,6 +38,7 @@ mod pages;
 mod path;
 mod placed;
 mod quick;
+mod reporting;
 mod rules;
 #[cfg(test)]
 mod scan;
@@ -73,6 +74,7 @@ pub use pages::{BadPage, Content, FreeMapping, HookStep, PageHooks, PageInit, Pa
 pub use path::{NoPages, alloc, alloc_placed, compact_node, free, put_block, split, take_block, zone_of};
 pub use placed::{Placed, Purchase, place};
 pub use quick::Quick;
+pub use reporting::{REPORT_CAPACITY, ReportEnd, ReportPass, ReportQuestion};
 pub use rules::{BulkMark, Compactor, Counters, Cpusets, Defrag, Killer, NearReclaimMode, ReserveAfter, Rules};
 pub use slow_path::{Compacted, Priority, Progress, SlowPath, Step};
 pub use task::{Fate, IoScope, Pin, Standing, Task, TaskSite};

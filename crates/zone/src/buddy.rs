@@ -136,7 +136,7 @@ impl Zone {
         let mut at = order;
         while at < self.pageblock {
             let buddy = slot ^ bit(at);
-            if self.frames.mark(buddy) != Mark::free(at) {
+            if !self.frames.mark(buddy).is_free(at) {
                 let end = self.end_for_piece(slot, at, placement);
                 self.push_piece(slot, at, migratetype, end);
                 return;
@@ -160,7 +160,7 @@ impl Zone {
         while at < self.top {
             let buddy = frame ^ size(at);
             let Some(record) = self.blocks.get(self.block(buddy)) else { break };
-            if record.mark != Mark::free(at) {
+            if !record.mark.is_free(at) {
                 break;
             }
             let other = record.migratetype();
@@ -203,7 +203,7 @@ impl Zone {
         } else {
             self.blocks.mark(self.block(self.frames.frame(slot)) ^ 1)
         };
-        if above == Mark::free(order + 1) { End::Tail } else { End::Head }
+        if above.is_free(order + 1) { End::Tail } else { End::Head }
     }
 
     #[inline]
@@ -216,7 +216,7 @@ impl Zone {
         }
         let merged = frame & !size(order);
         let above = self.blocks.mark(self.block(merged ^ size(order + 1)));
-        if above == Mark::free(order + 1) { End::Tail } else { End::Head }
+        if above.is_free(order + 1) { End::Tail } else { End::Head }
     }
 
     /// Gives every pageblock of a block of `order` a type.

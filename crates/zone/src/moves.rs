@@ -165,7 +165,7 @@ impl Zone {
             self.unlink_large(whole, order, Migratetype::Isolate);
             self.blocks.unisolate(block);
             self.free_in_pageblocks(whole, order);
-        } else if self.blocks.mark(block) == Mark::free(self.pageblock) && self.has_free_neighbour(block) {
+        } else if self.blocks.mark(block).is_free(self.pageblock) && self.has_free_neighbour(block) {
             self.unlink_large(frame, self.pageblock, Migratetype::Isolate);
             self.blocks.unisolate(block);
             self.free_block(block, self.pageblock, to, Placement::Tail);
@@ -185,14 +185,14 @@ impl Zone {
         }
         (self.pageblock + 1..self.top).find_map(|order| {
             let frame = start >> order << order;
-            (self.blocks.mark(self.block(frame)) == Mark::free(order)).then_some((frame, order))
+            self.blocks.mark(self.block(frame)).is_free(order).then_some((frame, order))
         })
     }
 
     /// Could a free pageblock merge with its buddy if it were not isolated?
     fn has_free_neighbour(&self, block: u32) -> bool {
         self.pageblock < self.top
-            && self.blocks.mark(block ^ 1) == Mark::free(self.pageblock)
+            && self.blocks.mark(block ^ 1).is_free(self.pageblock)
             && self.blocks.migratetype(block ^ 1) != Migratetype::Isolate
     }
 

@@ -33,6 +33,9 @@ impl Mark {
     const CAN_MOVE: u8 = 0x20;
     const CACHED: u8 = 0xa0;
     const FREE: u8 = 0x80;
+    /// Beside free: the host knows.
+    const REPORTED: u8 = 0x40;
+    const FREE_AND_REPORTED: u8 = Self::FREE | Self::REPORTED;
     const ORDER: u8 = 0x1f;
 
     #[inline]
@@ -61,6 +64,17 @@ impl Mark {
         Self::of(Self::CACHED, order)
     }
 
+    /// Is this a free block of `order`, whether or not the host knows?
+    #[inline]
+    pub(crate) const fn is_free(self, order: usize) -> bool {
+        self.0 & !Self::REPORTED == Self::free(order).0
+    }
+
+    /// The same free block once the host knows.
+    pub(crate) const fn reported(order: usize) -> Self {
+        Self::of(Self::FREE | Self::REPORTED, order)
+    }
+
     /// Is this an allocated block of `order`?
     #[inline]
     pub(crate) const fn is_used(self, order: usize) -> bool {
@@ -73,7 +87,7 @@ impl Mark {
             Self::USED => Start::Used(order),
             Self::MOVABLE => Start::Movable(order),
             Self::CACHED => Start::Cached(order),
-            Self::FREE => Start::Free(order),
+            Self::FREE | Self::FREE_AND_REPORTED => Start::Free(order),
             _ => Start::Nothing,
         }
     }

@@ -12,6 +12,14 @@ struct Run {
     /// The block at its tail side.
     last: u32,
     link: Link,
+    news: News,
+}
+
+/// Does the host know that blocks are free?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    Unreported,
+    Reported,
 }
 
 impl Run {
@@ -60,10 +68,17 @@ impl Runs {
     /// Adds the blocks from `first` to `last`, so that `first` is nearer to the head.
     #[inline]
     pub(crate) fn push(&mut self, list: &mut FreeList, first: u32, last: u32, end: End) {
+        self.push_news(list, first, last, end, News::Unreported);
+    }
+
+    /// The same for blocks that the host knows of, or does not.
+    #[inline]
+    pub(crate) fn push_news(&mut self, list: &mut FreeList, first: u32, last: u32, end: End, news: News) {
         list.blocks += u64::from(first.abs_diff(last)) + 1;
         match end {
             End::Head => {
                 if let Some(run) = self.nodes.get_mut(list.head as usize)
+                    && run.news == news
                     && Run::joins((first, last), (run.first, run.last))
                 {
                     run.first = first;
@@ -72,6 +87,7 @@ impl Runs {
             }
             End::Tail => {
                 if let Some(run) = self.nodes.get_mut(list.tail as usize)
+                    && run.news == news
                     && Run::joins((run.first, run.last), (first, last))
                 {
                     run.last = last;
@@ -79,7 +95,7 @@ impl Runs {
                 }
             }
         }
-        let node = self.add(first, last);
+        let node = self.add(first, last, news);
         list.link(self, node, end);
     }
 
@@ -152,7 +168,7 @@ impl Runs {
             (false, true) => self.nodes[node as usize].last = step(near, false),
             (false, false) => {
                 self.nodes[node as usize].last = step(near, false);
-                let rest = self.add(step(far, true), run.last);
+                let rest = self.add(step(far, true), run.last, run.news);
                 self.nodes[rest as usize].link = Link { prev: node, next: run.link.next };
                 match run.link.next {
                     NIL => list.tail = rest,
@@ -166,6 +182,14 @@ impl Runs {
     /// Every run of a list from head to tail: its first and its last block.
     pub(crate) fn of(&self, list: FreeList) -> impl Iterator<Item = (u32, u32)> {
         list.nodes(self).map(|node| (self.nodes[node as usize].first, self.nodes[node as usize].last))
+    }
+
+    /// The blocks of a list that the host does not know of, from head to tail.
+    pub(crate) fn unreported(&self, list: FreeList) -> impl Iterator<Item = u32> {
+        let nodes = list.nodes(self).map(|node| self.nodes[node as usize]);
+        nodes.filter(|run| run.news == News::Unreported).flat_map(|run| {
+            (0..run.blocks()).map(move |n| if run.first <= run.last { run.first + n } else { run.first - n })
+        })
     }
 
     pub(crate) fn contains(&self, list: FreeList, block: u32) -> bool {
@@ -182,8 +206,8 @@ impl Runs {
     }
 
     #[inline(never)]
-    fn add(&mut self, first: u32, last: u32) -> u32 {
-        let run = Run { first, last, link: Link::NONE };
+    fn add(&mut self, first: u32, last: u32, news: News) -> u32 {
+        let run = Run { first, last, link: Link::NONE, news };
         if let Some(node) = self.spare.pop() {
             self.nodes[node as usize] = run;
             return node;

@@ -106,7 +106,7 @@ impl Zone {
             return Err(self.broken(format_args!("the free block of {migratetype} {name} at {pfn} {what}")));
         }
         let mark = if order == self.top { Some(Mark::free(order)) } else { self.mark_of(frame, order) };
-        if mark != Some(Mark::free(order)) {
+        if !mark.is_some_and(|mark| mark.is_free(order)) {
             return Err(self.broken(format_args!("the free block of {name} at {pfn} is marked {mark:?}")));
         }
         Ok(())

@@ -13,6 +13,7 @@ mod page_owner;
 mod pages;
 mod placed;
 mod quick;
+mod reporting;
 mod slow_model;
 mod slow_path;
 mod slow_steps;

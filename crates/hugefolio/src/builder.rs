@@ -7,10 +7,10 @@ use hugetlb::boot::{Arch, BootConfig, BootMessage, Platform, PoolRequest, Runtim
 use hugetlb::{Hstate, Hstates, Pool, ResizeNodes, Shelf};
 use memmap::{Contents, MemMap};
 use page_alloc::{AllocatorError, Blocks, Cpusets, Knobs, PageAllocator, Rules};
-use policy::{MemoryRange, NodeSpec, Topology};
+use policy::{MemoryRange, NodeSpec, PrivateError, PrivateNode, Topology};
 use slotmap::{SecondaryMap, SlotMap};
 use sync::RankStack;
-use units::{Bytes, HstateId, HugeCount, NodeId, Nodemask, PageCount, PageShift, Pfn, Vaddr, ZoneKind};
+use units::{Bytes, HstateId, HugeCount, NodeId, Nodemask, PageCount, PageShift, PerZone, Pfn, Vaddr, ZoneKind};
 use zone::tuning::HighFraction;
 use zone::watermark::{ReserveRatios, ScaleFactor, min_free_default};
 use zone::{Grouping, Zone, ZoneLayout};
@@ -27,6 +27,7 @@ pub struct MachineBuilder {
     /// Where memory is said to lie.
     ranges: Vec<MemoryRange>,
     cpus: BTreeMap<NodeId, u32>,
+    private: BTreeMap<NodeId, PrivateNode>,
     distances: BTreeMap<(NodeId, NodeId), u8>,
     cmdline: String,
     runtime_gigantic: RuntimeGigantic,
@@ -54,6 +55,9 @@ pub enum BuildError {
     /// The spans of a zone contradict each other.
     #[error("{0}")]
     Zone(#[from] zone::ZoneError),
+    /// A node cannot belong to a driver.
+    #[error(transparent)]
+    Private(#[from] PrivateError),
     /// The parts do not fit.
     #[error(transparent)]
     Pages(#[from] AllocatorError),
@@ -80,6 +84,7 @@ impl MachineBuilder {
             nodes: BTreeMap::new(),
             ranges: Vec::new(),
             cpus: BTreeMap::new(),
+            private: BTreeMap::new(),
             distances: BTreeMap::new(),
             cmdline: String::new(),
             runtime_gigantic: RuntimeGigantic::Supported,
@@ -120,6 +125,13 @@ impl MachineBuilder {
     #[must_use]
     pub fn cpus(mut self, node: NodeId, cpus: u32) -> Self {
         self.cpus.insert(node, cpus);
+        self
+    }
+
+    /// The memory of a node belongs to a driver: no request gets there that does not say so.
+    #[must_use]
+    pub fn private(mut self, node: NodeId, private: PrivateNode) -> Self {
+        self.private.insert(node, private);
         self
     }
 
@@ -246,11 +258,11 @@ impl MachineBuilder {
         for (&(node, kind), spans) in zones {
             nodes.entry(node).or_insert_with(|| fresh(node)).present[kind] = pages_of(spans);
         }
-        let topology = Topology::of(nodes, |a, b| {
+        let distance = |a, b| {
             let usual = if a == b { 10 } else { 20 };
             self.distances.get(&(a, b)).copied().unwrap_or(usual)
-        })?;
-        Ok(topology)
+        };
+        with_private(nodes, &self.private, distance)
     }
 
     fn pages(
@@ -279,6 +291,26 @@ impl MachineBuilder {
         pages.recompute(knobs);
         Ok(pages)
     }
+}
+
+/// The topology of nodes some of which belong to drivers. Their memory comes once they do.
+pub(crate) fn with_private(
+    nodes: BTreeMap<NodeId, NodeSpec>,
+    private: &BTreeMap<NodeId, PrivateNode>,
+    distance: impl Fn(NodeId, NodeId) -> u8,
+) -> Result<Topology, BuildError> {
+    let empty = |(&node, &spec): (&NodeId, &NodeSpec)| {
+        let present = if private.contains_key(&node) { PerZone::default() } else { spec.present };
+        (node, NodeSpec { present, ..spec })
+    };
+    let mut topology = Topology::of(nodes.iter().map(empty).collect(), distance)?;
+    for (&node, &of) in private {
+        topology.make_private(node, of)?;
+        if let Some(&spec) = nodes.get(&node) {
+            topology.set_node(node, spec)?;
+        }
+    }
+    Ok(topology)
 }
 
 fn pages_of(spans: &Spans) -> PageCount {

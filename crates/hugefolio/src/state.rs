@@ -16,13 +16,14 @@ use hugetlbfs::{Inode, Mount};
 use memmap::{Broken, Contents, Folio, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
 use page_alloc::{Blocks, Cpusets, HeldBlock, PageAllocator, Rules, ZoneMemory, Zones};
-use policy::{NodeSpec, Topology, ZoneRef};
+use policy::{NodeSpec, PrivateNode, Topology, ZoneRef};
 use slotmap::{Key, SecondaryMap, SlotMap};
 use sync::RankStack;
 use units::{CpuId, HugeSize, Name, NodeId, PageShift, Pfn, Vaddr};
 use zone::tuning::PcpTuning;
 use zone::{PerCpuPages, PerCpuState, Zone, ZoneState};
 
+use crate::builder::with_private;
 use crate::machine::Config;
 use crate::{FaultPlan, Machine, Process, Sysctls};
 
@@ -88,6 +89,7 @@ struct PagesState {
 struct NodeState {
     spec: NodeSpec,
     distances: BTreeMap<NodeId, u8>,
+    private: Option<PrivateNode>,
 }
 
 #[derive(Clone, Debug)]
@@ -319,7 +321,7 @@ fn nodes_of(topology: &Topology) -> BTreeMap<NodeId, NodeState> {
     let possible = topology.states().possible;
     let of = |node| {
         let distances = possible.iter().filter_map(|to| Some((to, topology.distance(node, to)?))).collect();
-        Some((node, NodeState { spec: *topology.node(node)?, distances }))
+        Some((node, NodeState { spec: *topology.node(node)?, distances, private: topology.private(node) }))
     };
     possible.iter().filter_map(of).collect()
 }
@@ -330,7 +332,8 @@ fn topology_of(nodes: &BTreeMap<NodeId, NodeState>) -> Result<Topology, MachineS
     }
     let specs = nodes.iter().map(|(&node, state)| (node, state.spec)).collect();
     let distance = |from: NodeId, to: NodeId| nodes[&from].distances[&to];
-    Topology::of(specs, distance).or_else(|error| wrong("nodes", error))
+    let private = nodes.iter().filter_map(|(&node, state)| Some((node, state.private?))).collect();
+    with_private(specs, &private, distance).or_else(|error| wrong("nodes", error))
 }
 
 fn zone_of((zone, lists): (&Zone, &[PerCpuPages])) -> ZoneOfMachine {

@@ -11,6 +11,7 @@ use lab::generate::{Generator, Profile};
 use lab::instance::Instance;
 use lab::model::{NaiveMachine, Quirks};
 use lab::op::Op;
+use lab::scenario::Scenario;
 use lab::shrink::shrink;
 use lab::target::{Answer, Target, diff_fields};
 
@@ -183,6 +184,15 @@ fn watched_memory_part_1() {
 #[test]
 fn watched_memory_part_2() {
     share(Profile::Uffd, 1);
+}
+
+/// Memory ends for both at the same page, for the administrator and for surplus pages.
+#[test]
+fn memory_ends_at_the_marks() {
+    let script = "sysctl_nr 100000\nset_overcommit 100\na0 spawn\na0 mmap A 24458M private,anon\nsysctl_nr 100001\n";
+    let scenario = Scenario::parse("memory", script).expect("it can be read");
+    let ops: Vec<Op> = scenario.ops().cloned().collect();
+    assert_eq!(wrong_with(&ops), None);
 }
 
 /// Instances, not globals: two machines run operation by operation in turn, and each must be what it is when run alone.

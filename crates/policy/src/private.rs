@@ -27,6 +27,7 @@ pub enum NodeCap {
 
 /// A set of capabilities.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct NodeCaps(u8);
 
 impl NodeCaps {
@@ -48,11 +49,13 @@ impl NodeCaps {
 
 /// Who owns a private node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct DriverId(pub u32);
 
 /// What is known of a private node.
 #[doc(alias = "node_private")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct PrivateNode {
     /// Its owner.
     pub owner: DriverId,

@@ -13,7 +13,7 @@ pub(super) struct Pool {
     pub(super) surplus: i64,
     /// How many surplus pages there may be.
     pub(super) overcommit: u64,
-    /// How many huge pages the memory holds.
+    /// How many huge pages an untouched machine gives.
     pub(super) memory: i64,
 }
 
@@ -35,9 +35,24 @@ pub(super) enum FreeRule {
     SurplusFirst,
 }
 
+/// How many huge pages 24 GiB give. Each zone keeps its share of four times the root of all memory in kB, low zones besides one page for
+/// every 256 above them. What is left is given two at a time, one to who asked and one for the next, who gets it only if the zone is
+/// still above its mark: the last one never is.
+fn obtainable() -> i64 {
+    let zones: [i64; 3] = [4096, (1 << 20) - 4096, 20 << 18];
+    let all: i64 = zones.iter().sum();
+    let kept = (all * 4 * 16).isqrt() / 4;
+    let of_zone = |n: usize| {
+        let above: i64 = zones[n + 1..].iter().sum();
+        let left = (zones[n] - kept * zones[n] / all - above / 256) / 512;
+        (left - 1 + left % 2).max(0)
+    };
+    (0..zones.len()).map(of_zone).sum()
+}
+
 impl Pool {
     pub(super) fn new() -> Self {
-        Pool { nr: 0, free: 0, resv: 0, surplus: 0, overcommit: 0, memory: 12_288 }
+        Pool { nr: 0, free: 0, resv: 0, surplus: 0, overcommit: 0, memory: obtainable() }
     }
 
     fn persistent(&self) -> i64 {

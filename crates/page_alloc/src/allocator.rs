@@ -11,15 +11,11 @@ use zone::tuning::PcpTuning;
 use zone::{BadFree, PerCpuPages, Zone};
 
 use crate::allocation::{Allocation, Attempted, NoBlock};
-use crate::bulk::{self, Bulk};
-use crate::cma::CmaArea;
 use crate::context::{Context, ContextError, PageRequest};
-use crate::contig::{self, ContigRange};
 use crate::deferral::CompactState;
 use crate::event::PageEvent;
-use crate::exact::{self, ExactRange};
 use crate::fail::FailPages;
-use crate::fast_path::{self, Block};
+use crate::fast_path;
 use crate::growth::Growth;
 use crate::guard::Guards;
 use crate::kswapd::NodeState;
@@ -183,62 +179,6 @@ impl PageAllocator {
             self.emit_page(|| PageEvent::Warned { order, gfp });
         }
         error
-    }
-
-    /// Fills the empty slots with single pages, as many as are at hand: perhaps not all, perhaps one that must be waited for.
-    ///
-    /// # Errors
-    /// The request contradicts itself; nothing was taken.
-    pub fn alloc_bulk(&mut self, request: &PageRequest, slots: &mut [Option<Block>]) -> Result<Bulk, ContextError> {
-        bulk::alloc(self, request, slots)
-    }
-
-    /// What to ask for to have a block that `pages` single pages can be cut out of: [`PageAllocator::trim`] does that.
-    pub fn exact_request(&mut self, request: &PageRequest, pages: PageCount) -> PageRequest {
-        exact::request(self, request, pages)
-    }
-
-    /// Splits a block into single pages and gives back those behind the first `pages`.
-    ///
-    /// # Errors
-    /// It is not what was handed out, and nothing was done.
-    pub fn trim(&mut self, block: Block, pages: PageCount) -> Result<ExactRange, BadFree> {
-        exact::trim(self, block, pages)
-    }
-
-    /// Gives the pages of a range back one by one.
-    ///
-    /// # Errors
-    /// A page of it is not what was handed out; those before it are free.
-    pub fn free_exact(&mut self, range: ExactRange) -> Result<(), BadFree> {
-        exact::free(self, range)
-    }
-
-    /// Gives back a block that is no folio while somebody else refers to its first page: that page stays, and is given back by itself.
-    ///
-    /// # Errors
-    /// It is not what was handed out.
-    pub fn free_but_first(&mut self, zone: ZoneRef, pfn: Pfn, order: Order) -> Result<(), BadFree> {
-        exact::free_but_first(self, zone, pfn, order)
-    }
-
-    /// Gives a range back that was asked for frame by frame.
-    ///
-    /// # Errors
-    /// A page of it is not what was handed out; those before it are free.
-    pub fn free_contig(&mut self, range: ContigRange) -> Result<(), BadFree> {
-        contig::free(self, range)
-    }
-
-    /// Gives a range of an area back; whether it is one.
-    ///
-    /// # Errors
-    /// As [`PageAllocator::free_contig`].
-    pub fn free_cma(&mut self, area: &mut CmaArea, range: ContigRange) -> Result<bool, BadFree> {
-        if !area.release(&range) {
-            return Ok(false);
-        }
-        contig::free(self, range).map(|()| true)
     }
 
     /// The owner of a block says that he can move it.

@@ -4,6 +4,7 @@ use units::{GfpFlags, Order, PageCount};
 use zone::{Level, MarkCheck, Want};
 
 use crate::allocation::Allocation;
+use crate::allocator::PageAllocator;
 use crate::context::{Context, ContextError, PageRequest, Preferred};
 use crate::fast_path::{self, Block, Purpose};
 use crate::rules::{BulkMark, Rules};
@@ -127,5 +128,15 @@ fn zone_with<P: Zones>(p: &mut P, context: &Context, rules: &Rules, wanted: usiz
             }
         }
         at = context.next_zone(p.topology(), mask, at.place + 1)?;
+    }
+}
+
+impl PageAllocator {
+    /// Fills the empty slots with single pages, as many as are at hand: perhaps not all, perhaps one that must be waited for.
+    ///
+    /// # Errors
+    /// The request contradicts itself; nothing was taken.
+    pub fn alloc_bulk(&mut self, request: &PageRequest, slots: &mut [Option<Block>]) -> Result<Bulk, ContextError> {
+        alloc(self, request, slots)
     }
 }

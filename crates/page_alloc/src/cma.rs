@@ -4,8 +4,10 @@ use alloc::vec::Vec;
 
 use policy::ZoneRef;
 use units::{GfpFlags, Order, PageCount, Pfn};
+use zone::BadFree;
 
-use crate::contig::{Area, Contig, ContigError, ContigQuestion, ContigRange, ContigRequest, Moved};
+use crate::allocator::PageAllocator;
+use crate::contig::{self, Area, Contig, ContigError, ContigQuestion, ContigRange, ContigRequest, Moved};
 use crate::zones::Zones;
 
 /// One area.
@@ -224,5 +226,18 @@ impl CmaAlloc {
                 CmaQuestion::Failed(last)
             }
         }
+    }
+}
+
+impl PageAllocator {
+    /// Gives a range of an area back; whether it is one.
+    ///
+    /// # Errors
+    /// As [`PageAllocator::free_contig`].
+    pub fn free_cma(&mut self, area: &mut CmaArea, range: ContigRange) -> Result<bool, BadFree> {
+        if !area.release(&range) {
+            return Ok(false);
+        }
+        contig::free(self, range).map(|()| true)
     }
 }

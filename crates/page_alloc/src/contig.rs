@@ -4,8 +4,9 @@ use alloc::vec::Vec;
 
 use policy::{NodeCap, ZoneRef};
 use units::{GfpFlags, Migratetype, NodeId, Order, PageCount, Pfn, ZoneKind};
-use zone::{AllocFlags, Found, Held, Level, Zone};
+use zone::{AllocFlags, BadFree, Found, Held, Level, Zone};
 
+use crate::allocator::PageAllocator;
 use crate::context::{Attempt, Context, Nodes, PageRequest};
 use crate::fast_path::{self, Spread, Walk};
 use crate::page_owner::MoveReason;
@@ -447,10 +448,20 @@ pub(crate) fn put<P: Zones>(p: &mut P, zone: ZoneRef, pfn: Pfn, order: Order) {
 
 /// Gives a range back, each page by itself.
 #[doc(alias = "free_contig_range")]
-pub(crate) fn free<P: Zones>(p: &mut P, range: ContigRange) -> Result<(), zone::BadFree> {
+pub(crate) fn free<P: Zones>(p: &mut P, range: ContigRange) -> Result<(), BadFree> {
     let ContigRange { zone, pfn, pages, folio } = range;
     if let Some(order) = folio {
         return fast_path::free(p, zone, pfn, order);
     }
     (0..pages.get()).try_for_each(|n| fast_path::free(p, zone, pfn.offset(PageCount::new(n)), Order::ZERO))
+}
+
+impl PageAllocator {
+    /// Gives a range back that was asked for frame by frame.
+    ///
+    /// # Errors
+    /// A page of it is not what was handed out; those before it are free.
+    pub fn free_contig(&mut self, range: ContigRange) -> Result<(), BadFree> {
+        free(self, range)
+    }
 }

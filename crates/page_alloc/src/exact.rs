@@ -4,6 +4,7 @@ use policy::ZoneRef;
 use units::{GfpFlags, Order, PageCount, Pfn};
 use zone::BadFree;
 
+use crate::allocator::PageAllocator;
 use crate::context::PageRequest;
 use crate::event::PageEvent;
 use crate::fast_path::{self, Block};
@@ -22,7 +23,7 @@ pub struct ExactRange {
 
 /// The request for the block that the range is cut out of. It can be neither a folio nor memory that the kernel does not map.
 #[doc(alias = "alloc_pages_exact")]
-pub(crate) fn request<P: Zones>(p: &mut P, request: &PageRequest, pages: PageCount) -> PageRequest {
+fn request_for<P: Zones>(p: &mut P, request: &PageRequest, pages: PageCount) -> PageRequest {
     let order = order_of(pages);
     let stripped = GfpFlags::COMP.union(GfpFlags::HIGHMEM);
     let gfp = request.gfp;
@@ -40,7 +41,7 @@ fn order_of(pages: PageCount) -> Order {
 
 /// Splits a block into single pages and gives back those behind the first `pages`, to the tails of their lists.
 #[doc(alias("make_alloc_exact", "split_page"))]
-pub(crate) fn trim<P: Zones>(p: &mut P, block: Block, pages: PageCount) -> Result<ExactRange, BadFree> {
+fn trim<P: Zones>(p: &mut P, block: Block, pages: PageCount) -> Result<ExactRange, BadFree> {
     let Block { pfn, order, zone, .. } = block;
     let pages = pages.min(order.pages());
     let trimmed = p.with_zone(zone, |parts| {
@@ -60,7 +61,7 @@ pub(crate) fn trim<P: Zones>(p: &mut P, block: Block, pages: PageCount) -> Resul
 
 /// Gives the pages back one by one.
 #[doc(alias = "free_pages_exact")]
-pub(crate) fn free<P: Zones>(p: &mut P, range: ExactRange) -> Result<(), BadFree> {
+fn free<P: Zones>(p: &mut P, range: ExactRange) -> Result<(), BadFree> {
     (0..range.pages.get())
         .try_for_each(|n| fast_path::free(p, range.zone, range.pfn.offset(PageCount::new(n)), Order::ZERO))
 }
@@ -68,7 +69,7 @@ pub(crate) fn free<P: Zones>(p: &mut P, range: ExactRange) -> Result<(), BadFree
 /// Gives back a block of single pages to whose first one somebody else refers still: that one stays, and the others go at once, in blocks
 /// as large as they can be.
 #[doc(alias = "___free_pages")]
-pub(crate) fn free_but_first<P: Zones>(p: &mut P, zone: ZoneRef, pfn: Pfn, order: Order) -> Result<(), BadFree> {
+fn free_but_first<P: Zones>(p: &mut P, zone: ZoneRef, pfn: Pfn, order: Order) -> Result<(), BadFree> {
     let mut size = order;
     while let Some(half) = size.get().checked_sub(1).map(Order::new) {
         let split = p.with_zone(zone, |parts| parts.zone.split_used(pfn, size, half));
@@ -77,4 +78,35 @@ pub(crate) fn free_but_first<P: Zones>(p: &mut P, zone: ZoneRef, pfn: Pfn, order
         size = half;
     }
     Ok(())
+}
+
+impl PageAllocator {
+    /// What to ask for to have a block that `pages` single pages can be cut out of: [`PageAllocator::trim`] does that.
+    pub fn exact_request(&mut self, request: &PageRequest, pages: PageCount) -> PageRequest {
+        request_for(self, request, pages)
+    }
+
+    /// Splits a block into single pages and gives back those behind the first `pages`.
+    ///
+    /// # Errors
+    /// It is not what was handed out, and nothing was done.
+    pub fn trim(&mut self, block: Block, pages: PageCount) -> Result<ExactRange, BadFree> {
+        trim(self, block, pages)
+    }
+
+    /// Gives the pages of a range back one by one.
+    ///
+    /// # Errors
+    /// A page of it is not what was handed out; those before it are free.
+    pub fn free_exact(&mut self, range: ExactRange) -> Result<(), BadFree> {
+        free(self, range)
+    }
+
+    /// Gives back a block that is no folio while somebody else refers to its first page: that page stays, and is given back by itself.
+    ///
+    /// # Errors
+    /// It is not what was handed out.
+    pub fn free_but_first(&mut self, zone: ZoneRef, pfn: Pfn, order: Order) -> Result<(), BadFree> {
+        free_but_first(self, zone, pfn, order)
+    }
 }

@@ -100,6 +100,24 @@ pub(crate) fn is_balanced<P: Zones>(p: &mut P, node: NodeId, order: Order, highe
     !managed_any
 }
 
+/// May a request reclaim on a node by itself, or must it wait for background reclaim? It waits while half of all minimums there is not free,
+/// so that not everybody is at it with the last pages gone; not where background reclaim is hopeless. Whoever answers
+/// [`crate::Question::Reclaim`] asks here before.
+#[doc(alias("throttle_direct_reclaim", "allow_direct_reclaim"))]
+pub fn may_reclaim_by_itself<P: Zones>(p: &mut P, node: NodeId) -> bool {
+    let hopeless = p.with_node(node, |state| state.kswapd.failures >= MAX_FAILURES);
+    let (mut free, mut least) = (0u64, 0u64);
+    for kind in ZoneKind::ALL.into_iter().filter(|&kind| kind <= ZoneKind::Normal) {
+        let _ = p.with_zone(ZoneRef { node, kind }, |parts| {
+            if !parts.zone.managed().is_zero() && !parts.counts.reclaimable.is_zero() {
+                least = least.saturating_add(parts.zone.mark(Level::Min).get());
+                free = free.saturating_add(parts.growth.free(parts.zone).get());
+            }
+        });
+    }
+    hopeless || least == 0 || free > least / 2
+}
+
 #[doc(alias = "pgdat_watermark_boosted")]
 fn is_boosted<P: Zones>(p: &mut P, node: NodeId, highest: ZoneKind) -> bool {
     ZoneKind::ALL.into_iter().filter(|&kind| kind <= highest).any(|kind| {

@@ -67,7 +67,7 @@ pub use growth::Growth;
 pub use guard::Guards;
 pub use hotplug::{HotplugError, Offline, OfflineQuestion, Plug};
 pub use knobs::{Knobs, managed_of, protect, resize_lists, set_marks};
-pub use kswapd::{Dirty, Kswapd, NearReclaim, NodeState, Sleep};
+pub use kswapd::{Dirty, Kswapd, NearReclaim, NodeState, Sleep, may_reclaim_by_itself};
 pub use owned::{BlockError, Blocks, HeldBlock, Mobility};
 pub use page_owner::{MoveReason, OwnedBlock, Owner, PageOwners, Runner};
 pub use pages::{BadPage, Content, FreeMapping, HookStep, PageHooks, PageInit, PageWatch};

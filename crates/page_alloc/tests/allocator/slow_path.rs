@@ -2,7 +2,7 @@
 
 use page_alloc::{
     Answer, Attempted, Block, Compacted, Cpusets, NoBlock, PageAllocator, PageEvent, PageRequest, Priority, Purpose,
-    Question, ReserveAfter, Rules, Sleep, Standing, Task, TaskSite, Zones,
+    Question, ReserveAfter, Rules, Sleep, Standing, Task, TaskSite, Zones, may_reclaim_by_itself,
 };
 use policy::{NodeSpec, ZoneRef};
 use units::{Blame, CpuId, GfpFlags, Ledger, Migratetype, Nodemask, Order, PageCount, Pfn, ZoneKind};
@@ -428,6 +428,25 @@ fn nasty_whom_a_request_wakes() {
     assert_eq!(woken(&mut machine), twice);
     assert!(run(&mut machine, &request(2, KERNEL | GfpFlags::NORETRY), in_vain).0.is_err());
     assert_eq!(woken(&mut machine), [], "who can wait does it himself");
+}
+
+/// Who reclaims by himself waits while less than half of the minimums of his node is free; not for zones with nothing to reclaim, and not
+/// for background reclaim that has given up.
+#[test]
+fn nasty_who_must_wait_for_background_reclaim() {
+    let (low, normal, movable) = (at(0, ZoneKind::Dma32), at(0, Normal), at(0, ZoneKind::Movable));
+    for (pages, may) in [(80, false), (81, true)] {
+        let zones = vec![with_free(low, 20, (60, 60, 60)), with_free(normal, pages, (140, 140, 140)), full(movable, 4)];
+        let mut machine = machine(zones);
+        assert!(may_reclaim_by_itself(&mut machine, node(0)), "nothing can be reclaimed");
+        for zone in [low, normal] {
+            machine.parts(zone).expect("a zone").counts.reclaimable = PageCount::new(1);
+        }
+        assert_eq!(may_reclaim_by_itself(&mut machine, node(0)), may, "{pages} and 20 pages of 200");
+        machine.with_node(node(0), |state| state.kswapd.failures = 16);
+        assert!(may_reclaim_by_itself(&mut machine, node(0)));
+        checked(&machine);
+    }
 }
 
 #[test]

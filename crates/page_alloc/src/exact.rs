@@ -41,7 +41,7 @@ fn order_of(pages: PageCount) -> Order {
 
 /// Splits a block into single pages and gives back those behind the first `pages`, to the tails of their lists.
 #[doc(alias("make_alloc_exact", "split_page"))]
-fn trim<P: Zones>(p: &mut P, block: Block, pages: PageCount) -> Result<ExactRange, BadFree> {
+fn cut_to<P: Zones>(p: &mut P, block: Block, pages: PageCount) -> Result<ExactRange, BadFree> {
     let Block { pfn, order, zone, .. } = block;
     let pages = pages.min(order.pages());
     let trimmed = p.with_zone(zone, |parts| {
@@ -69,7 +69,7 @@ fn free<P: Zones>(p: &mut P, range: ExactRange) -> Result<(), BadFree> {
 /// Gives back a block of single pages to whose first one somebody else refers still: that one stays, and the others go at once, in blocks
 /// as large as they can be.
 #[doc(alias = "___free_pages")]
-fn free_but_first<P: Zones>(p: &mut P, zone: ZoneRef, pfn: Pfn, order: Order) -> Result<(), BadFree> {
+fn put_but_first<P: Zones>(p: &mut P, zone: ZoneRef, pfn: Pfn, order: Order) -> Result<(), BadFree> {
     let mut size = order;
     while let Some(half) = size.get().checked_sub(1).map(Order::new) {
         let split = p.with_zone(zone, |parts| parts.zone.split_used(pfn, size, half));
@@ -91,7 +91,7 @@ impl PageAllocator {
     /// # Errors
     /// It is not what was handed out, and nothing was done.
     pub fn trim(&mut self, block: Block, pages: PageCount) -> Result<ExactRange, BadFree> {
-        trim(self, block, pages)
+        cut_to(self, block, pages)
     }
 
     /// Gives the pages of a range back one by one.
@@ -107,6 +107,6 @@ impl PageAllocator {
     /// # Errors
     /// It is not what was handed out.
     pub fn free_but_first(&mut self, zone: ZoneRef, pfn: Pfn, order: Order) -> Result<(), BadFree> {
-        free_but_first(self, zone, pfn, order)
+        put_but_first(self, zone, pfn, order)
     }
 }

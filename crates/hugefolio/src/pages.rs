@@ -42,6 +42,6 @@ pub use page_alloc::{
     MoveReason, Moved, NearReclaim, NearReclaimMode, NoBlock, NodeState, Nodes, Offline, OfflineQuestion, OwnedBlock,
     Owner, PageAllocator, PageEvent, PageHooks, PageInit, PageOwners, PageRequest, PageWatch, Pin, Placed, Plug,
     Priority, Proactive, Progress, Purchase, Purpose, Question, Quick, REPORT_CAPACITY, ReportEnd, ReportPass,
-    ReportQuestion, ReserveAfter, Rules, Runner, Served, Sleep, SlowPath, Standing, Step, Task, TaskSite, Waiting,
-    ZoneCounts, ZoneGoal, ZoneMemory, ZoneParts, ZoneSlot, Zones, may_reclaim_by_itself, place,
+    ReportQuestion, ReserveAfter, Rules, Runner, Served, Sleep, SlowPath, StackCount, Standing, Step, Task, TaskSite,
+    Waiting, ZoneCounts, ZoneGoal, ZoneMemory, ZoneParts, ZoneSlot, Zones, may_reclaim_by_itself, place,
 };

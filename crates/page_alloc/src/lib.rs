@@ -69,7 +69,7 @@ pub use hotplug::{HotplugError, Offline, OfflineQuestion, Plug};
 pub use knobs::{Knobs, managed_of, protect, resize_lists, set_marks};
 pub use kswapd::{Dirty, Kswapd, NearReclaim, NodeState, Sleep, may_reclaim_by_itself};
 pub use owned::{BlockError, Blocks, HeldBlock, Mobility};
-pub use page_owner::{MoveReason, OwnedBlock, Owner, PageOwners, Runner};
+pub use page_owner::{MoveReason, OwnedBlock, Owner, PageOwners, Runner, StackCount};
 pub use pages::{BadPage, Content, FreeMapping, HookStep, PageHooks, PageInit, PageWatch};
 pub use path::{NoPages, alloc, alloc_placed, compact_node, free, put_block, split, take_block, zone_of};
 pub use placed::{Placed, Purchase, place};

@@ -95,13 +95,13 @@ impl PageOwners {
         (page < pfn.offset(owner.order.pages())).then_some((pfn, owner))
     }
 
-    /// Each place in the code that has blocks, with their number.
+    /// Each place in the code that has blocks.
     #[doc(alias = "page_owner_stacks")]
     #[must_use]
-    pub fn stacks(&self) -> Vec<(Vec<String>, u64)> {
+    pub fn stacks(&self) -> Vec<StackCount> {
         let mut counts: BTreeMap<&[String], u64> = BTreeMap::new();
         self.owners.values().for_each(|owner| *counts.entry(&owner.by.stack).or_default() += 1);
-        counts.into_iter().map(|(stack, count)| (stack.to_vec(), count)).collect()
+        counts.into_iter().map(|(stack, blocks)| StackCount { stack: stack.to_vec(), blocks }).collect()
     }
 
     /// Somebody got a block.
@@ -146,6 +146,23 @@ impl PageOwners {
         if let Some(owner) = owner {
             self.owners.insert(to, Owner { order, moved: Some(reason), ..owner });
         }
+    }
+}
+
+/// A place in the code, and how many blocks it has.
+#[doc(alias = "stack_print")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackCount {
+    /// One line for each call, the innermost first.
+    pub stack: Vec<String>,
+    /// Blocks that were asked for there and are in use.
+    pub blocks: u64,
+}
+
+impl fmt::Display for StackCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.stack.iter().try_for_each(|line| writeln!(f, " {line}"))?;
+        writeln!(f, "stack_count: {}\n", self.blocks)
     }
 }
 

@@ -39,10 +39,10 @@ pub use builder::{BuildError, MachineBuilder};
 pub use calls::{
     Admin, BadFd, CallError, Calls, Cause, CgroupCounter, CgroupLimitError, CopyCall, DemoteCallError, Env,
     FallocateCallError, FallocateMode, Frame, FtruncateError, InjectError, Injection, KnobError, MapCall, MapCallError,
-    MapSource, MemfdFlags, MountCallError, MovePageError, MoveScope, Moves, NamedSize, NoSegment, NoSuchSize, OpenCall,
-    OpenCallError, Pages, Poison, PoolView, ReadCallError, ResizeCallError, SegmentCall, SegmentCallError, SegmentId,
-    SizeWithoutHuge, SoftOfflineCallError, Truncate, TruncateByNameError, UffdCallError, UffdResult, UnpoisonCallError,
-    WriteCallError, Writer,
+    MapSource, MemfdFlags, MountCallError, MovePageError, Moves, NamedSize, NoPolicyNodes, NoSegment, NoSuchSize,
+    OpenCall, OpenCallError, Pages, Poison, Policies, PoolView, ReadCallError, ResizeCallError, SegmentCall,
+    SegmentCallError, SegmentId, SizeWithoutHuge, SoftOfflineCallError, Truncate, TruncateByNameError, UffdCallError,
+    UffdResult, UnpoisonCallError, WriteCallError, Writer,
 };
 pub use fault_plan::FaultPlan;
 pub use machine::{Machine, Sysctls};
@@ -68,11 +68,11 @@ pub use hugetlbfs::{
 };
 pub use memmap::Broken;
 pub use mm::{
-    Advice, AdviseError, Arrival, AttachError, DetachError, Failed, FaultError, FileAccess, FillError, FillRefusal,
-    ForkError, MapFlags, MemoryFailure, MigrateError, MincoreError, MlockError, MmapError, MprotectError, MremapError,
-    MunmapError, PageState, Payload, Pin, Place, PopulateError, Prot, ProtectError, RegisterError, Registration,
-    RemapFlags, RemapRequest, Share, Smaps, SoftOfflineError, SoftOfflined, Touch, UffdModes, UnregisterError,
-    Userfault, Victim, VmaFlags, WriteProtection,
+    Advice, AdviseError, Arrival, AttachError, DetachError, Existing, Failed, FaultError, FileAccess, FillError,
+    FillRefusal, ForkError, HomeNodeError, MapFlags, MbindError, MemoryFailure, MigrateError, MincoreError, MlockError,
+    MmapError, MoveScope, MprotectError, MremapError, MunmapError, PageState, Payload, Pin, Place, PopulateError, Prot,
+    ProtectError, RegisterError, Registration, RemapFlags, RemapRequest, Share, Smaps, SoftOfflineError, SoftOfflined,
+    Touch, UffdModes, UnregisterError, Userfault, Victim, VmaFlags, WriteProtection,
 };
 pub use page_alloc::{BlockError, Blocks, HeldBlock, Mobility, NoPages};
 pub use policy::{

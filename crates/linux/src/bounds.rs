@@ -103,9 +103,15 @@ const fn most(size: SizeName) -> u64 {
     }
 }
 
+/// Is it a file of the pools of one node?
+fn is_of_node(path: &str) -> bool {
+    let rest = path.strip_prefix("/sys/devices/system/node/node");
+    rest.and_then(|rest| rest.split_once('/'))
+        .is_some_and(|(node, file)| node.bytes().all(|byte| byte.is_ascii_digit()) && file.starts_with("hugepages/"))
+}
+
 fn written(path: &str, value: &Written) -> Option<String> {
-    let pool =
-        path.starts_with("/sys/kernel/mm/hugepages/") || path.starts_with("/sys/devices/system/node/node0/hugepages/");
+    let pool = path.starts_with("/sys/kernel/mm/hugepages/") || is_of_node(path);
     if !(KNOBS.contains(&path) || pool) || path.contains("..") {
         return Some(format!("{path} is not a file that a script may write on this host"));
     }

@@ -13,6 +13,8 @@ use crate::sys::process::threads;
 pub(crate) const FOLDER: &str = "/run/hugefolio";
 /// The name of our group below the root of the control groups.
 const GROUP: &str = "hugefolio";
+/// The boot parameter of a host that may be broken.
+const EXPENDABLE: &str = "hugefolio.expendable";
 /// Kilobytes that must be available: the pages that scripts may have, twice.
 const MEMORY_KB: u64 = 5 << 20;
 
@@ -27,6 +29,10 @@ pub(crate) struct Host {
     pub(crate) execute_only: bool,
     /// The kernel's release.
     pub(crate) release: String,
+    /// Bytes of memory of each node.
+    pub(crate) nodes: Vec<u64>,
+    /// Its memory may be broken, and need not suffice for everybody: it is there for this alone.
+    pub(crate) expendable: bool,
 }
 
 impl Host {
@@ -43,10 +49,13 @@ impl Host {
             return lacks("2 MiB as the default huge page size");
         }
         let node0 = "/sys/devices/system/node/node0/hugepages";
-        if !Path::new(node0).is_dir() || Path::new("/sys/devices/system/node/node1").is_dir() {
-            return lacks("a single memory node, node0");
+        if !Path::new(node0).is_dir() {
+            return lacks("a first memory node, node0");
         }
-        if meminfo("MemAvailable:").is_none_or(|kb| kb < MEMORY_KB) {
+        let nodes: Vec<u64> = nodes().into_iter().map(memory_of).collect();
+        let expendable =
+            fs::read_to_string("/proc/cmdline").is_ok_and(|line| line.split_whitespace().any(|w| w == EXPENDABLE));
+        if !expendable && meminfo("MemAvailable:").is_none_or(|kb| kb < MEMORY_KB) {
             return lacks("memory: 5 GiB must be available");
         }
         if threads() != 1 || !program_lies_apart() {
@@ -56,13 +65,42 @@ impl Host {
         let gigantic = Path::new("/sys/kernel/mm/hugepages/hugepages-1048576kB").is_dir();
         let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let execute_only = processors.split_whitespace().any(|flag| flag == "ospke");
-        Ok(Self { gigantic, cgroups: cgroups(), execute_only, release })
+        Ok(Self { gigantic, cgroups: cgroups(), execute_only, release, nodes, expendable })
     }
 
     /// Our group.
     pub(crate) fn group(&self) -> Option<PathBuf> {
         self.cgroups.as_ref().map(|root| root.join(GROUP))
     }
+}
+
+/// The nodes with memory.
+pub(crate) fn nodes() -> Vec<u32> {
+    let text = fs::read_to_string("/sys/devices/system/node/has_memory").unwrap_or_default();
+    list(&text)
+}
+
+/// The processors of a node.
+pub(crate) fn processors_of(node: u32) -> Vec<usize> {
+    let text = fs::read_to_string(format!("/sys/devices/system/node/node{node}/cpulist")).unwrap_or_default();
+    list(&text).into_iter().filter_map(|n| usize::try_from(n).ok()).collect()
+}
+
+/// Numbers and ranges with commas.
+fn list(text: &str) -> Vec<u32> {
+    let part = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse::<u32>().ok()?..=last.parse::<u32>().ok()?)
+    };
+    text.trim().split(',').filter_map(part).flatten().collect()
+}
+
+/// Bytes of memory of a node.
+fn memory_of(node: u32) -> u64 {
+    let text = fs::read_to_string(format!("/sys/devices/system/node/node{node}/meminfo")).unwrap_or_default();
+    let kilobytes =
+        text.lines().find_map(|line| line.split_once("MemTotal:")?.1.split_whitespace().next()?.parse().ok());
+    kilobytes.unwrap_or(0u64) << 10
 }
 
 fn meminfo(name: &str) -> Option<u64> {

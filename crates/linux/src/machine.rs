@@ -5,11 +5,17 @@ use lab::target::{ArchName, Header, MachineLine};
 
 use crate::bounds;
 
-/// The least memory of a machine in a scenario that this host can stand for: pools of scripts fit into it.
+/// The least memory of a node in a scenario that this host can stand for: pools of scripts fit into it.
 const LEAST_MEMORY: u64 = 4 << 30;
+/// The same for one of several nodes.
+const LEAST_OF_SEVERAL: u64 = 512 << 20;
 
 /// The pools that the machine of a header begins with: pages by size. Says why this host cannot be that machine.
-pub(crate) fn boot(header: &Header) -> Result<Vec<(SizeName, i64)>, String> {
+pub(crate) fn boot(header: &Header, nodes: usize) -> Result<Vec<(SizeName, i64)>, String> {
+    let wanted = header.machine.as_ref().map_or(1, |machine| machine.nodes.len().max(1));
+    if wanted != nodes {
+        return Err(format!("the host has {nodes} memory nodes, not {wanted}"));
+    }
     let Some(machine) = &header.machine else { return Ok(Vec::new()) };
     if machine.arch != ArchName::X86_64 {
         return Err(format!("the host is no {}", machine.arch.word()));
@@ -17,10 +23,8 @@ pub(crate) fn boot(header: &Header) -> Result<Vec<(SizeName, i64)>, String> {
     if machine.groups != MachineLine::default().groups {
         return Err("live runs have control groups of version 2 alone".to_owned());
     }
-    if machine.nodes.len() > 1 {
-        return Err(format!("the host has one memory node, not {}", machine.nodes.len()));
-    }
-    if let Some(memory) = machine.nodes.first().filter(|memory| memory.unsigned() < LEAST_MEMORY) {
+    let least = if nodes > 1 { LEAST_OF_SEVERAL } else { LEAST_MEMORY };
+    if let Some(memory) = machine.nodes.iter().find(|memory| memory.unsigned() < least) {
         return Err(format!("the host has more memory than {memory}"));
     }
     let mut pools: Vec<(SizeName, i64)> = Vec::new();

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lab::op::{SizeName, Written};
-use lab::target::{Counters, NodeCounters, PoolCounters};
+use lab::target::{Counters, NodeCounters, NodeSizes, PoolCounters};
 use rustix::io::Errno;
 
 use crate::errno;
-use crate::host::{self, number};
+use crate::host::{self, nodes, number};
 use crate::sys::process::pause;
 
 /// How often a grow that comes short is tried again: a block of memory may be busy for a moment.
@@ -42,15 +42,20 @@ fn pool(size: SizeName) -> PoolCounters {
     }
 }
 
-fn node0(size: SizeName) -> NodeCounters {
-    let read = |name: &str| number(node_file(size, 0, name)).unwrap_or(0);
+fn of_node(size: SizeName, node: u32) -> NodeCounters {
+    let read = |name: &str| number(node_file(size, node, name)).unwrap_or(0);
     NodeCounters { nr: read("nr_hugepages"), free: read("free_hugepages"), surplus: read("surplus_hugepages") }
 }
 
 /// The counters of the pools alone.
 pub(crate) fn counters() -> Counters {
     let (m2, g1) = (SizeName::M2, SizeName::G1);
-    Counters { m2: pool(m2), g1: pool(g1), node0_m2: node0(m2), node0_g1: node0(g1), ..Counters::default() }
+    let mut counters = Counters { m2: pool(m2), g1: pool(g1), ..Counters::default() };
+    (counters.node0_m2, counters.node0_g1) = (of_node(m2, 0), of_node(g1, 0));
+    for node in nodes().into_iter().filter(|node| *node != 0) {
+        counters.nodes.push(node.to_string(), NodeSizes { m2: of_node(m2, node), g1: of_node(g1, node) });
+    }
+    counters
 }
 
 /// What of the pools is in use or left over; `None` if nothing is.
@@ -65,7 +70,7 @@ pub(crate) fn in_use() -> Option<String> {
 
 /// Whether the pools are empty and every counter is 0.
 pub(crate) fn are_empty() -> bool {
-    counters() == Counters::default()
+    counters().fields().iter().all(|(_, value)| *value == 0)
 }
 
 fn written(path: PathBuf, text: &str) -> Result<(), Errno> {

@@ -129,8 +129,14 @@ impl Running {
                 "the processors of the host have no protection keys, so what may be executed may be read".to_owned(),
             );
         }
-        if let Err(reason) = boot(header) {
+        if let Err(reason) = boot(header, self.host.nodes.len()) {
             return Some(reason);
+        }
+        let breaks = |op: &&Op| matches!(op, Op::Hwpoison(_) | Op::SoftOffline(_));
+        if !self.host.expendable && ops.iter().any(breaks) {
+            return Some(
+                "the host is not one whose memory may be broken: it was not booted with hugefolio.expendable".into(),
+            );
         }
         bounds::script_refusal(ops)
     }
@@ -400,7 +406,7 @@ impl Target for Running {
     fn begin(&mut self, header: &Header) -> Result<(), BeginError> {
         self.clear().map_err(|reason| BeginError::Host(format!("the host is damaged: {reason}")))?;
         self.script.clone_from(&header.script);
-        for (size, count) in boot(header).map_err(BeginError::Machine)? {
+        for (size, count) in boot(header, self.host.nodes.len()).map_err(BeginError::Machine)? {
             let set = pools::set_nr(size, None, &op::Written::Number(count));
             let there = number(pools::file(size, "nr_hugepages"));
             if set.is_err() || there != Some(count) {

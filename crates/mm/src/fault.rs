@@ -8,6 +8,7 @@ use filemap::NoCacheNode;
 use hugetlb::{AllocRefusal, HugeFolio, MapAlloc, Purpose};
 use hugetlbfs::Origin;
 use memmap::MappedBy;
+use policy::{Mempolicy, Placement};
 use units::{Access, Blame, Bytes, HugeIndex, Ledger, MmId, Pfn, Scope, Site, Vaddr};
 
 use crate::cow::write_to_protected;
@@ -276,7 +277,16 @@ pub(crate) fn keep<P: Env, E: From<NoCacheNode>>(
     Ok((folio.pfn, MappedBy::File))
 }
 
-/// Allocates for this place; the task's policy decides where.
+/// Where a page for this place is to lie: the area's policy decides, or else the task's.
+#[doc(alias("get_vma_policy", "huge_node"))]
+pub(crate) fn placement<P: Env>(p: &mut P, place: &Place<'_>) -> Placement {
+    let Place { mm, vma, index, origin, .. } = *place;
+    let interpret = |policy: &Mempolicy| policy.interpret(origin.local, origin.allowed, index);
+    let own = vma.policy.and_then(|slot| p.with_vmas(mm, |vmas| vmas.policy(slot).map(interpret)).flatten());
+    own.unwrap_or_else(|| interpret(&origin.policy))
+}
+
+/// Allocates for this place.
 pub(crate) fn alloc_page<P: Env>(
     p: &mut P,
     place: &Place<'_>,
@@ -290,7 +300,7 @@ pub(crate) fn alloc_page<P: Env>(
         holder: vma.as_mapped(mm).holder(file_map),
         index,
         subpool,
-        placement: origin.policy.interpret(origin.local, origin.allowed, index),
+        placement: placement(p, place),
         allowed: origin.allowed,
         cgroup: origin.cgroup,
         purpose,

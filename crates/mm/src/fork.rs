@@ -46,6 +46,9 @@ impl Blame for ForkError {
 pub fn fork_space<P: Env>(p: &mut P, parent: MmId, origin: &Origin) -> Result<MmId, ForkError> {
     let child = p.new_space();
     let copied = p.scope(Scope::AddressSpace(parent, Access::Write), |p| {
+        if let Some(tree) = p.with_vmas(parent, |vmas| vmas.child()) {
+            p.with_vmas(child, |vmas| *vmas = tree);
+        }
         let areas = p.with_vmas(parent, |vmas| vmas.iter().copied().collect::<alloc::vec::Vec<_>>());
         for vma in areas.unwrap_or_default() {
             if !vma.flags.contains(VmaFlags::DONT_FORK) {

@@ -12,6 +12,7 @@ mod cow;
 mod fault;
 mod fork;
 mod map;
+mod mbind;
 mod migrate;
 mod pin;
 mod poison;
@@ -30,6 +31,7 @@ pub use advise::{Advice, AdviseError, madvise};
 pub use fault::{FaultError, Hit, Touch, fault};
 pub use fork::{ForkError, fork_space};
 pub use map::{FileAccess, MapFlags, MapRequest, MmapError, Place, Share, Source, mmap};
+pub use mbind::{Existing, HomeNodeError, MbindError, MoveScope, mbind, set_home_node, usable_policy};
 pub use migrate::{MigrateError, Migrated, migrate, migrate_isolated};
 pub use pin::{Pin, pin, unpin};
 pub use poison::{
@@ -47,7 +49,7 @@ pub use uffd::{
     uffd_unregister, uffd_write_protect, uffd_zero,
 };
 pub use unmap::{MunmapError, exit_space, munmap, unmap_area_range};
-pub use vma::{Prot, Vma, VmaFlags, VmaTree};
+pub use vma::{PolicySlot, Prot, Vma, VmaFlags, VmaTree};
 
 use units::{Bytes, MmId, PageShift, UffdId, Vaddr, VaddrRange, VmaId};
 

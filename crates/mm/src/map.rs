@@ -398,6 +398,7 @@ fn add_area<P: Env>(p: &mut P, mm: MmId, request: &MapRequest, backing: &Backing
         first: area.first,
         owner: area.owner,
         uffd: None,
+        policy: None,
     };
     p.scope(Scope::FileMapping(area.inode, Access::Write), |p| {
         p.with_mappings(area.inode, |m| m.insert(vma.as_mapped(mm)));

@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use filemap::MappedArea;
+use policy::Mempolicy;
 use units::{HstateId, HugeIndex, HugeRange, HugeSize, InodeId, MmId, Name, ResvMapId, Vaddr, VaddrRange, VmaId};
 
 use crate::{Registration, UffdModes};
@@ -82,7 +83,14 @@ pub struct Vma {
     pub owner: Option<ResvMapId>,
     /// Who watches it, and for what.
     pub uffd: Option<Registration>,
+    /// Where its pages are to lie; nothing where the task decides.
+    pub policy: Option<PolicySlot>,
 }
+
+/// One of the policies that areas of an address space have: see [`VmaTree::policy`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
+pub struct PolicySlot(u32);
 
 impl Vma {
     /// Shared with the file?
@@ -137,16 +145,19 @@ impl Vma {
 /// All areas of one address space, by first address.
 #[doc(alias("mm_mt", "mm_struct"))]
 #[derive(Clone, Debug, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct VmaTree {
     areas: BTreeMap<Vaddr, Vma>,
+    /// Policies of areas, each once. Few are ever used, so none is taken out.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
+    policies: Vec<Mempolicy>,
 }
 
 impl VmaTree {
     /// No area.
     #[must_use]
     pub const fn new() -> Self {
-        Self { areas: BTreeMap::new() }
+        Self { areas: BTreeMap::new(), policies: Vec::new() }
     }
 
     /// The area at `addr`.
@@ -198,6 +209,29 @@ impl VmaTree {
         }
     }
 
+    /// An address space whose areas can have the policies that those of this one have.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { areas: BTreeMap::new(), policies: self.policies.clone() }
+    }
+
+    /// A name for a policy of areas.
+    pub fn add_policy(&mut self, policy: &Mempolicy) -> PolicySlot {
+        let known = self.policies.iter().position(|known| known == policy);
+        let at = known.unwrap_or_else(|| {
+            self.policies.push(policy.clone());
+            self.policies.len() - 1
+        });
+        PolicySlot(u32::try_from(at).unwrap_or(u32::MAX))
+    }
+
+    /// The policy of that name.
+    #[doc(alias("vma_policy", "vm_policy"))]
+    #[must_use]
+    pub fn policy(&self, slot: PolicySlot) -> Option<&Mempolicy> {
+        self.policies.get(slot.0 as usize)
+    }
+
     /// Every place where an area names something.
     pub fn names(&mut self) -> Vec<Name<'_>> {
         let mut names = Vec::new();
@@ -222,6 +256,9 @@ impl VmaTree {
                     vma.id,
                     vma.range
                 ));
+            }
+            if vma.policy.is_some_and(|slot| self.policy(slot).is_none()) {
+                return Err(alloc::format!("{} has a policy that is none", vma.id));
             }
             end = vma.range.end;
         }

@@ -132,6 +132,46 @@ impl Mempolicy {
         }
     }
 
+    /// The nodes that it speaks of; none where it means the node of the task.
+    #[must_use]
+    pub fn nodes(&self) -> Nodemask {
+        match self {
+            Self::Default | Self::Local => Nodemask::EMPTY,
+            &Self::Preferred(node) => Nodemask::of(node),
+            &Self::PreferredMany { nodes, .. } | &Self::Bind { nodes, .. } | &Self::Interleave(nodes) => nodes,
+            Self::WeightedInterleave(weights) => weights.0.iter().map(|&(node, _)| node).collect(),
+        }
+    }
+
+    /// The same among the nodes `usable`; nothing if it speaks of nodes and none of them is left.
+    #[doc(alias("mpol_set_nodemask", "mpol_new_nodemask"))]
+    #[must_use]
+    pub fn narrowed(&self, usable: Nodemask) -> Option<Self> {
+        let narrowed = match self {
+            Self::Default | Self::Local => return Some(self.clone()),
+            &Self::Preferred(node) => Self::Preferred(node),
+            &Self::PreferredMany { nodes, home } => Self::PreferredMany { nodes: nodes.intersection(usable), home },
+            &Self::Bind { nodes, home } => Self::Bind { nodes: nodes.intersection(usable), home },
+            &Self::Interleave(nodes) => Self::Interleave(nodes.intersection(usable)),
+            Self::WeightedInterleave(weights) => {
+                let left = weights.0.iter().copied().filter(|&(node, _)| usable.contains(node));
+                Self::WeightedInterleave(Weights(left.collect()))
+            }
+        };
+        (!narrowed.nodes().intersection(usable).is_empty()).then_some(narrowed)
+    }
+
+    /// The same, beginning to look at `home`; nothing for a policy that does not begin anywhere.
+    #[doc(alias = "home_node")]
+    #[must_use]
+    pub const fn with_home(&self, home: NodeId) -> Option<Self> {
+        match *self {
+            Self::PreferredMany { nodes, .. } => Some(Self::PreferredMany { nodes, home: Some(home) }),
+            Self::Bind { nodes, .. } => Some(Self::Bind { nodes, home: Some(home) }),
+            _ => None,
+        }
+    }
+
     /// The nodes that count when pages are promised to a task whose cpuset allows `allowed`: a binding policy narrows them where
     /// the two meet, other policies are not considered.
     #[doc(alias("policy_mbind_nodemask", "allowed_mems_nr"))]

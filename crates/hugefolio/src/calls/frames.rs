@@ -3,7 +3,7 @@
 use hugetlb::{Fallback, Target, UnpoisonError};
 use hugetlbfs::Origin;
 use memmap::FolioKind;
-use mm::{Failed, FaultError, MemoryFailure, MigrateError, SoftOfflineError, SoftOfflined, Touch};
+use mm::{Failed, FaultError, MemoryFailure, MigrateError, MoveScope, SoftOfflineError, SoftOfflined, Touch};
 use policy::Placement;
 use units::{Blame, Ledger, MmId, NodeId, Nodemask, PageCount, Pfn, Vaddr};
 
@@ -42,16 +42,6 @@ impl Blame for MovePageError {
             Self::NoArea(_) | Self::Absent(_) | Self::Shared(_) => None,
         }
     }
-}
-
-/// Whose pages move.
-#[doc(alias("MPOL_MF_MOVE", "MPOL_MF_MOVE_ALL"))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MoveScope {
-    /// Those that nobody else maps.
-    Own,
-    /// All.
-    All,
 }
 
 /// How memory is to break.

@@ -13,6 +13,7 @@ mod memory;
 mod mount;
 mod moves;
 mod pages;
+mod policies;
 mod pool;
 mod process;
 mod segment;
@@ -26,12 +27,13 @@ pub use file::{
     SizeWithoutHuge, Truncate, TruncateByNameError, WriteCallError,
 };
 pub use frames::{
-    Cause, Frame, InjectError, Injection, MovePageError, MoveScope, Poison, SoftOfflineCallError, UnpoisonCallError,
+    Cause, Frame, InjectError, Injection, MovePageError, Poison, SoftOfflineCallError, UnpoisonCallError,
 };
 pub use knob::{KnobError, Writer};
 pub use memory::{MapCall, MapCallError, MapSource};
 pub use mount::MountCallError;
 pub use moves::Moves;
+pub use policies::{NoPolicyNodes, Policies};
 pub use pool::{DemoteCallError, NamedSize, NoSuchSize, PoolView, ResizeCallError};
 pub use segment::{NoSegment, SegmentCall, SegmentCallError, SegmentId};
 pub use uffd::{CopyCall, UffdCallError, UffdResult};

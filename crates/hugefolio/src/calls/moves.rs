@@ -1,11 +1,11 @@
 //! Where pages lie: pins, moves, and memory that breaks.
 
 use hugetlb::{DissolveError, Dissolved};
-use mm::{FaultError, MemoryFailure, Pin, SoftOfflined, Touch};
+use mm::{FaultError, MemoryFailure, MoveScope, Pin, SoftOfflined, Touch};
 use units::{Bytes, NodeId, Nodemask, PageCount, Pfn, Pid, Vaddr};
 
 use super::frames::{
-    self, Cause, Frame, InjectError, Injection, MovePageError, MoveScope, SoftOfflineCallError, UnpoisonCallError,
+    self, Cause, Frame, InjectError, Injection, MovePageError, SoftOfflineCallError, UnpoisonCallError,
 };
 use super::process::in_space;
 use super::{CallError, Env};

@@ -1,10 +1,10 @@
 //! Of pages that move, stay or break.
 
 use hugetlb::{DissolveError, UnpoisonError};
-use mm::{MigrateError, SoftOfflineError};
+use mm::{HomeNodeError, MbindError, MigrateError, SoftOfflineError};
 
 use super::{Errno, ToErrno};
-use crate::calls::{InjectError, MovePageError, SoftOfflineCallError, UnpoisonCallError};
+use crate::calls::{InjectError, MovePageError, NoPolicyNodes, SoftOfflineCallError, UnpoisonCallError};
 
 impl ToErrno for MigrateError {
     fn errno(&self) -> Errno {
@@ -65,6 +65,32 @@ impl ToErrno for UnpoisonCallError {
         match self {
             Self::RealFailure => Errno::EOPNOTSUPP,
             Self::Folio(error) => error.errno(),
+        }
+    }
+}
+
+impl ToErrno for NoPolicyNodes {
+    fn errno(&self) -> Errno {
+        Errno::EINVAL
+    }
+}
+
+impl ToErrno for MbindError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Hole(_) => Errno::EFAULT,
+            Self::Elsewhere(_) => Errno::EIO,
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl ToErrno for HomeNodeError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoPolicy => Errno::ENOENT,
+            Self::NoHome(_) => Errno::EOPNOTSUPP,
+            _ => Errno::EINVAL,
         }
     }
 }

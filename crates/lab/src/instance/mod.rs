@@ -10,6 +10,7 @@ mod cgroups;
 mod files;
 mod knobs;
 mod memory;
+mod placement;
 mod saved;
 mod segments;
 mod uffd;
@@ -25,7 +26,8 @@ use hugefolio::{
 
 use crate::op::{self, About, Actor, CgroupName, Op, UserId};
 use crate::target::{
-    Answer, ArchName, BeginError, Counters, FsCounters, Header, NodeCounters, PoolCounters, StepResult, Target,
+    Answer, ArchName, BeginError, Counters, FsCounters, Header, NodeCounters, NodeSizes, PoolCounters, StepResult,
+    Target,
 };
 
 use actor::ActorState;
@@ -175,6 +177,7 @@ impl Instance {
             About::File => self.file_op(op),
             About::Segment => self.segment_op(op),
             About::Uffd => self.uffd_op(op),
+            About::Placement => self.placement_op(op),
             _ => self.memory_op(op),
         }
     }
@@ -221,21 +224,26 @@ impl Instance {
         }
     }
 
-    fn pool_counters(&mut self, size: HugeSize) -> (PoolCounters, NodeCounters) {
-        let Ok(pool) = self.machine.pool(size) else { return Default::default() };
-        let signed = |count: hugefolio::HugeCount| i64::try_from(count.get()).unwrap_or(i64::MAX);
-        let node = pool.nodes.iter().find(|(node, _)| *node == NodeId::new(0)).map(|(_, counts)| *counts);
-        let node = node.unwrap_or_default();
-        (
-            PoolCounters {
-                nr: signed(pool.nr),
-                free: signed(pool.free),
-                resv: signed(pool.resv),
-                surplus: signed(pool.surplus),
-            },
-            NodeCounters { nr: signed(node.nr), free: signed(node.free), surplus: signed(node.surplus) },
-        )
+    fn pool_counters(&mut self, size: HugeSize) -> PoolCounters {
+        let Ok(pool) = self.machine.pool(size) else { return PoolCounters::default() };
+        PoolCounters {
+            nr: signed(pool.nr),
+            free: signed(pool.free),
+            resv: signed(pool.resv),
+            surplus: signed(pool.surplus),
+        }
     }
+
+    fn node_counters(&mut self, size: HugeSize, node: NodeId) -> NodeCounters {
+        let Ok(pool) = self.machine.pool(size) else { return NodeCounters::default() };
+        let found = pool.nodes.iter().find(|(there, _)| *there == node).map(|(_, counts)| *counts);
+        let counts = found.unwrap_or_default();
+        NodeCounters { nr: signed(counts.nr), free: signed(counts.free), surplus: signed(counts.surplus) }
+    }
+}
+
+fn signed(count: hugefolio::HugeCount) -> i64 {
+    i64::try_from(count.get()).unwrap_or(i64::MAX)
 }
 
 /// The machine that the recordings were made on, as far as scripts can tell.
@@ -288,9 +296,14 @@ impl Target for Instance {
     }
 
     fn counters(&mut self) -> Counters {
-        let (m2, node0_m2) = self.pool_counters(HugeSize::M2);
-        let (g1, node0_g1) = self.pool_counters(HugeSize::G1);
+        let (m2, g1) = (self.pool_counters(HugeSize::M2), self.pool_counters(HugeSize::G1));
+        let node0 = NodeId::new(0);
+        let (node0_m2, node0_g1) = (self.node_counters(HugeSize::M2, node0), self.node_counters(HugeSize::G1, node0));
         let mut counters = Counters { m2, g1, node0_m2, node0_g1, ..Counters::default() };
+        for node in self.machine.topology().nodes().iter().filter(|node| *node != node0).collect::<Vec<_>>() {
+            let (m2, g1) = (self.node_counters(HugeSize::M2, node), self.node_counters(HugeSize::G1, node));
+            counters.nodes.push(node.get().to_string(), NodeSizes { m2, g1 });
+        }
         self.count_cgroups(&mut counters);
         for (name, mount) in &self.mounts {
             let Some(fs) = mount.and_then(|id| self.machine.statfs(id)) else { continue };

@@ -194,6 +194,15 @@ flags! {
         /// SHM_RDONLY.
         Rdonly = "rdonly",
     }
+    /// What becomes of pages that lie elsewhere.
+    MoveFlag: "a flag of moves" {
+        /// MPOL_MF_STRICT.
+        Strict = "strict",
+        /// MPOL_MF_MOVE.
+        Move = "move",
+        /// MPOL_MF_MOVE_ALL.
+        All = "all",
+    }
     /// What a userfaultfd watches or does.
     UffdMode: "a userfaultfd mode" {
         /// Missing pages.

@@ -21,6 +21,7 @@ mod flag;
 mod json;
 mod knob;
 mod name;
+mod placement;
 mod record;
 mod table;
 mod text;
@@ -35,9 +36,11 @@ pub use argument::{Argument, Place, Presence, Value, ValueError};
 pub use draw::Draws;
 pub use error::OpError;
 pub use flag::{
-    AttachFlag, FallocateMode, Flag, Flags, MemfdFlag, MmapFlag, MremapFlag, OpenFlag, Seal, SegmentFlag, UffdMode,
+    AttachFlag, FallocateMode, Flag, Flags, MemfdFlag, MmapFlag, MoveFlag, MremapFlag, OpenFlag, Seal, SegmentFlag,
+    UffdMode,
 };
 pub use name::{Actor, CgroupName, FileName, MapName, MountName, MountPath, SegmentName, UffdName};
+pub use placement::{NodeList, PolicyMode};
 pub use record::{Record, Scalar};
 pub use table::{About, ArgumentInfo, Verb};
 pub use text::{nearest, quote, unquote};

@@ -44,6 +44,8 @@ pub enum About {
     Segment,
     /// userfaultfd.
     Uffd,
+    /// Where pages lie.
+    Placement,
 }
 
 /// One argument of a verb.

@@ -10,6 +10,7 @@ mod group;
 mod knob;
 mod memory;
 mod mount;
+mod placement;
 mod process;
 mod segment;
 mod uffd;
@@ -19,6 +20,7 @@ pub use group::*;
 pub use knob::*;
 pub use memory::*;
 pub use mount::*;
+pub use placement::*;
 pub use process::*;
 pub use segment::*;
 pub use uffd::*;
@@ -38,7 +40,8 @@ operations! {
     CgCreate, CgMax, CgRsvdMax, CgAttach, CgRmdir, Spawn, Kill, Nop, Fork, Exit, Mmap, Munmap, Mremap, Mprotect,
     Madvise, Mlock, Munlock, Msync, Mincore, Touch, Uaccess, Open, Memfd, Close, Ftruncate, Fallocate, Fstat,
     Pread, Pwrite, Fsync, AddSeals, GetSeals, Pagemap, Smaps, Shmget, Shmat, Shmdt, Shmrm, UffdOpen,
-    UffdRegister, UffdUnregister, UffdCopy, UffdContinue, UffdZero, UffdWp, UffdClose,
+    UffdRegister, UffdUnregister, UffdCopy, UffdContinue, UffdZero, UffdWp, UffdClose, RunOn, SetMempolicy, Mbind, HomeNode,
+    MovePage, WhereIs, Hwpoison, SoftOffline,
 }
 
 fn unknown_verb(word: &str) -> OpError {

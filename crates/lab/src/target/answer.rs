@@ -191,6 +191,8 @@ extras! {
     private_kb: u64,
     /// The bytes that a userfaultfd filled.
     copied: i64,
+    /// The node that a page lies on.
+    on: u32,
 }
 
 /// What a target answers to one operation.

@@ -158,6 +158,18 @@ pub struct CgroupSizes {
     pub g1: CgroupCounters,
 }
 
+/// The pages of one node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSizes {
+    /// Of 2 MiB.
+    #[serde(rename = "2M")]
+    pub m2: NodeCounters,
+    /// Of 1 GiB.
+    #[serde(rename = "1G")]
+    pub g1: NodeCounters,
+}
+
 /// All counters at one moment. As JSON it equals the `c` object of a recording byte by byte.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -174,6 +186,9 @@ pub struct Counters {
     /// The 1 GiB pages of node 0.
     #[serde(rename = "n0_1G")]
     pub node0_g1: NodeCounters,
+    /// The nodes after node 0, by their numbers.
+    #[serde(default, skip_serializing_if = "Ordered::is_empty")]
+    pub nodes: Ordered<NodeSizes>,
     /// Control groups in the order of their creation.
     #[serde(default, skip_serializing_if = "Ordered::is_empty")]
     pub cg: Ordered<CgroupSizes>,
@@ -211,6 +226,10 @@ impl Counters {
         self.g1.fields("1G", &mut fields);
         self.node0_m2.fields("node0 2M", &mut fields);
         self.node0_g1.fields("node0 1G", &mut fields);
+        for (node, sizes) in self.nodes.iter() {
+            sizes.m2.fields(&format!("node{node} 2M"), &mut fields);
+            sizes.g1.fields(&format!("node{node} 1G"), &mut fields);
+        }
         for (group, sizes) in self.cg.iter() {
             sizes.m2.fields(&format!("cg {group} 2M"), &mut fields);
             sizes.g1.fields(&format!("cg {group} 1G"), &mut fields);

@@ -9,7 +9,8 @@ use hugefolio::GroupVersion;
 
 pub use answer::{Answer, Extras, Refusal, StepResult};
 pub use counters::{
-    CgroupCounters, CgroupSizes, Counters, Difference, FsCounters, NodeCounters, Ordered, PoolCounters, diff_fields,
+    CgroupCounters, CgroupSizes, Counters, Difference, FsCounters, NodeCounters, NodeSizes, Ordered, PoolCounters,
+    diff_fields,
 };
 pub use record::{RecordError, record};
 pub use recorded::{Recorded, RecordedLine};

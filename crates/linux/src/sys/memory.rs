@@ -41,7 +41,7 @@ impl Reach {
         self.start
     }
 
-    fn len(self) -> usize {
+    pub(crate) fn len(self) -> usize {
         super::size(self.len)
     }
 

@@ -53,7 +53,12 @@ impl Worker {
         self.reach(map.addr.wrapping_add(range.off.unsigned()), range.len.unsigned())
     }
 
-    fn call<T>(&self, map: &MapName, range: Span, call: impl FnOnce(Reach) -> Result<T, rustix::io::Errno>) -> Answer {
+    pub(super) fn call<T>(
+        &self,
+        map: &MapName,
+        range: Span,
+        call: impl FnOnce(Reach) -> Result<T, rustix::io::Errno>,
+    ) -> Answer {
         match self.range(map, range) {
             Ok(reach) => done(call(reach)),
             Err(refused) => *refused,

@@ -3,6 +3,7 @@
 mod files;
 mod forked;
 mod memory;
+mod placement;
 mod proc;
 mod segments;
 mod uffd;
@@ -166,6 +167,7 @@ impl Worker {
             About::File | About::Mount => self.file_op(op).into(),
             About::Segment => self.segment_op(op),
             About::Uffd => self.uffd_op(op).into(),
+            About::Placement => self.placement_op(op).into(),
             _ => self.memory_op(op).into(),
         }
     }

@@ -1,0 +1,137 @@
+//! Operations on where pages lie.
+
+use hugefolio::{
+    Bytes, CallError, Existing, InjectError, Injection, Mempolicy, MovePageError, MoveScope, Moves, NodeId, Nodemask,
+    Pid, Policies, Vaddr,
+};
+
+use super::{Instance, answers};
+use crate::op::{self, Flags, MapName, MoveFlag, NodeList, Op, PageIndex, PolicyMode, Span};
+use crate::target::{Answer, Extras, StepResult};
+
+impl Instance {
+    pub(super) fn placement_op(&mut self, op: &Op) -> Answer {
+        let Some((actor, pid)) = op.actor().and_then(|a| Some((a.number(), self.pid(a)?))) else {
+            return StepResult::BadActor.into();
+        };
+        match op {
+            Op::RunOn(op::RunOn { node, .. }) => {
+                let known = node_of(node.get()).filter(|node| self.machine.topology().nodes().contains(*node));
+                match known {
+                    Some(node) if self.machine.run_on_node(pid, node) => Answer::ok(),
+                    _ => StepResult::Errno("EINVAL".to_owned()).into(),
+                }
+            }
+            Op::SetMempolicy(op::SetMempolicy { mode, nodes, .. }) => match policy(*mode, *nodes) {
+                Some(policy) => answers::done(self.machine.set_mempolicy(pid, &policy)),
+                None => StepResult::Errno("EINVAL".to_owned()).into(),
+            },
+            Op::MovePage(op::MovePage { map, page, node, flags, .. }) => self.with_page(actor, map, *page, |m, at| {
+                let Some(node) = node_of(node.get()) else { return StepResult::Errno("ENODEV".to_owned()).into() };
+                let all = flags.as_ref().is_some_and(|flags| flags.has(MoveFlag::All));
+                let scope = if all { MoveScope::All } else { MoveScope::Own };
+                on(m.move_page(pid, at, node, scope))
+            }),
+            Op::WhereIs(op::WhereIs { map, page, .. }) => self.with_page(actor, map, *page, |m, at| {
+                let node = m.node_of(pid, at).ok_or(CallError::Failed(MovePageError::Absent(at)));
+                on(node)
+            }),
+            _ => self.placed_range_op(actor, pid, op),
+        }
+    }
+
+    fn with_page(
+        &mut self,
+        actor: u16,
+        map: &MapName,
+        page: PageIndex,
+        f: impl FnOnce(&mut hugefolio::Machine, Vaddr) -> Answer,
+    ) -> Answer {
+        self.slot(map.as_str());
+        let Some(map) = self.actors.get(&actor).and_then(|state| state.maps.get(map.as_str())).copied() else {
+            return StepResult::Nomap.into();
+        };
+        let offset = u64::from(page.get()) << map.page.shift();
+        f(&mut self.machine, Vaddr::new(map.addr.get().wrapping_add(offset)))
+    }
+
+    /// Calls that take a range of a mapping.
+    fn placed_range_op(&mut self, actor: u16, pid: Pid, op: &Op) -> Answer {
+        let Some((name, range)) = range_of(op) else { return StepResult::BadOp.into() };
+        self.slot(name.as_str());
+        let Some(map) = self.actors.get(&actor).and_then(|state| state.maps.get(name.as_str())).copied() else {
+            return StepResult::Nomap.into();
+        };
+        let start = Vaddr::new(map.addr.get().wrapping_add(range.off.unsigned()));
+        let len = Bytes::new(range.len.unsigned());
+        let machine = &mut self.machine;
+        match op {
+            Op::Mbind(op::Mbind { mode, nodes, flags, .. }) => match policy(*mode, *nodes) {
+                Some(policy) => answers::done(machine.mbind(pid, start, len, &policy, existing(flags.as_ref()))),
+                None => StepResult::Errno("EINVAL".to_owned()).into(),
+            },
+            Op::HomeNode(op::HomeNode { node, .. }) => match node_of(node.get()) {
+                Some(node) => answers::done(machine.set_home_node(pid, start, len, node)),
+                None => StepResult::Errno("EINVAL".to_owned()).into(),
+            },
+            Op::Hwpoison(_) => injected(machine.inject(pid, start, len, Injection::Hard)),
+            Op::SoftOffline(_) => injected(machine.inject(pid, start, len, Injection::Soft)),
+            _ => StepResult::BadOp.into(),
+        }
+    }
+}
+
+fn injected<T>(result: Result<T, CallError<InjectError>>) -> Answer {
+    answers::done(result.map(drop))
+}
+
+/// The node that a page lies on.
+fn on(result: Result<NodeId, CallError<MovePageError>>) -> Answer {
+    match result {
+        Ok(node) => {
+            let on = Some(u32::from(node.get()));
+            Answer { extras: Extras { on, ..Extras::default() }, ..Answer::ok() }
+        }
+        Err(error) => answers::refused(&error),
+    }
+}
+
+fn node_of(number: u32) -> Option<NodeId> {
+    u8::try_from(number).ok().filter(|number| *number < 64).map(NodeId::new)
+}
+
+/// The policy that the words mean; nothing where they contradict each other.
+fn policy(mode: PolicyMode, nodes: Option<NodeList>) -> Option<Mempolicy> {
+    let mask: Nodemask = nodes.into_iter().flat_map(NodeList::iter).map(NodeId::new).collect();
+    let first = mask.iter().next();
+    match (mode, first) {
+        (PolicyMode::Default, None) => Some(Mempolicy::Default),
+        (PolicyMode::Local | PolicyMode::Preferred, None) => Some(Mempolicy::Local),
+        (PolicyMode::Preferred, Some(node)) => Some(Mempolicy::Preferred(node)),
+        (PolicyMode::PreferredMany, Some(_)) => Some(Mempolicy::PreferredMany { nodes: mask, home: None }),
+        (PolicyMode::Bind, Some(_)) => Some(Mempolicy::Bind { nodes: mask, home: None }),
+        (PolicyMode::Interleave, Some(_)) => Some(Mempolicy::Interleave(mask)),
+        _ => None,
+    }
+}
+
+fn existing(flags: Option<&Flags<MoveFlag>>) -> Existing {
+    let has = |flag| flags.is_some_and(|flags| flags.has(flag));
+    let scope = if has(MoveFlag::All) { MoveScope::All } else { MoveScope::Own };
+    match (has(MoveFlag::Strict), has(MoveFlag::Move) || has(MoveFlag::All)) {
+        (false, false) => Existing::Ignored,
+        (true, false) => Existing::Refused,
+        (false, true) => Existing::Moved(scope),
+        (true, true) => Existing::MovedStrictly(scope),
+    }
+}
+
+fn range_of(op: &Op) -> Option<(&MapName, Span)> {
+    match op {
+        Op::Mbind(op::Mbind { map, range, .. })
+        | Op::HomeNode(op::HomeNode { map, range, .. })
+        | Op::Hwpoison(op::Hwpoison { map, range, .. })
+        | Op::SoftOffline(op::SoftOffline { map, range, .. }) => Some((map, *range)),
+        _ => None,
+    }
+}

@@ -39,9 +39,9 @@ pub use page_alloc::{
     Compaction, Compactor, Content, Context, ContextError, Contig, ContigError, ContigQuestion, ContigRange,
     ContigRequest, Cookie, Counters, Cpusets, Defrag, Direct, Dirty, Drift, ExactRange, Extent, FailPages, Fate, Flip,
     FreeMapping, Growth, Guards, HookStep, HotplugError, IoScope, Killer, Knobs, Kswapd, ListSize, Mapping, Move,
-    MoveReason, Moved, NearReclaim, NearReclaimMode, NoBlock, NodeState, Nodes, Offline, OfflineQuestion, OwnedBlock,
-    Owner, PageAllocator, PageEvent, PageHooks, PageInit, PageOwners, PageRequest, PageWatch, Pin, Placed, Plug,
-    Priority, Proactive, Progress, Purchase, Purpose, Question, Quick, REPORT_CAPACITY, ReportEnd, ReportPass,
+    MoveReason, Moved, NearReclaim, NearReclaimMode, NoBlock, NodeState, Nodes, Offline, OfflineQuestion, OwnLists,
+    OwnedBlock, Owner, PageAllocator, PageEvent, PageHooks, PageInit, PageOwners, PageRequest, PageWatch, Pin, Placed,
+    Plug, Priority, Proactive, Progress, Purchase, Purpose, Question, Quick, REPORT_CAPACITY, ReportEnd, ReportPass,
     ReportQuestion, ReserveAfter, Rules, Runner, Served, Sleep, SlowPath, StackCount, Standing, Step, Task, TaskSite,
     Waiting, ZoneCounts, ZoneGoal, ZoneMemory, ZoneParts, ZoneSlot, Zones, may_reclaim_by_itself, place,
 };

@@ -8,12 +8,11 @@ use hugetlb::{Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
-use page_alloc::{Blocks, NodeState, PageAllocator, ZoneSlot, Zones};
+use page_alloc::{Blocks, NodeState, OwnLists, PageAllocator, ZoneSlot, Zones};
 use slotmap::{SecondaryMap, SlotMap};
 use sync::Rank;
 use sync::locks::{Gate, Section};
 use units::{CpuId, Event, InodeId, MmId, MountId, NodeId, Pid, ResvMapId, SubpoolId, UffdId};
-use zone::PerCpuPages;
 
 use crate::machine::{Config, Sysctls};
 use crate::{FaultPlan, Machine, Process};
@@ -112,7 +111,7 @@ pub struct CpuHandle {
     /// The node that it is on.
     pub(crate) node: NodeId,
     /// What it keeps of each zone, by [`page_alloc::index`].
-    pub(crate) lists: Vec<Option<PerCpuPages>>,
+    pub(crate) lists: Vec<Option<OwnLists>>,
     pub(crate) faults: FaultPlan,
     pub(crate) events: Option<Vec<Event>>,
 }
@@ -172,7 +171,7 @@ impl SharedMachine {
     pub fn check_in(&self, mut cpu: CpuHandle) {
         for (zone, lists) in self.zones.iter().zip(&mut cpu.lists) {
             if let (Some(zone), Some(lists)) = (zone, lists) {
-                zone.with(|slot| slot.zone.drain(lists));
+                zone.with(|slot| slot.zone.drain(&mut lists.lists));
             }
         }
         self.cpus.with(|cpus| cpus.remove(&cpu.id));

@@ -123,13 +123,16 @@ impl Zones for OnCpu<'_> {
     /// Each processor follows when it next has something to do with the zone.
     fn retune(&mut self, zone: ZoneRef, tuning: PcpTuning) {
         if let Some(Some(slot)) = self.shared.zones.get(page_alloc::index(zone)) {
-            slot.with(|slot| slot.tuning = tuning);
+            slot.with(|slot| slot.retune(tuning));
         }
     }
 
-    /// What other processors keep belongs to the threads that have them, and stays.
+    /// What other processors keep belongs to the threads that have them: they give it back when they next come to the zone.
     fn drain_all(&mut self, zone: ZoneRef) {
-        let _ = self.with_zone(zone, |parts| parts.zone.drain(parts.lists));
+        if let Some(Some(slot)) = self.shared.zones.get(page_alloc::index(zone)) {
+            slot.with(|slot| slot.ask_to_drain());
+        }
+        let _ = self.with_zone(zone, |_| ());
     }
 
     fn emit_page(&mut self, _: impl FnOnce() -> PageEvent) {}

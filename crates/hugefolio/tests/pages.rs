@@ -3,9 +3,9 @@
 use hugefolio::pages::PageRequest;
 use hugefolio::text::{Buddyinfo, Pagetypeinfo, Vmstat, VmstatItem, Zoneinfo};
 use hugefolio::{
-    Admin, BlockError, BlockId, Bytes, Calls, CpuId, Credentials, GfpFlags, HugeCount, HugeSize, Machine, MapCall,
-    MemoryRange, Mempolicy, Mobility, NodeId, Nodemask, Order, Origin, PageCount, Pages, Pfn, ResizeNodes, Share,
-    SharedMachine, ZoneKind, ZoneRef,
+    Admin, BlockError, BlockId, Bytes, Calls, CpuHandle, CpuId, Credentials, GfpFlags, HugeCount, HugeSize, Machine,
+    MapCall, MemoryRange, Mempolicy, Mobility, NodeId, Nodemask, Order, Origin, PageCount, Pages, Pfn, ResizeNodes,
+    Share, SharedMachine, ZoneKind, ZoneRef,
 };
 
 const NODE: NodeId = NodeId::new(0);
@@ -209,6 +209,27 @@ fn memory_lies_where_it_is_said_to() {
     machine.validate().unwrap();
     let overlap = Machine::builder().memory(range(0, 0, 3)).memory(range(1, 2, 4)).build();
     assert!(overlap.is_err());
+}
+
+/// What another processor keeps is not taken from it: it gives that back when it next has to do with the zone.
+#[test]
+fn a_processor_is_asked_to_give_its_pages_back() {
+    let shared = SharedMachine::from(machine(Bytes::gib(6)));
+    let (mut a, mut b) = (shared.check_out(CpuId::new(0)).unwrap(), shared.check_out(CpuId::new(1)).unwrap());
+    let kept = |cpu: &mut CpuHandle| {
+        let info: Zoneinfo = shared.on(cpu).read_file("/proc/zoneinfo").unwrap().parse().unwrap();
+        let sets = info.0.iter().filter_map(|zone| zone.populated.as_ref()).flat_map(|zone| &zone.pagesets);
+        sets.map(|set| set.count.get()).sum::<u64>()
+    };
+    let block = shared.on(&mut a).alloc_pages(&request(0, GfpFlags::KERNEL)).unwrap();
+    assert!(kept(&mut a) > 0);
+    shared.on(&mut b).drain_pages();
+    assert_eq!((kept(&mut b), kept(&mut a)), (0, 0));
+    shared.on(&mut a).free_pages(block).unwrap();
+    assert_eq!(kept(&mut a), 1, "from then on it keeps pages again");
+    shared.check_in(a);
+    shared.check_in(b);
+    shared.into_machine().validate().unwrap();
 }
 
 /// The lists of two processors are apart, and what they keep goes back with them.

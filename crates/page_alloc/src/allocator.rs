@@ -209,7 +209,7 @@ impl PageAllocator {
         let apart = |slot: &mut Option<Slot>| {
             let Slot { zone, lists, growth, bank, compact, guards, counts, .. } = slot.take()?;
             let tuning = lists.first().map_or(PcpTuning::BOOT, |lists| *lists.tuning());
-            Some(ZoneSlot { zone, growth, bank, compact, guards, counts, tuning })
+            Some(ZoneSlot { zone, growth, bank, compact, guards, counts, tuning, version: 0, drained: 0 })
         };
         (self.slots.iter_mut().map(apart).collect(), core::mem::take(&mut self.nodes))
     }
@@ -219,7 +219,7 @@ impl PageAllocator {
         let cpus = self.cpus.len();
         let whole = |slot: Option<ZoneSlot>| {
             let slot = slot?;
-            let lists = (0..cpus).map(|_| slot.new_lists()).collect();
+            let lists = (0..cpus).map(|_| slot.new_lists().lists).collect();
             let ZoneSlot { zone, growth, bank, compact, guards, counts, .. } = slot;
             Some(Slot { zone, lists, growth, bank, compact, guards, counts, last_ticks: Vec::new() })
         };

@@ -79,7 +79,7 @@ pub use rules::{BulkMark, Compactor, Counters, Cpusets, Defrag, Killer, NearRecl
 pub use slow_path::{Compacted, Priority, Progress, SlowPath, Step};
 pub use task::{Fate, IoScope, Pin, Standing, Task, TaskSite};
 pub use unmapped::{Bank, Mapping};
-pub use zones::{Cookie, ListSize, ZoneCounts, ZoneMemory, ZoneParts, ZoneSlot, Zones};
+pub use zones::{Cookie, ListSize, OwnLists, ZoneCounts, ZoneMemory, ZoneParts, ZoneSlot, Zones};
 
 /// What this room needs: the folio records, the zones, and the blocks that somebody holds.
 pub trait Env: memmap::Env + policy::Env + Zones {

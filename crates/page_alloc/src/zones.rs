@@ -33,24 +33,58 @@ pub struct ZoneSlot {
     /// What is counted of it.
     pub counts: ZoneCounts,
     /// How large the lists of processors are.
-    pub tuning: PcpTuning,
+    pub(crate) tuning: PcpTuning,
+    /// Goes up with whatever is asked of processors.
+    pub(crate) version: u64,
+    /// Who has seen no more than this gives his lists back.
+    pub(crate) drained: u64,
+}
+
+/// What one processor has of a zone: its lists, and up to where it did what was asked of it.
+#[derive(Clone, Debug)]
+pub struct OwnLists {
+    /// The lists.
+    pub lists: PerCpuPages,
+    seen: u64,
 }
 
 impl ZoneSlot {
     /// Lists for a processor that comes.
     #[must_use]
-    pub fn new_lists(&self) -> PerCpuPages {
-        PerCpuPages::new(self.zone.layout().pageblock, self.tuning)
+    pub fn new_lists(&self) -> OwnLists {
+        OwnLists { lists: PerCpuPages::new(self.zone.layout().pageblock, self.tuning), seen: self.version }
     }
 
-    /// The parts, with the lists of the processor at hand, which follow the size that lists have now.
+    /// The parts, with the lists of the processor at hand, which does first what was asked of it since it was last here.
     #[inline]
-    pub fn parts<'a>(&'a mut self, lists: &'a mut PerCpuPages) -> ZoneParts<'a> {
-        if *lists.tuning() != self.tuning {
-            lists.set_tuning(self.tuning);
+    pub fn parts<'a>(&'a mut self, own: &'a mut OwnLists) -> ZoneParts<'a> {
+        if own.seen != self.version {
+            self.catch_up(own);
         }
         let Self { zone, growth, bank, compact, guards, counts, .. } = self;
-        ZoneParts { zone, lists, growth, bank, compact, guards, counts }
+        ZoneParts { zone, lists: &mut own.lists, growth, bank, compact, guards, counts }
+    }
+
+    #[cold]
+    fn catch_up(&mut self, own: &mut OwnLists) {
+        if own.seen < self.drained {
+            self.zone.drain(&mut own.lists);
+        }
+        own.lists.set_tuning(self.tuning);
+        own.seen = self.version;
+    }
+
+    /// Lists have another size from now on.
+    pub const fn retune(&mut self, tuning: PcpTuning) {
+        self.tuning = tuning;
+        self.version += 1;
+    }
+
+    /// Every processor gives its lists back when it next comes here. Nobody waits for that.
+    #[doc(alias = "drain_all_pages")]
+    pub const fn ask_to_drain(&mut self) {
+        self.version += 1;
+        self.drained = self.version;
     }
 }
 

@@ -76,7 +76,7 @@ pub trait Pages: Env + Sized {
         self.with_blocks(|blocks| blocks.unpin(block))
     }
 
-    /// Gives back what the processor at hand keeps of all zones; on a machine with one owner what every processor keeps.
+    /// Gives back what processors keep of all zones. On a shared machine others do so when they next have to do with a zone.
     #[doc(alias = "drain_all_pages")]
     fn drain_pages(&mut self) {
         for zone in super::pages::zones(self) {

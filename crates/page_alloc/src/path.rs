@@ -74,6 +74,18 @@ pub fn alloc_placed<P: Env>(p: &mut P, request: &PageRequest, placement: &Placem
     if p.refused(Site::Frame) {
         return Err(planned(request.order));
     }
+    // Mostly the policy restricts nothing, and the processor has a block of the zone that comes first.
+    if placement.nodemask.is_none()
+        && placement.nid == request.node
+        && let Some(block) = quick::ready(p, request)
+    {
+        return Ok(block);
+    }
+    alloc_as_placed(p, request, placement)
+}
+
+#[inline(never)]
+fn alloc_as_placed<P: Env>(p: &mut P, request: &PageRequest, placement: &Placement) -> Result<Block, NoPages> {
     let placed = place(request, placement, Purchase::Other, p.topology());
     if let Some(block) = quick::ready(p, &placed.first) {
         return Ok(block);

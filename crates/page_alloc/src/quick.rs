@@ -55,9 +55,9 @@ impl Quick {
         Self { calm, first }
     }
 
-    /// The first zone of a request, if all of it is ordinary.
+    /// The first zone of a request, and the highest that it may use, if all of it is ordinary.
     #[inline(always)]
-    fn zone(&self, request: &PageRequest, rules: &Rules) -> Option<ZoneRef> {
+    fn zone(&self, request: &PageRequest, rules: &Rules) -> Option<(ZoneRef, ZoneKind)> {
         let PageRequest { order, gfp, node, nodemask, access, task } = *request;
         let ordinary = self.calm
             && order <= rules.largest
@@ -71,7 +71,7 @@ impl Quick {
         let zone = self.first.get(index(ZoneRef { node, kind })).copied().flatten()?;
         let unbound = gfp.bits() & RARE == 0 && nodemask.is_none();
         let there = task.allowed.contains(zone.node) && (unbound || is_bound_to(zone.node, request));
-        there.then_some(zone)
+        there.then_some((zone, kind))
     }
 }
 
@@ -91,8 +91,8 @@ fn is_bound_to(node: NodeId, request: &PageRequest) -> bool {
 /// A block that the processor at hand keeps of the first zone; nothing if that needs a closer look, and then nothing was done.
 #[inline(always)]
 pub(crate) fn ready<P: Zones>(p: &mut P, request: &PageRequest) -> Option<Block> {
-    let zone = p.quick().zone(request, p.rules())?;
-    let (highest, migratetype) = (gfp::highest_zone(request.gfp)?, gfp::migratetype(request.gfp)?);
+    let (zone, highest) = p.quick().zone(request, p.rules())?;
+    let migratetype = gfp::migratetype(request.gfp)?;
     let order = request.order;
     let flags = gfp::cma(migratetype, p.rules().grouping);
     let check = MarkCheck { order, level: Level::High, highest, flags };

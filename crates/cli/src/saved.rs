@@ -52,6 +52,10 @@ impl<'a> Ends<'a> {
 
     pub(crate) fn save(&self, instance: &Instance) -> Result<(), Problem> {
         let Some(file) = self.save else { return Ok(()) };
+        if instance.has_described_memory() {
+            let reason = "the memory that the scenario describes is no part of a machine; take its lines out to save the machine";
+            return Err(Problem::of_file(file, BadInput::Mismatch(reason.to_owned())));
+        }
         std::fs::write(file, format!("{}\n", instance.saved())).map_err(|error| {
             Problem::of_file(file, BadInput::Mismatch(format!("cannot be written: {error}; check the folder")))
         })

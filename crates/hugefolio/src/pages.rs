@@ -45,3 +45,4 @@ pub use page_alloc::{
     ReportQuestion, ReserveAfter, Rules, Runner, Served, Sleep, SlowPath, StackCount, Standing, Step, Task, TaskSite,
     Waiting, ZoneCounts, ZoneGoal, ZoneMemory, ZoneParts, ZoneSlot, Zones, may_reclaim_by_itself, place,
 };
+pub use page_alloc::{protect, resize_lists, set_marks};

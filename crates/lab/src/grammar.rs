@@ -6,7 +6,10 @@ use units::Ledger;
 
 use crate::input::{BYTES_LIMIT, LINE_LIMIT, LINES_LIMIT};
 use crate::op::{ArgumentInfo, Place, Presence, VERBS, Verb};
-use crate::scenario::{BOOT_PARAMETERS, CGROUP_FILES, FSTAT_FIELDS, HEADER_FORMS, SMAPS_FIELDS, STATFS_FIELDS};
+use crate::scenario::{
+    BOOT_PARAMETERS, CGROUP_FILES, EVENT_WORDS, FSTAT_FIELDS, HEADER_FORMS, MEMORY_FORMS, SMAPS_FIELDS, STATFS_FIELDS,
+    ZONE_FIELDS, ZONE_FORMS,
+};
 use crate::target::{ArchName, Extras, StepResult};
 
 /// A scenario that shows most of the language; the page opens with it.
@@ -79,7 +82,9 @@ pub fn page() -> String {
 
 fn write_page(page: &mut String) -> std::fmt::Result {
     let indented: String = EXAMPLE.lines().map(|line| format!("    {line}\n")).collect();
-    let headers: String = HEADER_FORMS.iter().map(|(_, form)| format!("    {form}\n")).collect();
+    let lines = |forms: &[(&str, &str)]| forms.iter().map(|(_, form)| format!("    {form}\n")).collect::<String>();
+    let headers = lines(&HEADER_FORMS);
+    let memory = lines(&MEMORY_FORMS);
     let listed = |words: &[&str]| words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
     let results: Vec<&str> = StepResult::plain_words().collect();
     write!(
@@ -98,6 +103,19 @@ fn write_page(page: &mut String) -> std::fmt::Result {
          scenario has the name of its file.\n\n",
         listed(&ArchName::ALL.map(|(word, _)| word)),
         listed(&BOOT_PARAMETERS),
+    )?;
+    write!(
+        page,
+        "### Memory\n\n\
+         A scenario may describe memory of its own, as it stands and without history. It is then a page allocator beside the machine, on which \
+         the operations on pages work; without these lines they work on the machine's own memory.\n\n{memory}\n\
+         `zone` stands once for each zone, all others as often as there is something to say; whatever is written with `=` may be left out. \
+         A zone of which nothing more is said is free, in blocks as large as can be and `Movable`; `block` gives pageblocks \
+         another type, also `CMA`, `HighAtomic` and `Isolate`. With `allocated`, or with any of `free`, `used`, `movable` and `pcp`, what no line names \
+         is in use: `free` gives blocks to a list in the order in which they stand, `used` and `movable` are blocks with owners who cannot or can move \
+         them, and `pcp` blocks that a processor keeps. A range `8..64` stands for all blocks in it. `marks` are min, low, high and \
+         promo, `lists` the batch, the least and the most pages of a processor's lists. A `private` node belongs to a driver; `caps` says what others \
+         may do there. `cpus` gives the node of each processor.\n\n",
     )?;
     write!(
         page,
@@ -146,12 +164,17 @@ fn write_expectations(page: &mut String) -> std::fmt::Result {
          file and exclusive, `g` file and shared, `w` write-protected by userfaultfd, `m` marker |\n\
          | `aN smaps MAP FIELD` | one of {} |\n\
          | `aN fstat FILE FIELD` | one of {} |\n\
+         | `zone NODE:KIND FIELD` | {}; {} |\n\
+         | `event WORD` | how often that happened in the last operation: {} |\n\
          | {} | what the last operation answered |\n\n\
          The ledgers are {}.\n",
         listed(&CGROUP_FILES),
         listed(&STATFS_FIELDS),
         listed(&SMAPS_FIELDS),
         listed(&FSTAT_FIELDS),
+        ZONE_FIELDS.iter().map(|(word, what)| format!("`{word}`:{what}")).collect::<Vec<_>>().join(", "),
+        listed(&ZONE_FORMS.map(|(_, form)| form)),
+        listed(&EVENT_WORDS),
         listed(Extras::NAMES),
         listed(&Ledger::ALL.map(Ledger::name)),
     )

@@ -196,6 +196,15 @@ impl Run<'_> {
                 let text = self.target.read_file(&path.0).ok_or("there is no such file")?;
                 Ok(Known::Text(text.trim_end().to_owned()))
             }
+            Query::Zone(query) => {
+                self.target.ask_zone(query).ok_or_else(|| format!("no line describes this of the zone {}", query.at))
+            }
+            Query::Event(word) => {
+                let events = self.last.as_ref().and_then(|(.., answer)| answer.extras.events.as_deref());
+                let is_it = |event: &&str| event.split(' ').next() == Some(*word);
+                let count = events.map_or(0, |events| events.split("; ").filter(is_it).count());
+                Ok(Known::Number(i64::try_from(count).unwrap_or(i64::MAX)))
+            }
             Query::HugetlbPages(actor) => {
                 let counters = self.target.counters();
                 let kilobytes = counters.hp_kb.get(&actor.number().to_string());

@@ -131,6 +131,9 @@ fn refusals_name_the_place() {
     says("/machine/uffds", serde_json::json!([{"mm": "space:0", "holders": 1}]), "counts 1 descriptors");
     says("/zones/0/spans", serde_json::json!([[0, 1u64 << 40]]), "zone 0: the zone has 1099511627776 frames");
     says("/zones/0/free/0/runs/0/0", 3.into(), "the zone of node:0: pfn:0x3 is not the start of a block of order:10");
+    // Free neighbours that share a link: the list had no end, and the recount took memory until there was none.
+    let neighbours = serde_json::json!([{"order": 0, "type": "Movable", "runs": [[512, 512], [513, 513]]}]);
+    says("/zones/0/free", neighbours, "free blocks at pfn:0x200 and beside it overlap or were not merged");
     says("/zones/0/processors", serde_json::json!([]), "a zone has the lists of 0 processors");
     says("/names/actors/0/pid", "process:3".into(), "a0 is no process of the machine");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lab::generate::ends_beyond_files;
-use lab::op::{self, Access, Op, SizeName, UffdMode, Written};
+use lab::op::{self, About, Access, Op, SizeName, UffdMode, Written};
 
 /// The most persistent pages of 2 MiB.
 pub const PAGES_2M: u64 = 64;
@@ -67,6 +67,9 @@ fn endless_write(ops: &[&Op]) -> Option<String> {
 pub fn refusal(op: &Op) -> Option<String> {
     if ends_beyond_files(op) {
         return Some("an fallocate with this end brings Linux 6.18 down".to_owned());
+    }
+    if op.about() == About::Pages {
+        return Some("no program of the host says which pages it gets, or what comes of reclaim".to_owned());
     }
     match op {
         Op::SetNr(op::SetNr { value, size, .. }) => too_many(value, most(*size), "huge pages"),

@@ -12,6 +12,11 @@ const LEAST_OF_SEVERAL: u64 = 512 << 20;
 
 /// The pools that the machine of a header begins with: pages by size. Says why this host cannot be that machine.
 pub(crate) fn boot(header: &Header, nodes: usize) -> Result<Vec<(SizeName, i64)>, String> {
+    if !header.memory.is_empty() {
+        return Err(
+            "the scenario describes memory of its own, and the memory of a running kernel is as it is".to_owned()
+        );
+    }
     let wanted = header.machine.as_ref().map_or(1, |machine| machine.nodes.len().max(1));
     if wanted != nodes {
         return Err(format!("the host has {nodes} memory nodes, not {wanted}"));

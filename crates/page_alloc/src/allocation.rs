@@ -85,7 +85,7 @@ pub(crate) enum Looked {
 
 /// No block could be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no block of {order} in the {zones} zones of the request ({free} pages are free there)")]
+#[error("no block of {order} in the {zones} zones of the request ({free} are free there)")]
 pub struct NoBlock {
     /// The order asked for.
     pub order: Order,

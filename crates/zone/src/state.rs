@@ -246,6 +246,9 @@ impl Zone {
             if self.is_marked(pfn, order) {
                 return Err(StateError::Twice(pfn));
             }
+            if at < self.pageblock {
+                self.check_link(pfn)?;
+            }
             self.push(self.frame(pfn), at, migratetype, End::Tail);
             self.count_freed(migratetype, 1 << at);
         }
@@ -258,6 +261,16 @@ impl Zone {
         let record = self.blocks.get(self.block(frame));
         record.is_some_and(|r| r.mark != Mark::NONE || usize::from(order.get()) >= self.pageblock && r.frames != NIL)
             || self.mark_at(frame) != Mark::NONE
+    }
+
+    /// Two frames share one link, as of two of them one at the most begins a free block. Where both did, the list would have no end.
+    fn check_link(&self, pfn: Pfn) -> Result<(), StateError> {
+        let beside = Pfn::new(pfn.get() ^ 1);
+        if matches!(self.mark_at(self.frame(beside)).start(), Start::Free(_)) {
+            let what = format_args!("free blocks at {} and beside it overlap or were not merged", pfn.min(beside));
+            return Err(StateError::Broken(self.broken(what)));
+        }
+        Ok(())
     }
 
     /// May an allocated block be here? Those above the largest order are ranges.

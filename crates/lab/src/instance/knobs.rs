@@ -34,6 +34,11 @@ impl Instance {
         if let Op::SetNr(op::SetNr { size: SizeName::G1, .. }) = op {
             self.refuse_beyond_advice();
         }
+        if let Some(pages) = &mut self.pages
+            && let Some(answer) = pages.write(&path, value.bytes().as_bytes())
+        {
+            return answer;
+        }
         let result = self.machine.write_file(&path, &value.bytes());
         self.machine.faults().clear();
         match result {

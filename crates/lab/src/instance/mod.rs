@@ -10,6 +10,7 @@ mod cgroups;
 mod files;
 mod knobs;
 mod memory;
+mod pages;
 mod placement;
 mod saved;
 mod segments;
@@ -20,11 +21,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use hugefolio::boot::Arch;
 use hugefolio::explain::SavedHost;
 use hugefolio::{
-    Admin, Bytes, Calls, CgroupId, Credentials, Event, Gid, HugeSize, Machine, MachineBuilder, MountId, NodeId,
-    PageShift, Pid, Uid, UmountMode,
+    Admin, BlockId, Bytes, Calls, CgroupId, Credentials, Event, Gid, HugeSize, Machine, MachineBuilder, MountId,
+    NodeId, PageShift, Pid, Uid, UmountMode,
 };
 
 use crate::op::{self, About, Actor, CgroupName, Op, UserId};
+use crate::scenario::{Known, ZoneQuery};
 use crate::target::{
     Answer, ArchName, BeginError, Counters, FsCounters, Header, NodeCounters, NodeSizes, PoolCounters, StepResult,
     Target,
@@ -58,6 +60,10 @@ pub struct Instance {
     /// How many 1 GiB pages the next grow can find, where that was told.
     gigantic_found: Option<u64>,
     begins: Begins,
+    /// Blocks of ordinary pages by name.
+    blocks: BTreeMap<String, BlockId>,
+    /// Memory of its own, where a scenario describes some.
+    pages: Option<pages::Pages>,
 }
 
 /// With which machine the next scenario begins.
@@ -99,6 +105,8 @@ impl Instance {
             events: Vec::new(),
             gigantic_found: None,
             begins: Begins::Described,
+            blocks: BTreeMap::new(),
+            pages: None,
         }
     }
 
@@ -157,6 +165,7 @@ impl Instance {
                 About::Knob => self.knob(op),
                 About::Mount => self.mount_op(op),
                 About::Group => self.cgroup_op(op),
+                About::Pages => self.pages_op(op),
                 _ => self.actor_op(op),
             },
         }
@@ -246,17 +255,8 @@ fn signed(count: hugefolio::HugeCount) -> i64 {
     i64::try_from(count.get()).unwrap_or(i64::MAX)
 }
 
-/// The machine that the recordings were made on, as far as scripts can tell.
-fn usual() -> MachineBuilder {
-    Machine::builder().node(NodeId::new(0), Bytes::gib(24))
-}
-
-impl Target for Instance {
-    fn name(&self) -> &str {
-        "instance"
-    }
-
-    fn begin(&mut self, header: &Header) -> Result<(), BeginError> {
+impl Instance {
+    fn begin_machine(&mut self, header: &Header) -> Result<(), BeginError> {
         if std::mem::replace(&mut self.begins, Begins::Described) == Begins::AsItIs {
             return match &header.machine {
                 Some(_) => Err(BeginError::Machine(
@@ -284,6 +284,25 @@ impl Target for Instance {
         *self = Self::of(machine.map_err(|error| BeginError::Machine(error.to_string()))?);
         Ok(())
     }
+}
+
+/// The machine that the recordings were made on, as far as scripts can tell.
+fn usual() -> MachineBuilder {
+    Machine::builder().node(NodeId::new(0), Bytes::gib(24))
+}
+
+impl Target for Instance {
+    fn name(&self) -> &str {
+        "instance"
+    }
+
+    fn begin(&mut self, header: &Header) -> Result<(), BeginError> {
+        let memory = (!header.memory.is_empty()).then(|| pages::Pages::new(&header.memory)).transpose();
+        let memory = memory.map_err(BeginError::Machine)?;
+        self.begin_machine(header)?;
+        self.pages = memory;
+        Ok(())
+    }
 
     fn step(&mut self, op: &Op) -> Answer {
         let answer = self.run(op);
@@ -291,8 +310,13 @@ impl Target for Instance {
         answer
     }
 
+    fn ask_zone(&mut self, query: &ZoneQuery) -> Option<Known> {
+        self.ask_of_zone(query)
+    }
+
     fn read_file(&mut self, path: &str) -> Option<String> {
-        self.machine.read_file(path).ok()
+        let own = self.pages.as_ref().and_then(|pages| pages.read(path));
+        own.or_else(|| self.machine.read_file(path).ok())
     }
 
     fn counters(&mut self) -> Counters {

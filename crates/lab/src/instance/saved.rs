@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hugefolio::{CgroupId, MountId, Name};
+use hugefolio::{BlockId, CgroupId, MountId, Name};
 use serde::{Deserialize, Serialize};
 
 use super::actor::ActorState;
@@ -30,6 +30,8 @@ pub struct SavedNames {
     pub(super) segments: Segments,
     #[serde(default)]
     pub(super) slots: Vec<String>,
+    #[serde(default)]
+    pub(super) blocks: BTreeMap<String, BlockId>,
 }
 
 impl SavedNames {
@@ -40,6 +42,7 @@ impl SavedNames {
         all.extend(self.mounts.iter_mut().filter_map(|(_, id)| id.as_mut().map(Name::from)));
         all.extend(self.groups.iter_mut().filter_map(|group| group.id.as_mut().map(Name::from)));
         all.extend(self.segments.objects());
+        all.extend(self.blocks.values_mut().map(Name::from));
         all
     }
 
@@ -68,8 +71,15 @@ impl Instance {
             tried: self.tried.clone(),
             segments: self.segments.clone(),
             slots: self.slots.clone(),
+            blocks: self.blocks.clone(),
         };
         SavedMachine::with_names(&self.machine, names)
+    }
+
+    /// Did the scenario describe memory of its own? That is no part of a saved machine.
+    #[must_use]
+    pub const fn has_described_memory(&self) -> bool {
+        self.pages.is_some()
     }
 
     /// The processes that have names.
@@ -85,9 +95,10 @@ impl Instance {
         let mut instance = Self::of(saved.build()?);
         let names = saved.names.clone();
         names.check(&instance).map_err(BadMachine::Names)?;
-        let SavedNames { actors, mounts, groups, made, tried, segments, slots } = names;
+        let SavedNames { actors, mounts, groups, made, tried, segments, slots, blocks } = names;
         (instance.actors, instance.mounts, instance.groups, instance.made) = (actors, mounts, groups, made);
         (instance.tried, instance.segments, instance.slots) = (tried, segments, slots);
+        instance.blocks = blocks;
         instance.begins = super::Begins::AsItIs;
         Ok(instance)
     }

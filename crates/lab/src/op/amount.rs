@@ -145,6 +145,12 @@ numbers! {
     PageTotal(u32): "a number of huge pages", Keyed;
     /// A user or a group of users.
     UserId(u32): "the number of a user or group", Keyed;
+    /// The order of a block of pages.
+    BlockOrder(u8): "an order, 0 to 30", Keyed;
+    /// A number of pages.
+    FrameTotal(u32): "a number of pages", Keyed;
+    /// A processor.
+    Cpu(u32): "the number of a processor", Keyed;
     /// The status that a process exits with.
     ExitCode(u8): "an exit status, 0 to 255", Keyed;
 }

@@ -203,6 +203,33 @@ flags! {
         /// MPOL_MF_MOVE_ALL.
         All = "all",
     }
+    /// Special memory that a request may have.
+    AccessFlag: "special memory" {
+        /// Areas that are kept for contiguous ranges.
+        Cma = "cma",
+        /// Pages that the kernel has no mapping of.
+        Unmapped = "unmapped",
+        /// Private nodes.
+        Managed = "managed",
+    }
+    /// What a task is that asks for pages.
+    TaskFlag: "something that a task is" {
+        /// It works to free memory.
+        Memalloc = "memalloc",
+        /// It is being killed for memory.
+        Victim = "victim",
+        /// It is about to die.
+        Dying = "dying",
+        /// It must meet deadlines.
+        Realtime = "realtime",
+        /// It is in an interrupt.
+        Interrupt = "interrupt",
+    }
+    /// Whose memory a range of frames is.
+    AreaFlag: "a kind of area" {
+        /// One that is lent until it is needed.
+        Cma = "cma",
+    }
     /// What a userfaultfd watches or does.
     UffdMode: "a userfaultfd mode" {
         /// Missing pages.

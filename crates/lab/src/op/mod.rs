@@ -18,6 +18,7 @@ mod argument;
 mod draw;
 mod error;
 mod flag;
+mod frames;
 mod json;
 mod knob;
 mod name;
@@ -30,16 +31,18 @@ mod word;
 mod words;
 
 pub use amount::{
-    ExitCode, Fill, MountValue, Node, PageIndex, PageTotal, Pages, Size, Span, UserId, Verbatim, Written,
+    BlockOrder, Cpu, ExitCode, Fill, FrameTotal, MountValue, Node, PageIndex, PageTotal, Pages, Size, Span, UserId,
+    Verbatim, Written,
 };
 pub use argument::{Argument, Place, Presence, Value, ValueError};
 pub use draw::Draws;
 pub use error::OpError;
 pub use flag::{
-    AttachFlag, FallocateMode, Flag, Flags, MemfdFlag, MmapFlag, MoveFlag, MremapFlag, OpenFlag, Seal, SegmentFlag,
-    UffdMode,
+    AccessFlag, AreaFlag, AttachFlag, FallocateMode, Flag, Flags, MemfdFlag, MmapFlag, MoveFlag, MremapFlag, OpenFlag,
+    Seal, SegmentFlag, TaskFlag, UffdMode,
 };
-pub use name::{Actor, CgroupName, FileName, MapName, MountName, MountPath, SegmentName, UffdName};
+pub use frames::{COMPACTED, FrameRange, Gfp, MOVED, Replies, Reply, ZoneName};
+pub use name::{Actor, BlockName, CgroupName, FileName, MapName, MountName, MountPath, SegmentName, UffdName};
 pub use placement::{NodeList, PolicyMode};
 pub use record::{Record, Scalar};
 pub use table::{About, ArgumentInfo, Verb};

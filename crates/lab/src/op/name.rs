@@ -124,6 +124,8 @@ names! {
     CgroupName: "a control group's path", "/";
     /// A System V shared memory segment.
     SegmentName: "a segment's name", "";
+    /// A block of pages, or several that were taken together.
+    BlockName: "a block's name", "";
     /// A userfaultfd of a process.
     UffdName: "a userfaultfd's name", "";
 }

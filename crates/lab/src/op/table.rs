@@ -46,6 +46,8 @@ pub enum About {
     Uffd,
     /// Where pages lie.
     Placement,
+    /// Ordinary pages.
+    Pages,
 }
 
 /// One argument of a verb.

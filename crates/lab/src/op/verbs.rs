@@ -10,6 +10,7 @@ mod group;
 mod knob;
 mod memory;
 mod mount;
+mod pages;
 mod placement;
 mod process;
 mod segment;
@@ -20,6 +21,7 @@ pub use group::*;
 pub use knob::*;
 pub use memory::*;
 pub use mount::*;
+pub use pages::*;
 pub use placement::*;
 pub use process::*;
 pub use segment::*;
@@ -42,6 +44,8 @@ operations! {
     Pread, Pwrite, Fsync, AddSeals, GetSeals, Pagemap, Smaps, Shmget, Shmat, Shmdt, Shmrm, UffdOpen,
     UffdRegister, UffdUnregister, UffdCopy, UffdContinue, UffdZero, UffdWp, UffdClose, RunOn, SetMempolicy, Mbind, HomeNode,
     MovePage, WhereIs, Hwpoison, SoftOffline,
+    AllocPages, AllocBulk, AllocExact, AllocContig, FreePages, MarkMovable, DrainPages, Tick, OnCpu, Compact, Isolate, Unisolate,
+    Online, Offline,
 }
 
 fn unknown_verb(word: &str) -> OpError {

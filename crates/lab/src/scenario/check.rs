@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::described::described;
 use super::error::LineError;
 use super::{Item, Scenario, Wanted};
 use crate::input::Problem;
@@ -43,6 +44,12 @@ impl Scenario {
                 Item::Blank | Item::Header(_) => None,
             };
             problems.extend(found.map(|error| Problem::at(path, line.number, 1, error)));
+        }
+        let memory = self.header("").memory;
+        if !memory.is_empty()
+            && let Err((line, error)) = described(&memory)
+        {
+            problems.push(Problem::at(path, line, 1, error));
         }
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }

@@ -7,6 +7,7 @@ use units::Ledger;
 
 use super::error::LineError;
 use super::lex::{At, Token};
+use super::zone_query::{EVENT_WORDS, ZoneQuery};
 use crate::op::{Actor, CgroupName, FileName, MapName, MountName, Node, Size, SizeName, Value, Verbatim, nearest};
 use crate::target::Extras;
 
@@ -110,6 +111,10 @@ pub enum Query {
         /// One of [`FSTAT_FIELDS`].
         field: &'static str,
     },
+    /// Something of a zone that the scenario describes.
+    Zone(ZoneQuery),
+    /// How often something happened in the last operation, one of [`EVENT_WORDS`].
+    Event(&'static str),
     /// What the last operation answered besides its result, by the field's name, such as `rd` or `done`.
     Last(&'static str),
 }
@@ -137,8 +142,10 @@ impl Query {
             Query::Smaps { field: "vmas", .. } => Unit::Count,
             Query::Smaps { .. } => Unit::Kilobytes,
             Query::File(_) | Query::Pagemap { .. } => Unit::Text,
+            Query::Zone(query) if query.field.is_text() => Unit::Text,
+            Query::Zone(_) | Query::Event(_) => Unit::Count,
             Query::Last(name) => match *name {
-                "rd" | "vec" | "pm" | "lim" => Unit::Text,
+                "rd" | "vec" | "pm" | "lim" | "zone" | "mt" | "asked" | "events" | "why" => Unit::Text,
                 "size" | "blksize" | "n" | "copied" => Unit::Bytes,
                 name if name.ends_with("_kb") => Unit::Kilobytes,
                 _ => Unit::Count,
@@ -176,6 +183,8 @@ impl fmt::Display for Query {
             Query::Pagemap { actor, map } => write!(f, "{actor} pagemap {map}"),
             Query::Smaps { actor, map, field } => write!(f, "{actor} smaps {map} {field}"),
             Query::Fstat { actor, file, field } => write!(f, "{actor} fstat {file} {field}"),
+            Query::Zone(query) => write!(f, "{query}"),
+            Query::Event(word) => write!(f, "event {word}"),
             Query::Last(name) => f.write_str(name),
         }
     }
@@ -403,6 +412,9 @@ fn query_of_machine(first: &Token<'_>, words: &[Token<'_>], end: usize) -> Resul
     match (first.text, words) {
         ("statfs", [mount, of]) => Ok(Query::Statfs { mount: name(mount)?, field: field(of, &STATFS_FIELDS)? }),
         ("statfs", _) => form("expect statfs M0 f_bfree = 3"),
+        ("zone", [_, ..]) => ZoneQuery::parse(words, end).map(Query::Zone),
+        ("event", [word]) => field(word, &EVENT_WORDS).map(Query::Event),
+        ("event", _) => form("expect event extfrag = 1"),
         (text, []) if Extras::NAMES.contains(&text) => field(first, Extras::NAMES).map(Query::Last),
         (text, _) if Extras::NAMES.contains(&text) => form("expect rd = 5,6"),
         (text, _) if ACTOR_QUERIES.contains(&text) => Err((
@@ -411,7 +423,10 @@ fn query_of_machine(first: &Token<'_>, words: &[Token<'_>], end: usize) -> Resul
         )),
         _ => {
             let counters = POOL_COUNTERS.iter().flat_map(|(sysfs, meminfo, _)| [*sysfs, *meminfo]);
-            Err(unknown(first, counters.chain(["statfs", "refused-by"]).chain(Extras::NAMES.iter().copied())))
+            Err(unknown(
+                first,
+                counters.chain(["statfs", "refused-by", "zone", "event"]).chain(Extras::NAMES.iter().copied()),
+            ))
         }
     }
 }
@@ -477,6 +492,11 @@ mod tests {
             "expect a0 fstat F size = 8M",
             "expect rd = 5,6",
             "expect done < 4",
+            "expect zone 0:Normal free >= 4",
+            "expect zone 1:DMA32 list 3 Movable = 8,24",
+            "expect zone 0:Normal page 77 = used:77:0",
+            "expect event extfrag = 1",
+            "expect zone = 0:Normal",
             "expect refused-by surplus-cap",
         ] {
             assert_eq!(printed(line), line);
@@ -500,6 +520,9 @@ mod tests {
             ("expect pagemap A = aa", "x:2:8: this is asked of a process"),
             ("expect a0 free_hugepages = 3", "x:2:11: this is asked of the machine"),
             ("expect statfs M0 bfree = 3", "x:2:18: `bfree` is not a query; did you mean `f_bfree`?"),
+            ("expect zone 0:Normal fre = 3", "x:2:22: `fre` is not a query; did you mean `free`?"),
+            ("expect zone 0:Norml free = 3", "x:2:13: `0:Norml` is not a zone as NODE:KIND"),
+            ("expect event extfrg = 3", "x:2:14: `extfrg` is not a query; did you mean `extfrag`?"),
             ("expect refused-by pol", "x:2:19: `pol` is not a ledger; did you mean `pool`?"),
             ("expect g0/hugetlb.2MB.usage = 3", "x:2:8: this query is written"),
         ] {

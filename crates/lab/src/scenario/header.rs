@@ -6,6 +6,7 @@ use hugefolio::GroupVersion;
 
 use super::error::LineError;
 use super::lex::{At, Token};
+use super::memory::MemoryLine;
 use crate::op::{Size, Value, nearest, quote, unquote};
 use crate::target::{ArchName, MachineLine};
 
@@ -22,6 +23,8 @@ pub enum HeaderLine {
     Profile(String),
     /// `machine node=24G hugepagesz=2M ...`.
     Machine(MachineLine),
+    /// A line that describes memory as it stands.
+    Memory(MemoryLine),
 }
 
 /// The words of the header, each with its form.
@@ -56,11 +59,20 @@ impl HeaderLine {
             HeaderLine::Seed(_) => "seed",
             HeaderLine::Profile(_) => "profile",
             HeaderLine::Machine(_) => "machine",
+            HeaderLine::Memory(line) => line.word(),
         }
+    }
+
+    /// May there be several of these?
+    pub fn repeats(&self) -> bool {
+        matches!(self, HeaderLine::Memory(line) if line.word() != "memory")
     }
 
     /// Reads a line whose first word is one of [`HEADER_FORMS`]; `None` if it is none.
     pub(crate) fn parse(tokens: &[Token<'_>]) -> Option<Result<Self, At<LineError>>> {
+        if let Some(line) = MemoryLine::parse(tokens) {
+            return Some(line.map(HeaderLine::Memory));
+        }
         let first = tokens.first()?;
         let (word, form) = HEADER_FORMS.iter().find(|(word, _)| *word == first.text)?;
         let bad = || (first.column, LineError::HeaderForm(form));
@@ -126,6 +138,7 @@ impl fmt::Display for HeaderLine {
             HeaderLine::Name(name) => write!(f, "name {name}"),
             HeaderLine::Title(title) => write!(f, "title {}", quote(title)),
             HeaderLine::Seed(seed) => write!(f, "seed {seed}"),
+            HeaderLine::Memory(line) => write!(f, "{line}"),
             HeaderLine::Profile(profile) => write!(f, "profile {profile}"),
             HeaderLine::Machine(machine) => {
                 f.write_str("machine")?;

@@ -15,22 +15,28 @@
 //! ```
 
 mod check;
+mod described;
 mod error;
 mod expect;
 mod header;
 mod lex;
+mod memory;
 mod read;
 mod step;
+mod zone_query;
 
 use std::fmt;
 
+pub use described::described;
 pub use error::LineError;
 pub use expect::{
     CGROUP_FILES, Comparison, Expectation, FSTAT_FIELDS, Known, PoolCounter, Query, SMAPS_FIELDS, STATFS_FIELDS,
 };
 pub use header::{BOOT_PARAMETERS, HEADER_FORMS, HeaderLine};
+pub use memory::{MEMORY_FORMS, MemoryLine};
 pub use read::Format;
 pub use step::{Step, Wanted};
+pub use zone_query::{EVENT_WORDS, ZONE_FIELDS, ZONE_FORMS, ZoneField, ZoneQuery};
 
 use crate::op::{Op, Record, Scalar};
 use crate::target::{Header, Recorded, Target};
@@ -100,6 +106,7 @@ impl Scenario {
                 Item::Header(HeaderLine::Seed(seed)) => header.seed = Some(*seed),
                 Item::Header(HeaderLine::Profile(profile)) => header.profile = Some(profile.clone()),
                 Item::Header(HeaderLine::Machine(machine)) => header.machine = Some(machine.clone()),
+                Item::Header(HeaderLine::Memory(memory)) => header.memory.push((line.number, memory.clone())),
                 Item::Blank | Item::Step(_) | Item::Expect(_) => {}
             }
         }
@@ -150,6 +157,10 @@ impl Scenario {
         if let Some(machine) = header.machine {
             let line = HeaderLine::Machine(machine).to_string();
             record.push("machine", Scalar::Text(line.trim_start_matches("machine").trim_start().to_owned()));
+        }
+        if !header.memory.is_empty() {
+            let lines: Vec<String> = header.memory.iter().map(|(_, line)| line.to_string()).collect();
+            record.push("memory", Scalar::Text(lines.join("; ")));
         }
         let mut text = format!("{record}\n");
         self.ops().for_each(|op| text.push_str(&format!("{}\n", op.to_record())));

@@ -104,7 +104,7 @@ impl Scenario {
     fn may_stand_here(&self, header: &HeaderLine) -> Result<(), LineError> {
         let fits = self.lines.iter().all(|line| match &line.item {
             Item::Blank => true,
-            Item::Header(other) => other.word() != header.word(),
+            Item::Header(other) => header.repeats() || other.word() != header.word(),
             Item::Step(_) | Item::Expect(_) => false,
         });
         if fits { Ok(()) } else { Err(LineError::HeaderPlace(header.word())) }
@@ -166,6 +166,15 @@ fn json_header(record: &Record) -> Result<Vec<KeyedHeaderLine>, (&'static str, L
         let read = HeaderLine::parse(&lexed.tokens);
         let read = read.unwrap_or(Err((1, LineError::HeaderForm("machine node=24G hugepages=4"))));
         lines.push(("machine", read.map_err(|(_, error)| ("machine", error))?));
+    }
+    if let Some(memory) = text("memory")? {
+        for part in memory.split("; ") {
+            let lexed = lex(part).map_err(|(_, error)| ("memory", error))?;
+            let read = HeaderLine::parse(&lexed.tokens).filter(|_| part.len() < super::super::input::LINE_LIMIT);
+            let read =
+                read.unwrap_or(Err((1, LineError::HeaderForm("zone 0:Normal 0..4096; free 0:Normal 0 Movable 7"))));
+            lines.push(("memory", read.map_err(|(_, error)| ("memory", error))?));
+        }
     }
     Ok(lines)
 }

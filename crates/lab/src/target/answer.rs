@@ -193,6 +193,18 @@ extras! {
     copied: i64,
     /// The node that a page lies on.
     on: u32,
+    /// The first frame of a block of pages.
+    pfn: u64,
+    /// Its zone.
+    zone: String,
+    /// The type of its pageblock.
+    mt: String,
+    /// What a request for pages asked on its way, in order.
+    asked: String,
+    /// What happened on the way, in order.
+    events: String,
+    /// Why a request makes no sense, in one sentence.
+    why: String,
 }
 
 /// What a target answers to one operation.

@@ -17,6 +17,7 @@ pub use recorded::{Recorded, RecordedLine};
 
 use crate::input::Problem;
 use crate::op::{Op, Size, SizeName};
+use crate::scenario::{Known, MemoryLine, ZoneQuery};
 
 /// The architecture of a machine, with its base page size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -82,6 +83,8 @@ pub struct Header {
     pub profile: Option<String>,
     /// The machine; without one, that of the recordings: one node of 24 GiB, pools of 2 MiB (the default) and 1 GiB pages.
     pub machine: Option<MachineLine>,
+    /// Memory of its own, as it stands, with the numbers of the lines.
+    pub memory: Vec<(usize, MemoryLine)>,
 }
 
 /// Why a target cannot begin a script.
@@ -119,6 +122,12 @@ pub trait Target {
     /// The text of a file of /proc, /sys or a control group, if the target has it.
     fn read_file(&mut self, path: &str) -> Option<String> {
         let _ = path;
+        None
+    }
+
+    /// Something of a zone that the scenario describes, if the target has it.
+    fn ask_zone(&mut self, query: &ZoneQuery) -> Option<Known> {
+        let _ = query;
         None
     }
 

@@ -70,7 +70,7 @@ fn a_page_moves_with_all_that_stands_for_it() {
     let (mut machine, pid) = two_nodes(1);
     let at = touched(&mut machine, pid, 2, 7);
     assert_eq!(counts(&mut machine), [2, 0, 0, 0]);
-    assert_eq!((machine.node_of(pid, at), machine.node_of(pid, at + pages(1))), (Some(N0), Some(N1)));
+    assert_eq!((machine.node_of(pid, at), machine.node_of(pid, at + pages(1))), (Ok(N0), Ok(N1)));
     machine.record_events();
     assert_eq!(machine.move_page(pid, at, N1, MoveScope::Own).unwrap(), N1);
     let moved = machine.take_events().into_iter().filter(|event| matches!(event, Event::Migrated { .. })).count();
@@ -87,7 +87,7 @@ fn a_page_moves_with_all_that_stands_for_it() {
     let pid = machine.spawn();
     machine.set_nr_hugepages(M2, huge(2), ResizeNodes::Node(N0)).unwrap();
     let at = touched(&mut machine, pid, 1, 9);
-    assert_eq!(machine.node_of(pid, at), Some(N0));
+    assert_eq!(machine.node_of(pid, at), Ok(N0));
     machine.move_page(pid, at, N1, MoveScope::Own).unwrap();
     assert_eq!((counts(&mut machine), machine.read_byte(pid, at).unwrap()), ([4, 3, 0, 0], 9));
     machine.validate().unwrap();
@@ -124,7 +124,7 @@ fn everybody_who_maps_a_page_follows_it() {
         assert_eq!(refused, Err(CallError::Failed(MovePageError::Shared(at))));
         assert_eq!(machine.move_page(pid, at, N1, MoveScope::All).unwrap(), N1);
         machine.validate().unwrap();
-        assert_eq!(machine.node_of(child, at), Some(N1));
+        assert_eq!(machine.node_of(child, at), Ok(N1));
     }
     assert_eq!((machine.read_byte(child, shared).unwrap(), machine.read_byte(child, own).unwrap()), (3, 4));
     // The reservation that is owed to the owner goes on being owed: the page it waits for has moved.
@@ -236,7 +236,7 @@ fn a_reservation_that_only_a_broken_page_stands_for_is_refused() {
     assert_eq!((failure.outcome, counts(&mut machine)), (kept, [2, 2, 2, 0]));
     machine.validate().unwrap();
     machine.write_byte(pid, at, 1).unwrap();
-    assert_eq!(machine.node_of(pid, at), Some(N1), "the sound page is on the other node");
+    assert_eq!(machine.node_of(pid, at), Ok(N1), "the sound page is on the other node");
     let refused = machine.write_byte(pid, at + pages(1), 1);
     let Err(CallError::Failed(FaultError::Refused(AllocRefusal::Node { available, .. }))) = refused else {
         panic!("{refused:?}")

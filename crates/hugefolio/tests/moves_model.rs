@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hugefolio::{
-    Admin, Advice, Bytes, CallError, Calls, Cause, Dissolved, Failed, FaultError, Frame, HugeCount, HugeSize, Machine,
-    MapCall, MigrateError, MovePageError, MoveScope, Moves, NodeId, PageCount, Pfn, Pid, Pin, ResizeNodes, Share,
-    SoftOfflined, Touch, Vaddr,
+    Admin, Advice, Bytes, CallError, Calls, Cause, Dissolved, Failed, FaultError, Frame, HugeCount, HugeSize,
+    IsolateError, Machine, MapCall, MigrateError, MovePageError, MoveScope, Moves, NodeId, PageCount, Pfn, Pid, Pin,
+    ResizeNodes, Share, SoftOfflined, Touch, Vaddr,
 };
 
 const NODES: [NodeId; 2] = [NodeId::new(0), NodeId::new(1)];
@@ -28,6 +28,8 @@ struct Page {
     /// The place that maps it.
     place: Option<usize>,
     pins: usize,
+    /// It was made on the node of the page whose place it took, and is not moved as long as it is used.
+    stays: bool,
 }
 
 impl Page {
@@ -87,6 +89,7 @@ impl Model {
     /// The last reference of a page went.
     fn released(&mut self, pfn: Pfn) {
         if self.pages[&pfn].is_free() {
+            self.pages.entry(pfn).or_default().stays = false;
             for place in self.places.iter_mut().flatten() {
                 if place.owed == Some(pfn) {
                     (place.owed, place.reserved) = (None, true);
@@ -220,6 +223,7 @@ impl Rig {
         self.machine.munmap(self.pid, place.at, pages(1)).unwrap();
         if let Some(pfn) = place.page {
             self.model.pages.get_mut(&pfn).unwrap().place = None;
+            self.model.released(pfn);
         }
         "unmap"
     }
@@ -233,6 +237,11 @@ impl Rig {
             return "move of nothing";
         };
         let page = self.model.pages[&from].clone();
+        if page.node != to && page.stays {
+            let refused = IsolateError::Isolated(from);
+            assert_eq!(moved, Err(CallError::Failed(MovePageError::Migrate(MigrateError::Isolate(refused)))));
+            return "move of a page that stays";
+        }
         if page.node != to && page.pins > 0 {
             let refused = CallError::Failed(MovePageError::Migrate(MigrateError::Referenced {
                 pfn: from,
@@ -261,8 +270,9 @@ impl Rig {
             self.model.pages.get_mut(&from).unwrap().place = None;
         } else {
             assert!(!self.model.pages.contains_key(&pfn), "a page was to be made");
+            let stays = self.model.pages[&from].node == to;
             self.model.leaves(from);
-            self.model.pages.insert(pfn, Page { node: to, place: Some(n), ..Page::default() });
+            self.model.pages.insert(pfn, Page { node: to, place: Some(n), stays, ..Page::default() });
         }
         self.model.places[n].as_mut().unwrap().page = Some(pfn);
     }
@@ -299,6 +309,7 @@ impl Rig {
         let record = self.model.pages.get_mut(&pfn).unwrap();
         record.broken.insert(offset);
         record.place = None;
+        record.stays &= page.pins > 0;
         let place = self.model.places[n].as_mut().unwrap();
         (place.page, place.poisoned) = (None, true);
         let expected = match page.pins {
@@ -365,7 +376,7 @@ impl Rig {
         let available = self.model.available() > 0;
         let target = self.model.nearest(page.node).filter(|_| available);
         let offline = self.machine.soft_offline(pfn);
-        if page.pins > 0 {
+        if page.pins > 0 || page.stays {
             assert!(offline.is_err());
             return "soft offline of a pinned page";
         }

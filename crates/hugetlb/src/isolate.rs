@@ -11,8 +11,8 @@ pub enum IsolateError {
     /// It is free, or still on its way to where it will be mapped.
     #[error("the page at {0} is neither mapped nor cached")]
     NotInstalled(Pfn),
-    /// Somebody else is moving it.
-    #[error("the page at {0} is being moved already")]
+    /// Somebody else is moving it; or it was made to take the place of one that moved and stayed on its node, and stays where it is.
+    #[error("the page at {0} is being moved, or was made for a move on its own node and stays there")]
     Isolated(Pfn),
     /// Its memory is broken.
     #[error("the page at {0} has broken memory")]

@@ -90,7 +90,7 @@ pub fn alloc_target<P: Env>(p: &mut P, hstate: HstateId, target: &Target) -> Res
 
 /// The new page stands for everything that the old one stood for: who pays, whose limits it counts against, what is owed, and how it leaves.
 /// If it was made for the move, the old one leaves the pool in its stead, and a surplus page of the old node is now one of the new node:
-/// totals stay.
+/// totals stay. A page that was made on the same node is not moved again.
 #[doc(alias("move_hugetlb_state", "hugetlb_cgroup_migrate"))]
 pub fn move_state<P: Env>(p: &mut P, from: HugeFolio, to: HugeFolio) {
     let hstate = from.hstate;
@@ -106,6 +106,8 @@ pub fn move_state<P: Env>(p: &mut P, from: HugeFolio, to: HugeFolio) {
         (left.usage_owner, left.rsvd_owner) = (None, None);
         (left.home, left.owed_to) = (None, None);
         left.temporary |= made;
+        // As on Linux 6.18: what was made on the page's own node stays there as long as it is used.
+        pool.record(to).isolated = made && from.node == to.node;
         if made && from.node != to.node && !pool.node(from.node).surplus.is_zero() {
             pool.nodes[from.node.index()].surplus -= ONE;
             pool.nodes[to.node.index()].surplus += ONE;

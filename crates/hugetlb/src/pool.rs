@@ -47,7 +47,7 @@ pub(crate) struct Record {
     pub(crate) restore_reserve: bool,
     /// Counted in `nr`, but destined to be destroyed on free.
     pub(crate) temporary: bool,
-    /// Somebody is about to move it.
+    /// Somebody is about to move it, or nobody can any more.
     pub(crate) isolated: bool,
     /// Where it was first mapped, or is cached; nothing while it is free or still being brought there. Only from there it can be moved.
     pub(crate) home: Option<(InodeId, HugeIndex)>,
@@ -343,33 +343,44 @@ impl Pool {
         if surplus { Fate::KeptForReservation } else { Fate::Kept }
     }
 
-    /// The first node of `allowed`, from the cursor on, that `fits`; the cursor moves past it.
+    /// The first node of `allowed`, from the cursor on, that `fits`; the cursor moves past it, or if none does once around.
+    #[doc(alias("hstate_next_node_to_free", "for_each_node_mask_to_free"))]
     #[inline]
     pub(crate) fn next_freeing(&mut self, allowed: Nodemask, fits: impl Fn(&NodeCounts) -> bool) -> Option<NodeId> {
-        let found = self.first_fit(allowed, self.next_to_free, fits)?;
-        self.next_to_free = allowed.next_after(found)?;
-        Some(found)
+        let (found, cursor) = self.first_fit(allowed, self.next_to_free, fits)?;
+        self.next_to_free = cursor;
+        found
     }
 
     /// As [`Pool::next_freeing`], with the cursor of allocations.
+    #[doc(alias("hstate_next_node_to_alloc", "for_each_node_mask_to_alloc"))]
     #[inline]
     pub(crate) fn next_allocating(&mut self, allowed: Nodemask, fits: impl Fn(&NodeCounts) -> bool) -> Option<NodeId> {
-        let found = self.first_fit(allowed, self.next_to_alloc, fits)?;
-        self.next_to_alloc = allowed.next_after(found)?;
-        Some(found)
+        let (found, cursor) = self.first_fit(allowed, self.next_to_alloc, fits)?;
+        self.next_to_alloc = cursor;
+        found
     }
 
+    /// The node that fits and where the cursor is then; nothing if no node is allowed.
     #[inline]
-    fn first_fit(&self, allowed: Nodemask, from: NodeId, fits: impl Fn(&NodeCounts) -> bool) -> Option<NodeId> {
+    fn first_fit(
+        &self,
+        allowed: Nodemask,
+        from: NodeId,
+        fits: impl Fn(&NodeCounts) -> bool,
+    ) -> Option<(Option<NodeId>, NodeId)> {
         let first = allowed.next_from(from)?;
         let mut node = first;
-        while !self.nodes.get(node.index()).is_some_and(&fits) {
-            node = allowed.next_after(node)?;
-            if node == first {
-                return None;
+        loop {
+            let next = allowed.next_after(node)?;
+            if self.nodes.get(node.index()).is_some_and(&fits) {
+                return Some((Some(node), next));
             }
+            if next == first {
+                return Some((None, first));
+            }
+            node = next;
         }
-        Some(node)
     }
 
     #[inline]

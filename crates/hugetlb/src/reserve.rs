@@ -3,10 +3,9 @@
 use alloc_crate::vec::Vec;
 
 use charge::{Counter, OverLimit, Receipt};
-use policy::Placement;
 use units::{
-    Blame, CgroupId, Event, HstateId, HugeCount, HugeRange, Ledger, MountReturn, Nodemask, ResvMapId, Site, SubpoolId,
-    UndoLog, attempt,
+    Blame, CgroupId, Event, HstateId, HugeCount, HugeRange, Ledger, MountReturn, NodeId, Nodemask, ResvMapId, Site,
+    SubpoolId, UndoLog, attempt,
 };
 
 use crate::pool::ONE;
@@ -25,7 +24,7 @@ pub struct ReserveRequest {
     /// The mount's limits.
     pub subpool: Option<SubpoolId>,
     /// Where the task runs.
-    pub placement: Placement,
+    pub local: NodeId,
     /// Nodes that the task's cpuset (and a binding policy) allows.
     pub allowed: Nodemask,
     /// Who pays.
@@ -115,7 +114,7 @@ pub fn reserve_pages<P: Env>(p: &mut P, request: &ReserveRequest) -> Result<Opti
             global = p.with_subpool(id, |s| s.take(wanted)).unwrap_or(Ok(wanted))?;
             log.push(Undo::Subpool { id, n: wanted, held: wanted - global });
         }
-        acct_reserve(p, hstate, global, request.placement.nid, request.allowed)?;
+        acct_reserve(p, hstate, global, request.local, request.allowed)?;
         let mut owner = None;
         log.commit(|step| {
             if let Undo::Rsvd(receipt) = step {

@@ -66,7 +66,7 @@ pub fn create_segment<P: Env>(
             range: HugeRange::new(HugeIndex::ZERO, page.index_floor(size)),
             shared: map,
             subpool: None,
-            placement: origin.policy.interpret(origin.local, origin.allowed, HugeIndex::ZERO),
+            local: origin.local,
             allowed: origin.policy.reservation_nodes(origin.allowed),
             cgroup: origin.cgroup,
         };

@@ -108,6 +108,16 @@ pub(crate) fn set(size: SizeName, name: &str, value: &str) -> Result<(), Errno> 
     written(file(size, name), value)
 }
 
+/// Which node comes first when pages are spread depends on what was done before. Writes to one node leave it there.
+pub(crate) fn begin_at_first_node() {
+    for size in [SizeName::M2, SizeName::G1] {
+        for count in ["1", "0"] {
+            // Where there is no such pool, or no page for it, there is nothing to spread.
+            let _ = written(node_file(size, 0, "nr_hugepages"), count);
+        }
+    }
+}
+
 /// Empties the pools as far as they are not used.
 pub(crate) fn empty() {
     let zero = |size| {

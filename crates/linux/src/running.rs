@@ -406,6 +406,9 @@ impl Target for Running {
     fn begin(&mut self, header: &Header) -> Result<(), BeginError> {
         self.clear().map_err(|reason| BeginError::Host(format!("the host is damaged: {reason}")))?;
         self.script.clone_from(&header.script);
+        if self.host.nodes.len() > 1 {
+            pools::begin_at_first_node();
+        }
         for (size, count) in boot(header, self.host.nodes.len()).map_err(BeginError::Machine)? {
             let set = pools::set_nr(size, None, &op::Written::Number(count));
             let there = number(pools::file(size, "nr_hugepages"));

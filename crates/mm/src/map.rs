@@ -363,7 +363,7 @@ fn promise<P: Env>(
         range,
         shared: request.share.is_shared().then_some(map),
         subpool,
-        placement: origin.policy.interpret(origin.local, origin.allowed, range.start),
+        local: origin.local,
         allowed: origin.policy.reservation_nodes(origin.allowed),
         cgroup: origin.cgroup,
     };

@@ -119,7 +119,8 @@ pub fn mbind<P: Env>(
     }
     let policy = usable_policy(p, origin, policy).ok_or(MbindError::NoNodes)?;
     let elsewhere = p.scope(Scope::AddressSpace(mm, Access::Write), |p| {
-        if policy != Mempolicy::Default
+        let empty = p.with_vmas(mm, |vmas| vmas.over(range).next().is_none()) != Some(false);
+        if (empty || policy != Mempolicy::Default)
             && let Some(hole) = first_hole(p, mm, range)
         {
             return Err(MbindError::Hole(hole));

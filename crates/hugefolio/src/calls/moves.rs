@@ -42,9 +42,11 @@ pub trait Moves: Env + Sized {
     }
 
     /// The node of the page at `addr`, as `move_pages` without nodes tells it.
-    fn node_of(&mut self, pid: Pid, addr: Vaddr) -> Option<NodeId> {
-        let mm = self.with_process(pid, |process| process.mm)?;
-        Some(frames::folio_at(self, mm, addr).ok()?.node)
+    ///
+    /// # Errors
+    /// There is no area or no page.
+    fn node_of(&mut self, pid: Pid, addr: Vaddr) -> Result<NodeId, CallError<MovePageError>> {
+        in_space(self, pid, |p, mm, _| Ok(frames::folio_at(p, mm, addr)?.node))
     }
 
     /// The frame at `addr`, as `/proc/PID/pagemap` tells it.

@@ -32,10 +32,9 @@ impl Instance {
                 let scope = if all { MoveScope::All } else { MoveScope::Own };
                 on(m.move_page(pid, at, node, scope))
             }),
-            Op::WhereIs(op::WhereIs { map, page, .. }) => self.with_page(actor, map, *page, |m, at| {
-                let node = m.node_of(pid, at).ok_or(CallError::Failed(MovePageError::Absent(at)));
-                on(node)
-            }),
+            Op::WhereIs(op::WhereIs { map, page, .. }) => {
+                self.with_page(actor, map, *page, |m, at| on(m.node_of(pid, at)))
+            }
             _ => self.placed_range_op(actor, pid, op),
         }
     }
@@ -66,6 +65,11 @@ impl Instance {
         let len = Bytes::new(range.len.unsigned());
         let machine = &mut self.machine;
         match op {
+            Op::Mbind(op::Mbind { mode: PolicyMode::Preferred, nodes: Some(nodes), flags: Some(_), .. })
+                if nodes.iter().count() > 1 =>
+            {
+                Answer::not_modelled("moves to the first of several nodes that are preferred")
+            }
             Op::Mbind(op::Mbind { mode, nodes, flags, .. }) => match policy(*mode, *nodes) {
                 Some(policy) => answers::done(machine.mbind(pid, start, len, &policy, existing(flags.as_ref()))),
                 None => StepResult::Errno("EINVAL".to_owned()).into(),

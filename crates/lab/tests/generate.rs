@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lab::generate::{Generator, Profile, ends_beyond_files};
 use lab::instance::Instance;
 use lab::model::{NaiveMachine, Quirks};
-use lab::op::{Draws, Op, VERBS};
+use lab::op::{About, Draws, Op, VERBS};
 use lab::target::{StepResult, Target};
 
 const STEPS: usize = 60;
@@ -65,8 +65,10 @@ fn most_operations_succeed_and_each_verb_comes() {
     let others = ["nop", "fsync", "pwrite", "write", "demote", "demote_size", "set_hvo"];
     let left_out =
         |name: &str| others.contains(&name) || ["cg_", "uffd_"].iter().any(|family| name.starts_with(family));
-    let missing: Vec<&str> =
-        VERBS.iter().map(|verb| verb.name).filter(|name| !verbs.contains(name) && !left_out(name)).collect();
+    // The naive model is a machine of one node, and has no pages but huge ones.
+    let unknown = |about: About| matches!(about, About::Placement | About::Pages);
+    let drawable = VERBS.iter().filter(|verb| !unknown(verb.about)).map(|verb| verb.name);
+    let missing: Vec<&str> = drawable.filter(|name| !verbs.contains(name) && !left_out(name)).collect();
     assert!(missing.is_empty(), "never drawn: {missing:?}");
 }
 

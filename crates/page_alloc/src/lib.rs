@@ -3,7 +3,7 @@
 //! A [`PageRequest`] says what is wanted and what is permitted. It becomes a [`Context`], which walks along a zone list. One that finds
 //! nothing becomes an [`Allocation`], which asks [`Question`]s until it has a block or none.
 //!
-//! On a machine [`alloc`] and [`alloc_placed`] go the whole way with the machine's answers; huge pages ask there for their memory like
+//! On a machine [`alloc()`] and [`alloc_placed`] go the whole way with the machine's answers; huge pages ask there for their memory like
 //! everybody else, and a [`NoPages`] says which ledger refused. A [`PageAllocator`] is the zones and what belongs to them as one value; whoever
 //! has it by itself answers the questions.
 #![no_std]

@@ -67,7 +67,7 @@ pub fn alloc<P: Env>(p: &mut P, request: &PageRequest) -> Result<Block, NoPages>
 /// Takes a block where a policy wants it. A block above the largest order is a range whose contents are moved away first.
 ///
 /// # Errors
-/// As [`alloc`].
+/// As [`alloc()`].
 #[doc(alias("alloc_pages_mpol", "only_alloc_fresh_hugetlb_folio", "alloc_contig_frozen_pages"))]
 #[inline]
 pub fn alloc_placed<P: Env>(p: &mut P, request: &PageRequest, placement: &Placement) -> Result<Block, NoPages> {
@@ -308,7 +308,7 @@ pub fn split<P: Zones>(p: &mut P, zone: ZoneRef, pfn: Pfn, from: Order, to: Orde
 /// Takes a block for somebody who holds it under a name from now on. One that is asked for as movable can be moved.
 ///
 /// # Errors
-/// As [`alloc`].
+/// As [`alloc()`].
 pub fn take_block<P: Env>(p: &mut P, request: &PageRequest, placement: &Placement) -> Result<units::BlockId, NoPages> {
     let Block { pfn, order, zone, migratetype, .. } = alloc_placed(p, request, placement)?;
     let movable = migratetype == units::Migratetype::Movable;

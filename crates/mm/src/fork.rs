@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 use hugetlb::{AllocRefusal, Purpose};
 use hugetlbfs::{Hold, Origin};
 use memmap::MappedBy;
-use units::{Access, Blame, InodeId, Ledger, MmId, Pfn, Scope, Site, Vaddr};
+use units::{Access, Blame, Ledger, MmId, Pfn, Scope, Site, Vaddr};
 
 use crate::fault::{Place, alloc_page, anon_installed, install};
+use crate::rmap::in_tables;
 use crate::{Entry, Env, Prot, Vma, VmaFlags, exit_space};
 
 /// Why there is no child; what there was of it is gone again.
@@ -132,9 +133,4 @@ fn copy_pinned<P: Env>(
         p.with_table(parent, |table| table.make_writable(addr));
     }
     Ok(())
-}
-
-/// Runs `f` while nobody else changes the tables behind the areas of a file.
-fn in_tables<P: Env, R>(p: &mut P, inode: InodeId, f: impl FnOnce(&mut P) -> R) -> R {
-    p.scope(Scope::VmaLock(inode, Access::Write), |p| p.scope(Scope::FileMapping(inode, Access::Write), f))
 }

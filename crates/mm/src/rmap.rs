@@ -10,9 +10,12 @@ use crate::Env;
 /// Runs `f` while nobody maps, unmaps or inherits a page of a file: nobody faults it in, changes the tables of an area of the file, or adds
 /// and takes areas.
 pub(crate) fn alone<P: Env, R>(p: &mut P, inode: InodeId, f: impl FnOnce(&mut P) -> R) -> R {
-    p.scope(Scope::Inode(inode, Access::Write), |p| {
-        p.scope(Scope::VmaLock(inode, Access::Write), |p| p.scope(Scope::FileMapping(inode, Access::Write), f))
-    })
+    p.scope(Scope::Inode(inode, Access::Write), |p| in_tables(p, inode, f))
+}
+
+/// Runs `f` while nobody else changes the tables behind the areas of a file.
+pub(crate) fn in_tables<P: Env, R>(p: &mut P, inode: InodeId, f: impl FnOnce(&mut P) -> R) -> R {
+    p.scope(Scope::VmaLock(inode, Access::Write), |p| p.scope(Scope::FileMapping(inode, Access::Write), f))
 }
 
 /// Every place where the page at `index` of a file is mapped as the folio `pfn`, a file's page or a private copy. Inside [`alone`].

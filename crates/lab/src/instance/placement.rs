@@ -1,8 +1,8 @@
 //! Operations on where pages lie.
 
 use hugefolio::{
-    Bytes, CallError, Existing, InjectError, Injection, Mempolicy, MovePageError, MoveScope, Moves, NodeId, Nodemask,
-    Pid, Policies, Vaddr,
+    Bytes, CallError, Existing, InjectError, Injection, Mempolicy, MovePageError, MoveScope, Moves, NoPolicyNodes,
+    NodeId, Nodemask, Pid, Policies, Vaddr,
 };
 
 use super::{Instance, answers};
@@ -16,21 +16,22 @@ impl Instance {
         };
         match op {
             Op::RunOn(op::RunOn { node, .. }) => {
-                let known = node_of(node.get()).filter(|node| self.machine.topology().nodes().contains(*node));
-                match known {
-                    Some(node) if self.machine.run_on_node(pid, node) => Answer::ok(),
-                    _ => StepResult::Errno("EINVAL".to_owned()).into(),
+                let node = node_of(node.get());
+                let known = self.machine.topology().nodes().contains(node);
+                if known && self.machine.run_on_node(pid, node) {
+                    Answer::ok()
+                } else {
+                    answers::failed(&NoPolicyNodes)
                 }
             }
             Op::SetMempolicy(op::SetMempolicy { mode, nodes, .. }) => match policy(*mode, *nodes) {
                 Some(policy) => answers::done(self.machine.set_mempolicy(pid, &policy)),
-                None => StepResult::Errno("EINVAL".to_owned()).into(),
+                None => answers::failed(&NoPolicyNodes),
             },
             Op::MovePage(op::MovePage { map, page, node, flags, .. }) => self.with_page(actor, map, *page, |m, at| {
-                let Some(node) = node_of(node.get()) else { return StepResult::Errno("ENODEV".to_owned()).into() };
                 let all = flags.as_ref().is_some_and(|flags| flags.has(MoveFlag::All));
                 let scope = if all { MoveScope::All } else { MoveScope::Own };
-                on(m.move_page(pid, at, node, scope))
+                on(m.move_page(pid, at, node_of(node.get()), scope))
             }),
             Op::WhereIs(op::WhereIs { map, page, .. }) => {
                 self.with_page(actor, map, *page, |m, at| on(m.node_of(pid, at)))
@@ -72,12 +73,11 @@ impl Instance {
             }
             Op::Mbind(op::Mbind { mode, nodes, flags, .. }) => match policy(*mode, *nodes) {
                 Some(policy) => answers::done(machine.mbind(pid, start, len, &policy, existing(flags.as_ref()))),
-                None => StepResult::Errno("EINVAL".to_owned()).into(),
+                None => answers::failed(&NoPolicyNodes),
             },
-            Op::HomeNode(op::HomeNode { node, .. }) => match node_of(node.get()) {
-                Some(node) => answers::done(machine.set_home_node(pid, start, len, node)),
-                None => StepResult::Errno("EINVAL".to_owned()).into(),
-            },
+            Op::HomeNode(op::HomeNode { node, .. }) => {
+                answers::done(machine.set_home_node(pid, start, len, node_of(node.get())))
+            }
             Op::Hwpoison(_) => injected(machine.inject(pid, start, len, Injection::Hard)),
             Op::SoftOffline(_) => injected(machine.inject(pid, start, len, Injection::Soft)),
             _ => StepResult::BadOp.into(),
@@ -100,8 +100,9 @@ fn on(result: Result<NodeId, CallError<MovePageError>>) -> Answer {
     }
 }
 
-fn node_of(number: u32) -> Option<NodeId> {
-    u8::try_from(number).ok().filter(|number| *number < 64).map(NodeId::new)
+/// The node of that number; beyond the last that there can be, that one, which no machine of a scenario has.
+fn node_of(number: u32) -> NodeId {
+    NodeId::new(u8::try_from(number.min(63)).unwrap_or(63))
 }
 
 /// The policy that the words mean; nothing where they contradict each other.

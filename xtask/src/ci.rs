@@ -7,8 +7,20 @@ use crate::tidy;
 use crate::workspace::{Workspace, cargo};
 
 /// The rooms that must build without the standard library, bottom up.
-pub(crate) const NO_STD_ROOMS: [&str; 11] =
-    ["units", "sync", "memmap", "policy", "zone", "charge", "page_alloc", "hugetlb", "filemap", "hugetlbfs", "mm"];
+pub(crate) const NO_STD_ROOMS: [&str; 12] = [
+    "units",
+    "sync",
+    "memmap",
+    "policy",
+    "zone",
+    "charge",
+    "page_alloc",
+    "vmemmap",
+    "hugetlb",
+    "filemap",
+    "hugetlbfs",
+    "mm",
+];
 
 /// A target that has no standard library to fall back on.
 const BARE_TARGET: &str = "x86_64-unknown-none";

@@ -154,6 +154,23 @@ impl Zone {
         &self.reserved
     }
 
+    /// Frames that boot kept are the zone's from now on: allocated, and whoever has them gives them back in whatever sizes.
+    ///
+    /// # Errors
+    /// Not all of them are kept, and nothing was done.
+    #[doc(alias("free_reserved_page", "adjust_managed_page_count"))]
+    pub fn release(&mut self, start: Pfn, pages: PageCount) -> Result<(), StateError> {
+        let end = start.offset(pages);
+        let Some(at) = self.reserved.iter().position(|&(s, e)| s <= start && end <= e) else {
+            return Err(StateError::Outside(start));
+        };
+        let (before, past) = self.reserved[at];
+        let left = [(before, start), (end, past)].into_iter().filter(|&(s, e)| s < e);
+        self.reserved.splice(at..=at, left);
+        self.managed += pages.get();
+        Ok(())
+    }
+
     /// The first reserved frame from `start` to before `end`.
     pub(crate) fn first_reserved(&self, start: Pfn, end: Pfn) -> Option<Pfn> {
         let at = self.reserved.partition_point(|range| range.1 <= start);

@@ -1,0 +1,286 @@
+//! What the descriptors are right now.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::vec::Vec;
+
+use memmap::Broken;
+use policy::ZoneRef;
+use units::{Order, PageCount, Pfn};
+
+use crate::geometry::Geometry;
+use crate::homes::{Home, Homes, Origin};
+use crate::optimise::Left;
+use crate::tails::{TailKey, TailLife, Tails, Use};
+
+/// A block whose descriptors are optimised or restored. Nobody refers to it meanwhile: the caller took it off every list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HugeBlock {
+    /// Its first frame.
+    pub pfn: Pfn,
+    /// Its size.
+    pub order: Order,
+    /// The zone that it is of.
+    pub zone: ZoneRef,
+}
+
+/// Are huge pages to be optimised from now on? Those that are there stay as they are.
+#[doc(alias("hugetlb_optimize_vmemmap", "hugetlb_free_vmemmap"))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Optimising {
+    /// No.
+    #[default]
+    Off,
+    /// Yes.
+    On,
+}
+
+/// Pages full of descriptors, as `/proc/vmstat` counts them. Shared tails are in neither count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemmapPages {
+    /// There since boot.
+    #[doc(alias = "nr_memmap_boot_pages")]
+    pub boot: PageCount,
+    /// From the page allocator.
+    #[doc(alias = "nr_memmap_pages")]
+    pub allocated: PageCount,
+}
+
+/// Where all descriptors live, and who shares some.
+#[doc(alias("vmemmap", "mem_map"))]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vmemmap {
+    pub(crate) geometry: Geometry,
+    /// What becomes of blocks from now on.
+    pub optimising: Optimising,
+    tail_life: TailLife,
+    pub(crate) homes: Homes,
+    pub(crate) tails: Tails,
+    /// Blocks that read a shared tail, by first frame.
+    optimised: BTreeMap<Pfn, TailKey>,
+    /// Memory that holds its own descriptors.
+    self_hosted: Vec<(Pfn, Pfn)>,
+    counts: MemmapPages,
+    flushes: u64,
+}
+
+impl Vmemmap {
+    /// No memory.
+    #[must_use]
+    pub const fn new(geometry: Geometry, tail_life: TailLife) -> Self {
+        Self {
+            geometry,
+            optimising: Optimising::Off,
+            tail_life,
+            homes: Homes::NONE,
+            tails: Tails::NONE,
+            optimised: BTreeMap::new(),
+            self_hosted: Vec::new(),
+            counts: MemmapPages { boot: PageCount::ZERO, allocated: PageCount::ZERO },
+            flushes: 0,
+        }
+    }
+
+    /// The sizes.
+    #[must_use]
+    pub const fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// What becomes of a shared tail that nobody reads.
+    #[must_use]
+    pub const fn tail_life(&self) -> TailLife {
+        self.tail_life
+    }
+
+    /// Frames from `start` to before `end` are described by pages in frames from `home` on.
+    ///
+    /// Both ends lie where a page of descriptors begins.
+    pub fn describe(&mut self, start: Pfn, end: Pfn, home: Pfn, origin: Origin) {
+        let pages = self.geometry.pages_ceil(PageCount::new(end.get() - start.get()));
+        self.homes.put(self.geometry.page_of(start), Home { frame: home, pages, origin });
+        *self.count_mut(origin) += pages;
+    }
+
+    /// As [`Vmemmap::describe`], for memory that holds its own descriptors: nothing of it is ever optimised.
+    #[doc(alias = "memmap_on_memory")]
+    pub fn describe_by_itself(&mut self, start: Pfn, end: Pfn, home: Pfn) {
+        self.self_hosted.push((start, end));
+        self.describe(start, end, home, Origin::Allocated);
+    }
+
+    /// Pages full of descriptors.
+    #[must_use]
+    pub const fn pages(&self) -> MemmapPages {
+        self.counts
+    }
+
+    /// Pages that are a shared tail.
+    #[must_use]
+    pub fn tail_pages(&self) -> PageCount {
+        PageCount::new(self.tails.iter().count() as u64)
+    }
+
+    /// The shared tail of a zone and a size, and how many blocks read it.
+    #[must_use]
+    pub fn tail(&self, key: TailKey) -> Option<(Pfn, u64)> {
+        self.tails.get(key).map(|tail| (tail.frame, tail.users))
+    }
+
+    /// Does the block that starts there read a shared tail?
+    #[doc(alias = "folio_test_hugetlb_vmemmap_optimized")]
+    #[must_use]
+    pub fn is_optimised(&self, first: Pfn) -> bool {
+        self.optimised.contains_key(&first)
+    }
+
+    /// How often translations of descriptors were flushed.
+    #[must_use]
+    pub const fn flushes(&self) -> u64 {
+        self.flushes
+    }
+
+    pub(crate) fn note_flush(&mut self) {
+        self.flushes += 1;
+    }
+
+    const fn count_mut(&mut self, origin: Origin) -> &mut PageCount {
+        match origin {
+            Origin::Boot => &mut self.counts.boot,
+            Origin::Allocated => &mut self.counts.allocated,
+        }
+    }
+
+    /// The optimised block that a frame is of.
+    pub(crate) fn optimised_around(&self, pfn: Pfn) -> Option<(Pfn, TailKey)> {
+        let (&first, &key) = self.optimised.range(..=pfn).next_back()?;
+        (pfn < first.offset(key.order.pages())).then_some((first, key))
+    }
+
+    /// Can the block be optimised?
+    pub(crate) fn check(&self, block: HugeBlock) -> Result<TailKey, Left> {
+        let end = block.pfn.offset(block.order.pages());
+        if self.optimising == Optimising::Off {
+            return Err(Left::Off);
+        }
+        if self.geometry.freeable(block.order).is_zero() {
+            return Err(Left::TooSmall(block.order));
+        }
+        if self.is_optimised(block.pfn) {
+            return Err(Left::Already);
+        }
+        if self.self_hosted.iter().any(|&(start, past)| start < end && block.pfn < past) {
+            return Err(Left::SelfHosted);
+        }
+        let pages = self.geometry.pages_ceil(block.order.pages());
+        if !block.pfn.is_aligned(block.order) || !self.homes.cover(self.geometry.page_of(block.pfn), pages) {
+            return Err(Left::Undescribed(block.pfn));
+        }
+        Ok(TailKey::new(block.zone, block.order))
+    }
+
+    /// The block reads the tail from now on, and its first page of descriptors is in `head`. Nobody may use the frames that held them
+    /// before translations are flushed.
+    pub(crate) fn remap(&mut self, first: Pfn, used: Use, head: Pfn) -> Vec<Home> {
+        let Use { key } = used;
+        let page = self.geometry.page_of(first);
+        let old = self.homes.take(page, self.geometry.pages_ceil(key.order.pages()));
+        for home in &old {
+            *self.count_mut(home.origin) -= home.pages;
+        }
+        self.homes.put(page, Home { frame: head, pages: PageCount::new(1), origin: Origin::Allocated });
+        self.counts.allocated += PageCount::new(1);
+        self.optimised.insert(first, key);
+        old
+    }
+
+    /// What restoring the block that starts there takes.
+    pub(crate) fn needs(&self, first: Pfn) -> Option<(TailKey, PageCount)> {
+        let key = *self.optimised.get(&first)?;
+        Some((key, self.geometry.freeable(key.order)))
+    }
+
+    /// The block has all its descriptors again, behind the first page in these frames; a tail that nobody reads any more.
+    pub(crate) fn unmap_tail(&mut self, first: Pfn, frames: &[Pfn]) -> Option<Pfn> {
+        let key = self.optimised.remove(&first)?;
+        let behind = self.geometry.page_of(first) + 1;
+        for (page, &frame) in (behind..).zip(frames) {
+            self.homes.put(page, Home { frame, pages: PageCount::new(1), origin: Origin::Allocated });
+        }
+        self.counts.allocated += PageCount::new(frames.len() as u64);
+        // Nobody reads the tail through this block after that.
+        self.note_flush();
+        self.tails.put(Use { key }, self.tail_life)
+    }
+
+    /// A use that came to nothing; the tail, if nobody reads it.
+    pub(crate) fn unuse(&mut self, used: Use) -> Option<Pfn> {
+        self.tails.put(used, self.tail_life)
+    }
+
+    /// Recounts: who reads which tail, that every block described has its pages once, and that no frame holds two.
+    ///
+    /// # Errors
+    /// The first disagreement.
+    pub fn validate(&self) -> Result<(), Broken> {
+        for (origin, counted) in [(Origin::Boot, self.counts.boot), (Origin::Allocated, self.counts.allocated)] {
+            let found = self.homes.count(origin);
+            if found != counted {
+                return Err(Broken(format!(
+                    "{found:?} pages of descriptors are {origin:?}, and {counted:?} are counted"
+                )));
+            }
+        }
+        for (key, tail) in self.tails.iter() {
+            let users = self.optimised.values().filter(|&&of| of == key).count() as u64;
+            if users != tail.users || (users == 0 && self.tail_life == TailLife::Counted) {
+                return Err(Broken(format!("{key:?} has {users} users, and {} are counted", tail.users)));
+            }
+        }
+        self.validate_blocks()?;
+        self.validate_frames()
+    }
+
+    fn validate_blocks(&self) -> Result<(), Broken> {
+        let mut past = Pfn::new(0);
+        for (&first, key) in &self.optimised {
+            let page = self.geometry.page_of(first);
+            let behind = self.geometry.freeable(key.order).get();
+            if first < past || !first.is_aligned(key.order) {
+                return Err(Broken(format!("{first} is optimised as a block of {}, and is none", key.order)));
+            }
+            past = first.offset(key.order.pages());
+            if self.homes.get(page).is_none() || (1..=behind).any(|n| self.homes.get(page + n).is_some()) {
+                return Err(Broken(format!(
+                    "{first} reads a shared tail and has other pages than its first, or not that"
+                )));
+            }
+            if self.tails.get(*key).is_none() {
+                return Err(Broken(format!("{first} reads the tail of {key:?}, which is gone")));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_frames(&self) -> Result<(), Broken> {
+        let homes = self.homes.iter().map(|(_, home)| (home.frame, home.frame.offset(home.pages)));
+        let tails = self.tails.iter().map(|(_, tail)| (tail.frame, tail.frame.offset(PageCount::new(1))));
+        let mut frames: Vec<(Pfn, Pfn)> = homes.chain(tails).collect();
+        frames.sort_unstable();
+        match frames.windows(2).find(|two| two[0].1 > two[1].0) {
+            Some(two) => Err(Broken(format!("{} holds two pages of descriptors", two[1].0))),
+            None => Ok(()),
+        }
+    }
+
+    /// Every frame that descriptors or tails fill: runs of frames, in no order, with where they come from.
+    pub fn frames(&self) -> impl Iterator<Item = (Pfn, PageCount, Origin)> {
+        let homes = self.homes.iter().map(|(_, home)| (home.frame, home.pages, home.origin));
+        homes.chain(self.tails.iter().map(|(_, tail)| (tail.frame, PageCount::new(1), Origin::Allocated)))
+    }
+
+    /// Takes out a tail that was kept and that nobody reads.
+    pub(crate) fn take_unused_tail(&mut self) -> Option<Pfn> {
+        self.tails.take_unused()
+    }
+}

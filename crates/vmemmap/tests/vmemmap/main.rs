@@ -1,0 +1,5 @@
+//! Descriptors of huge pages, on a small machine.
+
+mod model;
+mod tails;
+mod world;

@@ -137,8 +137,9 @@ impl Zone {
             if order == self.top {
                 let first = self.top_block(at);
                 let last = self.top_block(at + ((blocks - 1) << order));
-                self.runs.push(&mut self.lists[order][Migratetype::Movable.index()], first, last, End::Tail);
-                self.occupied[Migratetype::Movable.index()] |= 1 << order;
+                let lists = &mut self.lists[Migratetype::Movable.index()];
+                self.runs.push(lists.of_mut(order), first, last, End::Tail);
+                lists.settle(order);
             } else {
                 self.push(at, order, Migratetype::Movable, End::Tail);
             }

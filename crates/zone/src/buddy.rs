@@ -24,7 +24,7 @@ impl Zone {
     #[inline]
     pub(crate) fn take_smallest(&mut self, order: usize, migratetype: Migratetype) -> Option<u64> {
         #[expect(clippy::cast_possible_truncation, reason = "orders of a zone are below 16")]
-        let fitting = self.occupied[migratetype.index()].wrapping_shr(order as u32);
+        let fitting = self.lists[migratetype.index()].occupied.wrapping_shr(order as u32);
         if fitting == 0 {
             return None;
         }
@@ -110,8 +110,9 @@ impl Zone {
         {
             // Piece by piece, each of these blocks would have been merged and put before the one below it.
             let (low, high) = (self.top_block(frame), self.top_block(frame + pages - 1));
-            self.runs.push(&mut self.lists[self.top][migratetype.index()], high, low, End::Head);
-            self.occupied[migratetype.index()] |= bit(self.top);
+            let lists = &mut self.lists[migratetype.index()];
+            self.runs.push(lists.of_mut(self.top), high, low, End::Head);
+            lists.settle(self.top);
             self.count_freed(migratetype, pages);
             return;
         }
@@ -129,28 +130,42 @@ impl Zone {
         self.merge_blocks(up(block.into(), self.pageblock), order, migratetype, placement);
     }
 
-    /// The same for a piece of a pageblock, or for all pieces of one together. Nothing of it has a mark any more.
-    #[inline]
-    pub(crate) fn free_piece(&mut self, mut slot: u32, order: usize, migratetype: Migratetype, placement: Placement) {
+    /// The same for a piece of a pageblock, or for all pieces of one together. Nothing of it but its start has a mark any more.
+    #[inline(always)]
+    pub(crate) fn free_piece(&mut self, slot: u32, order: usize, migratetype: Migratetype, placement: Placement) {
         self.count_freed(migratetype, size(order));
-        let mut at = order;
-        while at < self.pageblock {
-            let buddy = slot ^ bit(at);
-            if !self.frames.mark(buddy).is_free(at) {
-                let end = self.end_for_piece(slot, at, placement);
-                self.push_piece(slot, at, migratetype, end);
-                return;
-            }
-            self.unlink_piece(buddy, at, migratetype);
-            slot &= !bit(at);
-            at += 1;
+        if order < self.pageblock && !self.frames.mark(slot ^ bit(order)).is_free(order) {
+            self.push_merged(slot, order, migratetype, placement);
+        } else {
+            self.merge_pieces(slot, order, migratetype, placement);
         }
-        let frame = self.frames.frame(slot);
-        let block = self.block(frame);
-        let record = self.blocks.record(block);
-        let page = core::mem::replace(&mut record.frames, NIL);
-        self.frames.coarsen(page);
-        self.merge_blocks(frame, at, migratetype, placement);
+    }
+
+    #[inline(never)]
+    fn merge_pieces(&mut self, slot: u32, order: usize, migratetype: Migratetype, placement: Placement) {
+        let (slot, at) = self.frames.merge(&mut self.lists[migratetype.index()], slot, order);
+        if at < self.pageblock {
+            self.push_merged(slot, at, migratetype, placement);
+        } else {
+            self.free_pageblock(slot, migratetype, placement);
+        }
+    }
+
+    /// Puts a piece that does not merge any further on its list.
+    #[inline(always)]
+    fn push_merged(&mut self, slot: u32, order: usize, migratetype: Migratetype, placement: Placement) {
+        let end = self.end_for_piece(slot, order, placement);
+        self.push_piece(slot, order, migratetype, end);
+    }
+
+    /// All pieces of a pageblock became one.
+    #[inline(never)]
+    fn free_pageblock(&mut self, first: u32, migratetype: Migratetype, placement: Placement) {
+        let block = self.frames.owner(first);
+        self.frames.set_mark(first, Mark::NONE);
+        self.frames.coarsen(first);
+        self.blocks.record(block).frames = NIL;
+        self.merge_blocks(up(block.into(), self.pageblock), self.pageblock, migratetype, placement);
     }
 
     /// Merges a whole pageblock, or more, with its neighbours.
@@ -254,18 +269,15 @@ impl Zone {
 
     #[inline(always)]
     pub(crate) fn push_piece(&mut self, slot: u32, order: usize, migratetype: Migratetype, end: End) {
-        let list = &mut self.lists[order][migratetype.index()];
-        list.link(&mut self.frames, slot, end);
-        list.blocks += 1;
-        self.frames.set_mark(slot, Mark::free(order));
-        self.occupied[migratetype.index()] |= bit(order);
+        self.frames.push(&mut self.lists[migratetype.index()], slot, order, end);
     }
 
     #[inline(always)]
     pub(crate) fn push_large(&mut self, frame: u64, order: usize, migratetype: Migratetype, end: End) {
         let (block, top_block) = (self.block(frame), self.top_block(frame));
-        let list = &mut self.lists[order][migratetype.index()];
-        self.occupied[migratetype.index()] |= bit(order);
+        let lists = &mut self.lists[migratetype.index()];
+        lists.occupied |= bit(order);
+        let list = lists.of_mut(order);
         if order == self.top {
             self.runs.push(list, top_block, top_block, end);
             return;
@@ -290,20 +302,15 @@ impl Zone {
     /// Takes a free piece off its list.
     #[inline(always)]
     pub(crate) fn unlink_piece(&mut self, slot: u32, order: usize, migratetype: Migratetype) {
-        let list = &mut self.lists[order][migratetype.index()];
-        list.unlink(&mut self.frames, slot);
-        list.blocks -= 1;
-        if list.is_empty() {
-            self.occupied[migratetype.index()] &= !bit(order);
-        }
-        self.frames.set_mark(slot, Mark::NONE);
+        self.frames.unlink(&mut self.lists[migratetype.index()], slot, order);
     }
 
     /// Takes a free block of at least a pageblock off its list.
     #[inline(always)]
     pub(crate) fn unlink_large(&mut self, frame: u64, order: usize, migratetype: Migratetype) {
         let (block, top_block) = (self.block(frame), self.top_block(frame));
-        let list = &mut self.lists[order][migratetype.index()];
+        let lists = &mut self.lists[migratetype.index()];
+        let list = lists.of_mut(order);
         if order == self.top {
             self.runs.remove(list, top_block, top_block);
         } else {
@@ -323,27 +330,21 @@ impl Zone {
             }
         }
         if list.is_empty() {
-            self.occupied[migratetype.index()] &= !bit(order);
+            lists.occupied &= !bit(order);
         }
     }
 
     /// Takes the head of a list of pieces.
     #[inline]
     pub(crate) fn pop_piece(&mut self, order: usize, migratetype: Migratetype) -> Option<u32> {
-        let list = &mut self.lists[order][migratetype.index()];
-        let slot = list.unlink_head(&mut self.frames)?;
-        list.blocks -= 1;
-        if list.is_empty() {
-            self.occupied[migratetype.index()] &= !bit(order);
-        }
-        self.frames.set_mark(slot, Mark::NONE);
-        Some(slot)
+        self.frames.pop(&mut self.lists[migratetype.index()], order)
     }
 
     /// Takes the head of a list of blocks of at least a pageblock.
     #[inline]
     pub(crate) fn pop_large(&mut self, order: usize, migratetype: Migratetype) -> Option<u64> {
-        let list = &mut self.lists[order][migratetype.index()];
+        let lists = &mut self.lists[migratetype.index()];
+        let list = lists.of_mut(order);
         if order != self.top {
             let frame = (!list.is_empty()).then(|| up(list.head.into(), self.pageblock))?;
             self.unlink_large(frame, order, migratetype);
@@ -351,14 +352,14 @@ impl Zone {
         }
         let block = self.runs.pop(list)?;
         if list.is_empty() {
-            self.occupied[migratetype.index()] &= !bit(order);
+            lists.occupied &= !bit(order);
         }
         Some(up(block.into(), order))
     }
 
     /// The first frame of a list.
     pub(crate) fn head(&self, order: usize, migratetype: Migratetype) -> Option<u64> {
-        let list = self.lists[order][migratetype.index()];
+        let list = *self.lists[migratetype.index()].of(order);
         if order == self.top {
             return self.runs.of(list).next().map(|(first, _)| up(first.into(), order));
         }
@@ -368,21 +369,29 @@ impl Zone {
 
     #[inline]
     pub(crate) fn count_freed(&mut self, migratetype: Migratetype, pages: u64) {
-        match migratetype {
-            Migratetype::Isolate => (),
-            Migratetype::Cma => self.free_cma += pages,
-            Migratetype::HighAtomic => self.free_highatomic += pages,
-            _ => self.free_plain += pages,
+        if migratetype.is_mergeable() {
+            self.free_plain += pages;
+        } else if let Some(count) = self.count_of_special(migratetype) {
+            *count += pages;
         }
     }
 
     #[inline]
     pub(crate) fn count_taken(&mut self, migratetype: Migratetype, pages: u64) {
+        if migratetype.is_mergeable() {
+            self.free_plain -= pages;
+        } else if let Some(count) = self.count_of_special(migratetype) {
+            *count -= pages;
+        }
+    }
+
+    /// Where free pages are counted that not every request can have. Isolated ones are not.
+    #[inline(never)]
+    fn count_of_special(&mut self, migratetype: Migratetype) -> Option<&mut u64> {
         match migratetype {
-            Migratetype::Isolate => (),
-            Migratetype::Cma => self.free_cma -= pages,
-            Migratetype::HighAtomic => self.free_highatomic -= pages,
-            _ => self.free_plain -= pages,
+            Migratetype::Cma => Some(&mut self.free_cma),
+            Migratetype::HighAtomic => Some(&mut self.free_highatomic),
+            _ => None,
         }
     }
 
@@ -400,10 +409,7 @@ impl Zone {
     /// Base pages in free blocks that are isolated.
     #[must_use]
     pub fn free_isolated(&self) -> PageCount {
-        let isolated = |(order, types): (usize, &[_; Migratetype::COUNT])| {
-            let list: &crate::list::FreeList = &types[Migratetype::Isolate.index()];
-            list.blocks << order
-        };
-        PageCount::new(self.lists.iter().enumerate().map(isolated).sum())
+        let isolated = &self.lists[Migratetype::Isolate.index()];
+        PageCount::new((0..=self.top).map(|order| isolated.of(order).blocks << order).sum())
     }
 }

@@ -1,6 +1,7 @@
 //! Allocation and free through the lists of a processor.
 
 use alloc::vec::Vec;
+use core::hint::cold_path;
 
 use memmap::Broken;
 use units::{Migratetype, Order, Pfn, ZoneKind};
@@ -14,7 +15,7 @@ use crate::marks::{Level, MarkCheck};
 use crate::owner::BadFree;
 use crate::pageblock::Mark;
 use crate::pcp::{BelowHigh, Early, LISTS, PerCpuPages, PerCpuState, ZonePressure};
-use crate::stack::{Fill, Stack};
+use crate::stack::{Cached, Fill};
 use crate::tuning::PcpTuning;
 use crate::zone::{Want, Zone, bit, down, order_of, size, up};
 
@@ -45,7 +46,7 @@ impl Zone {
             match list.and_then(|list| Ok((list, self.take_back(pfn, at, Mark::cached(at))?.0))) {
                 Ok((list, place)) => {
                     before.push((place, at, was));
-                    lists.lists[list].push(place);
+                    lists.lists[list].push(Cached { pfn, place });
                     lists.count += order.pages().get();
                 }
                 Err(error) => {
@@ -60,8 +61,8 @@ impl Zone {
     /// The blocks of one list of a processor, from head to tail.
     #[must_use]
     pub fn cached(&self, lists: &PerCpuPages, order: Order, migratetype: Migratetype) -> Vec<Pfn> {
-        let places = lists.list_of(order, migratetype).map_or(&[][..], |list| lists.lists[list].coldest_first());
-        places.iter().rev().map(|&place| self.pfn(self.frame_at(place, order.get().into()))).collect()
+        let blocks = lists.list_of(order, migratetype).map_or(&[][..], |list| lists.lists[list].coldest_first());
+        blocks.iter().rev().map(|block| block.pfn).collect()
     }
 
     /// Recounts a processor's lists and looks whether the zone knows of what is on them.
@@ -72,11 +73,11 @@ impl Zone {
         lists.validate()?;
         for list in 0..LISTS {
             let order = lists.order_of_list(list);
-            for &place in lists.lists[list].coldest_first() {
+            for &Cached { pfn, place } in lists.lists[list].coldest_first() {
                 let frame = self.frame_at(place, order);
-                if self.mark_at(frame) != Mark::cached(order) {
-                    let what = self.mark_at(frame);
-                    return Err(self.broken(format_args!("{} on a processor's list is {what:?}", self.pfn(frame))));
+                let what = self.mark_at(frame);
+                if what != Mark::cached(order) || self.pfn(frame) != pfn {
+                    return Err(self.broken(format_args!("{pfn} on a processor's list is {what:?}")));
                 }
             }
         }
@@ -90,7 +91,10 @@ impl Zone {
     pub fn take_cached(&mut self, lists: &mut PerCpuPages, want: Want) -> Option<Pfn> {
         match self.take_ready(lists, want.order, want.migratetype) {
             Some(pfn) => Some(pfn),
-            None => self.take_or_fetch(lists, want),
+            None => {
+                cold_path();
+                self.take_or_fetch(lists, want.order, want.migratetype, want.flags)
+            }
         }
     }
 
@@ -99,45 +103,63 @@ impl Zone {
     pub fn take_ready(&mut self, lists: &mut PerCpuPages, order: Order, migratetype: Migratetype) -> Option<Pfn> {
         // Single pages are most of what is asked for, and much of the way is known for them.
         match order {
-            Order::ZERO => self.take_quietly(lists, Order::ZERO, migratetype),
+            Order::ZERO => self.take_page_quietly(lists, migratetype),
             order => self.take_block_quietly(lists, order, migratetype),
         }
     }
 
     #[inline(always)]
-    fn take_quietly(&mut self, lists: &mut PerCpuPages, order: Order, migratetype: Migratetype) -> Option<Pfn> {
-        let list = lists.list_of(order, self.type_of_request(migratetype))?;
-        let place = lists.take(list, order.get().into())?;
-        Some(self.hand_out(place, order.get().into()))
+    fn take_page_quietly(&mut self, lists: &mut PerCpuPages, migratetype: Migratetype) -> Option<Pfn> {
+        let Cached { pfn, place } = lists.take(PerCpuPages::page_list(self.type_of_request(migratetype)), 1)?;
+        self.frames.set_mark(place, Mark::used(0));
+        Some(pfn)
     }
 
     #[inline(always)]
     fn take_block_quietly(&mut self, lists: &mut PerCpuPages, order: Order, migratetype: Migratetype) -> Option<Pfn> {
         let at = usize::from(order.get());
         let migratetype = self.type_of_request(migratetype);
-        let Some(list) = lists.huge_list(order, migratetype).filter(|_| at >= self.pageblock) else {
-            return self.take_quietly(lists, order, migratetype);
+        let Some(pages) = lists.huge_pages(at).filter(|_| at >= self.pageblock) else {
+            cold_path();
+            return self.take_piece_quietly(lists, order, migratetype);
         };
-        let place = lists.take(list, at)?;
+        let Cached { pfn, place } = lists.take(PerCpuPages::huge_list(migratetype), pages)?;
         if let Some(record) = self.blocks.find_mut(place.into()) {
             record.mark = Mark::used(at);
         }
-        Some(self.pfn(up(place.into(), self.pageblock)))
+        Some(pfn)
     }
 
     #[inline(never)]
-    fn take_or_fetch(&mut self, lists: &mut PerCpuPages, want: Want) -> Option<Pfn> {
-        let want = Want { migratetype: self.type_of_request(want.migratetype), ..want };
+    fn take_piece_quietly(&mut self, lists: &mut PerCpuPages, order: Order, migratetype: Migratetype) -> Option<Pfn> {
+        let list = lists.list_of(order, migratetype)?;
+        let block = lists.take(list, order.pages().get())?;
+        Some(self.hand_out(block, order.get().into()))
+    }
+
+    #[inline(never)]
+    fn take_or_fetch(
+        &mut self,
+        lists: &mut PerCpuPages,
+        order: Order,
+        migratetype: Migratetype,
+        flags: AllocFlags,
+    ) -> Option<Pfn> {
+        let want = Want { order, migratetype: self.type_of_request(migratetype), flags };
         let Some(list) = lists.list_of(want.order, want.migratetype) else { return self.take(want) };
         let order = usize::from(want.order.get());
+        // Huge pages of one type are on the list of another, where nobody has looked yet.
+        if let Some(block) = lists.take(list, size(order)) {
+            return Some(self.hand_out(block, order));
+        }
         let most = lists.next_batch(order, self.pressure.below_high);
         self.fetch(lists.lists[list].fill(usize::try_from(most).unwrap_or(0)), want);
         lists.count += up(lists.lists[list].len() as u64, order);
-        let Some(place) = lists.take(list, order) else {
+        let Some(block) = lists.take(list, size(order)) else {
             lists.note_request();
             return self.take(want);
         };
-        Some(self.hand_out(place, order))
+        Some(self.hand_out(block, order))
     }
 
     /// Fetches blocks for an empty list, in the order in which the zone gives them.
@@ -153,14 +175,14 @@ impl Zone {
             let Some(frame) = self.take_by_mode(want, &mut mode) else { break };
             let place = if order < self.pageblock { self.refine(frame) } else { self.block(frame) };
             self.set_mark(place, order, Mark::cached(order));
-            fill.add(place);
+            fill.add(Cached { pfn: self.pfn(frame), place });
         }
     }
 
     /// Takes parts of the smallest free block that has any: one split instead of many, with the same outcome, since no smaller
     /// block was free. Whether there was such a block.
     fn take_parts(&mut self, fill: &mut Fill<'_>, order: usize, migratetype: Migratetype) -> bool {
-        let fitting = self.occupied[migratetype.index()] >> order;
+        let fitting = self.lists[migratetype.index()].occupied >> order;
         if fitting == 0 {
             return false;
         }
@@ -192,12 +214,9 @@ impl Zone {
         let Some(slot) = slot else { return false };
         let whole = found.min(self.pageblock);
         let pieces = bit(whole - order).min(wanted);
-        let mut piece = slot;
-        for place in fill.next(pieces as usize).iter_mut().rev() {
-            self.frames.set_mark(piece, Mark::cached(order));
-            *place = piece;
-            piece += bit(order);
-        }
+        self.frames.set_marks(slot, pieces, order, Mark::cached(order));
+        let first = Cached { pfn: self.pfn(self.frames.frame(slot)), place: slot };
+        fill.add_parts(first, pieces as usize, size(order), bit(order));
         self.count_taken(migratetype, up(pieces.into(), order));
         let mut at = pieces << order;
         while at < bit(whole) {
@@ -218,12 +237,11 @@ impl Zone {
     ) -> bool {
         let Some(frame) = self.pop_large(found, migratetype) else { return false };
         let parts = bit(found - order).min(wanted);
-        let mut block = self.block(frame);
-        for place in fill.next(parts as usize).iter_mut().rev() {
-            self.blocks.record(block).mark = Mark::cached(order);
-            *place = block;
-            block += bit(order - self.pageblock);
+        let (first, step) = (self.block(frame), bit(order - self.pageblock));
+        for part in 0..parts {
+            self.blocks.record(first + part * step).mark = Mark::cached(order);
         }
+        fill.add_parts(Cached { pfn: self.pfn(frame), place: first }, parts as usize, size(order), step);
         self.count_taken(migratetype, up(parts.into(), order));
         let mut at = up(parts.into(), order);
         while at < size(found) {
@@ -256,7 +274,11 @@ impl Zone {
             Order::ZERO => self.put_page_quietly(lists, pfn),
             order => self.put_huge_quietly(lists, pfn, order),
         };
-        if quietly { Ok(()) } else { self.put_block_cached(lists, pfn, order) }
+        if quietly {
+            return Ok(());
+        }
+        cold_path();
+        self.put_block_cached(lists, pfn, order)
     }
 
     /// The common case: a page of a usual type, while nothing is scarce. Otherwise nothing was done.
@@ -264,11 +286,11 @@ impl Zone {
     fn put_page_quietly(&mut self, lists: &mut PerCpuPages, pfn: Pfn) -> bool {
         let frame = pfn.get().wrapping_sub(self.base);
         let Some(record) = self.blocks.find(down(frame, self.pageblock)) else { return false };
-        let Some(list) = lists.list_of(Order::ZERO, record.migratetype()) else { return false };
+        let list = PerCpuPages::page_list(record.migratetype());
         #[expect(clippy::cast_possible_truncation, reason = "only the bits inside a pageblock count")]
-        let slot = self.frames.slot(record.frames, frame as u32);
-        let Some(mark) = self.frames.get_mut(slot) else { return false };
-        if !self.is_calm || !mark.is_used(0) || !lists.put_quietly(list, slot, 0) {
+        let place = self.frames.slot(record.frames, frame as u32);
+        let Some(mark) = self.frames.get_mut(place) else { return false };
+        if !self.is_calm || !mark.is_used(0) || !lists.put_quietly(list, Cached { pfn, place }, 1) {
             return false;
         }
         *mark = Mark::cached(0);
@@ -282,12 +304,14 @@ impl Zone {
         let frame = pfn.get().wrapping_sub(self.base);
         let block = down(frame, self.pageblock);
         let Some(record) = self.blocks.find_mut(block) else { return false };
-        let Some(list) = lists.huge_list(order, record.migratetype()) else { return false };
-        if at < self.pageblock || up(block, self.pageblock) != frame || !self.is_calm || !record.mark.is_used(at) {
+        let list = PerCpuPages::huge_list(record.migratetype());
+        // Only blocks of at least a pageblock have their marks here.
+        let Some(pages) = lists.huge_pages(at) else { return false };
+        if !self.frames.is_first(frame) || !self.is_calm || !record.mark.is_used(at) {
             return false;
         }
         #[expect(clippy::cast_possible_truncation, reason = "there is a record of it")]
-        let put = lists.put_quietly(list, block as u32, at);
+        let put = lists.put_quietly(list, Cached { pfn, place: block as u32 }, pages);
         if put {
             record.mark = Mark::cached(at);
         }
@@ -307,7 +331,7 @@ impl Zone {
             self.put_block(place, at, migratetype);
             return Ok(());
         };
-        match lists.put(list, place, at) {
+        match lists.put(list, Cached { pfn, place }, at) {
             Ok(()) if self.is_calm => (),
             Ok(()) => self.give_back_too_much(lists, list, Early::No),
             Err(early) => self.give_back_too_much(lists, list, early),
@@ -337,11 +361,10 @@ impl Zone {
         let mut left = pages.min(lists.count);
         while left > 0 {
             let order = lists.order_of_list(list);
-            let stack = core::mem::replace(&mut lists.lists[list], Stack::EMPTY);
+            let stack = &mut lists.lists[list];
             let blocks = usize::try_from(left.div_ceil(size(order))).unwrap_or(usize::MAX).min(stack.len());
             self.give_back_from(&stack.coldest_first()[..blocks], order);
-            lists.lists[list] = stack;
-            lists.lists[list].drop_coldest(blocks);
+            stack.drop_coldest(blocks);
             let given = (blocks as u64) << order;
             lists.count -= given;
             left = left.saturating_sub(given);
@@ -349,60 +372,82 @@ impl Zone {
         }
     }
 
-    /// Blocks that follow each other in memory are merged before they are put anywhere: that is where they would end.
-    fn give_back_from(&mut self, places: &[u32], order: usize) {
-        let mut rest = places;
-        while let Some(&place) = rest.first() {
-            let taken = if order < self.pageblock {
-                let joined = joined(rest, order, self.pageblock);
-                self.give_back_pieces(place, order, joined);
-                1 << (joined - order)
-            } else {
-                self.give_back_blocks(rest, order)
-            };
-            if self.events.is_some() {
-                rest[..taken].iter().for_each(|&place| self.note_drained(place, order));
-            }
-            rest = &rest[taken..];
+    fn give_back_from(&mut self, blocks: &[Cached], order: usize) {
+        if self.events.is_some() {
+            self.give_back_one_by_one(blocks, order);
+        } else if order == 0 {
+            self.give_back_pieces(blocks, 0);
+        } else if order < self.pageblock {
+            self.give_back_pieces(blocks, order);
+        } else {
+            self.give_back_blocks(blocks, order);
         }
-    }
-
-    /// Gives back a block of at least a pageblock, and the next one with it if they are the halves of a largest block.
-    #[inline]
-    fn give_back_blocks(&mut self, places: &[u32], order: usize) -> usize {
-        let block = places[0];
-        let migratetype = self.blocks.migratetype(block);
-        let half = bit(order - self.pageblock);
-        self.blocks.record(block).mark = Mark::NONE;
-        if order + 1 == self.top
-            && block & half == 0
-            && places.get(1) == Some(&(block + half))
-            && self.blocks.common_type(block, block + 2 * half - 1) == Some(migratetype)
-        {
-            self.blocks.record(block + half).mark = Mark::NONE;
-            self.free_block(block, self.top, migratetype, Placement::Usual);
-            return 2;
-        }
-        self.free_block(block, order, migratetype, Placement::Usual);
-        1
-    }
-
-    /// Gives back pieces of `order` that make a block of `joined`.
-    #[inline]
-    fn give_back_pieces(&mut self, slot: u32, order: usize, joined: usize) {
-        let block = self.frames.owner(slot);
-        let migratetype = self.blocks.migratetype(block);
-        for piece in 0..bit(joined - order) {
-            self.frames.set_mark(slot + (piece << order), Mark::NONE);
-        }
-        self.free_piece(slot, joined, migratetype, Placement::Usual);
     }
 
     #[cold]
-    fn note_drained(&mut self, place: u32, order: usize) {
-        let frame = self.frame_at(place, order);
-        let (pfn, migratetype) = (self.pfn(frame), self.blocks.migratetype(self.block(frame)));
-        self.note(|| ZoneEvent::Drained { pfn, order: order_of(order), migratetype });
+    fn give_back_one_by_one(&mut self, blocks: &[Cached], order: usize) {
+        for block in blocks {
+            let one = core::slice::from_ref(block);
+            if order < self.pageblock {
+                self.give_back_pieces(one, order);
+            } else {
+                self.give_back_blocks(one, order);
+            }
+            let (pfn, migratetype) = (block.pfn, self.migratetype(block.pfn));
+            self.note(|| ZoneEvent::Drained { pfn, order: order_of(order), migratetype });
+        }
+    }
+
+    /// Gives back pieces of pageblocks. Those that follow each other in memory are merged before they are put anywhere: that is where they
+    /// would end.
+    #[inline(always)]
+    fn give_back_pieces(&mut self, blocks: &[Cached], order: usize) {
+        let mut rest = blocks;
+        while let Some((&Cached { place, .. }, behind)) = rest.split_first() {
+            let migratetype = self.blocks.migratetype(self.frames.owner(place));
+            // Blocks at random places have no right neighbour behind them.
+            if place & bit(order) != 0 || behind.first().is_none_or(|next| next.place != place + bit(order)) {
+                self.free_piece(place, order, migratetype, Placement::Usual);
+                rest = behind;
+                continue;
+            }
+            let joined = joined(rest, order, self.pageblock);
+            let pieces = bit(joined - order);
+            self.frames.set_marks(place, pieces, order, Mark::NONE);
+            self.free_piece(place, joined, migratetype, Placement::Usual);
+            rest = &rest[pieces as usize..];
+        }
+    }
+
+    /// Gives back blocks of at least a pageblock, the halves of a largest block as one.
+    fn give_back_blocks(&mut self, blocks: &[Cached], order: usize) {
+        let mut rest = blocks;
+        while !rest.is_empty() {
+            rest = &rest[self.give_back_block(rest, order)..];
+        }
+    }
+
+    /// Gives back a block, and the next one with it if they are the halves of a largest block; how many that were.
+    #[inline]
+    fn give_back_block(&mut self, blocks: &[Cached], order: usize) -> usize {
+        let block = blocks[0].place;
+        let record = self.blocks.record(block);
+        record.mark = Mark::NONE;
+        let migratetype = record.migratetype();
+        if order == self.pageblock
+            && order + 1 == self.top
+            && block & 1 == 0
+            && blocks.get(1).is_some_and(|next| next.place == block + 1)
+        {
+            let other = self.blocks.record(block + 1);
+            if other.migratetype() == migratetype {
+                other.mark = Mark::NONE;
+                self.free_block(block, self.top, migratetype, Placement::Usual);
+                return 2;
+            }
+        }
+        self.free_block(block, order, migratetype, Placement::Usual);
+        1
     }
 
     /// Gives everything back.
@@ -438,15 +483,17 @@ impl Zone {
     }
 }
 
-/// The order of the largest aligned block, within a pageblock, that the first places make when they follow each other upwards.
+/// The order of the largest aligned block, within a pageblock, that the first blocks make, which follow each other upwards. There are two
+/// at least.
 #[inline]
-fn joined(places: &[u32], order: usize, pageblock: usize) -> usize {
-    let (first, step) = (places[0], bit(order));
-    // Blocks at random places have no right neighbour behind them.
-    if first & step != 0 || places.get(1) != Some(&(first + step)) {
-        return order;
-    }
-    let most = bit(pageblock - order).min(bit((first.trailing_zeros() as usize).min(pageblock) - order));
-    let behind = places.iter().take(most as usize).zip(0u32..).take_while(|&(&place, n)| place == first + (n << order));
-    order + behind.count().ilog2() as usize
+fn joined(blocks: &[Cached], order: usize, pageblock: usize) -> usize {
+    let first = blocks[0].place;
+    let most = bit((first.trailing_zeros() as usize).min(pageblock) - order);
+    let mut next = first;
+    let follows = |block: &&Cached| {
+        let follows = block.place == next;
+        next = next.wrapping_add(bit(order));
+        follows
+    };
+    order + blocks.iter().take(most as usize).take_while(follows).count().ilog2() as usize
 }

@@ -118,7 +118,7 @@ impl Zone {
 
     /// The first type whose blocks may serve `start` and that has a block of exactly `order`.
     fn fallback(&self, order: usize, start: Migratetype) -> Option<Migratetype> {
-        fallbacks(start).iter().copied().find(|t| self.occupied[t.index()] & 1 << order != 0)
+        fallbacks(start).iter().copied().find(|t| self.lists[t.index()].occupied & 1 << order != 0)
     }
 
     /// Takes over a pageblock of another type, from the largest free blocks down: these are the least trouble for that type.

@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
-use crate::list::{Link, NIL, Nodes};
+use crate::list::{End, FreeList, Link, NIL, Nodes, TypeLists};
 use crate::pageblock::Mark;
+use crate::zone::bit;
 
 /// Records of the frames of pageblocks that are neither free nor allocated as a whole. The records of one pageblock are a *page*, and
 /// the place of a frame's record its *slot*: number of the page, then number of the frame in its pageblock.
@@ -13,9 +14,10 @@ use crate::pageblock::Mark;
 #[derive(Clone, Debug)]
 pub(crate) struct Frames {
     marks: Vec<Mark>,
-    links: Vec<Link>,
+    links: PairLinks,
     /// The pageblock of each page.
     owners: Vec<u32>,
+    /// The first slots of pages that no pageblock has.
     spare: Vec<u32>,
     /// The order of a pageblock.
     shift: u32,
@@ -23,23 +25,68 @@ pub(crate) struct Frames {
     mask: u32,
 }
 
-impl Nodes for Frames {
+/// One link for each two slots.
+#[derive(Clone, Debug)]
+struct PairLinks(Vec<Link>);
+
+impl Nodes for PairLinks {
     #[inline]
     fn link(&self, slot: u32) -> Link {
-        self.links[(slot >> 1) as usize]
+        self.0[(slot >> 1) as usize]
     }
 
     #[inline]
     fn link_mut(&mut self, slot: u32) -> &mut Link {
-        &mut self.links[(slot >> 1) as usize]
+        &mut self.0[(slot >> 1) as usize]
     }
 }
 
 impl Frames {
+    /// The free pieces of a list from head to tail.
+    pub(crate) fn listed(&self, list: FreeList) -> impl Iterator<Item = u32> {
+        list.nodes(&self.links)
+    }
+
+    /// Puts a piece on its list.
+    #[inline]
+    pub(crate) fn push(&mut self, lists: &mut TypeLists, slot: u32, order: usize, end: End) {
+        self.marks[slot as usize] = Mark::free(order);
+        lists.link(order, &mut self.links, slot, end);
+    }
+
+    /// Takes a piece off its list.
+    #[inline]
+    pub(crate) fn unlink(&mut self, lists: &mut TypeLists, slot: u32, order: usize) {
+        self.marks[slot as usize] = Mark::NONE;
+        lists.unlink(order, &mut self.links, slot);
+    }
+
+    /// Takes the piece at the head of a list.
+    #[inline]
+    pub(crate) fn pop(&mut self, lists: &mut TypeLists, order: usize) -> Option<u32> {
+        let slot = lists.unlink_head(order, &mut self.links)?;
+        self.marks[slot as usize] = Mark::NONE;
+        Some(slot)
+    }
+
+    /// Merges a piece that is on no list with its buddies, as far as these are free, which takes them off their lists. Where the merged
+    /// piece starts, whose mark is whatever it was, and its order.
+    #[inline]
+    pub(crate) fn merge(&mut self, lists: &mut TypeLists, piece: u32, order: usize) -> (u32, usize) {
+        let (mut slot, mut at) = (piece, order);
+        while bit(at) <= self.mask && self.marks[(slot ^ bit(at)) as usize].is_free(at) {
+            lists.unlink(at, &mut self.links, slot ^ bit(at));
+            self.marks[(slot | bit(at)) as usize] = Mark::NONE;
+            slot &= !bit(at);
+            at += 1;
+        }
+        (slot, at)
+    }
+
     pub(crate) const fn new(shift: u32) -> Self {
         Self {
             marks: Vec::new(),
-            links: Vec::new(),
+            links: PairLinks(Vec::new()),
             owners: Vec::new(),
             spare: Vec::new(),
             shift,
@@ -47,18 +94,18 @@ impl Frames {
         }
     }
 
-    /// A page for the frames of `block`, all of them allocated.
+    /// A page for the frames of `block`, all of them allocated: its first slot.
     #[inline]
     pub(crate) fn refine(&mut self, block: u32) -> u32 {
-        let Some(page) = self.spare.pop() else { return self.add(block) };
-        self.owners[page as usize] = block;
-        page
+        let Some(first) = self.spare.pop() else { return self.add(block) };
+        self.owners[first.wrapping_shr(self.shift) as usize] = block;
+        first
     }
 
     /// Gives back a page without any free block.
     #[inline]
-    pub(crate) fn coarsen(&mut self, page: u32) {
-        self.spare.push(page);
+    pub(crate) fn coarsen(&mut self, first: u32) {
+        self.spare.push(first);
     }
 
     /// Pages are few beside the frames they stand for, so they grow by an eighth and not to double the number.
@@ -69,12 +116,12 @@ impl Frames {
             let more = (page / 8).max(8);
             self.owners.reserve_exact(more);
             self.marks.reserve_exact(more << self.shift);
-            self.links.reserve_exact((more << self.shift).div_ceil(2));
+            self.links.0.reserve_exact((more << self.shift).div_ceil(2));
         }
         self.owners.push(block);
         self.marks.resize(self.owners.len() << self.shift, Mark::NONE);
-        self.links.resize((self.owners.len() << self.shift).div_ceil(2), Link::NONE);
-        u32::try_from(page).unwrap_or(NIL)
+        self.links.0.resize((self.owners.len() << self.shift).div_ceil(2), Link::NONE);
+        u32::try_from(page << self.shift).unwrap_or(NIL)
     }
 
     #[inline]
@@ -87,7 +134,18 @@ impl Frames {
         self.marks[slot as usize] = mark;
     }
 
-    /// The same for a slot that may not be.
+    /// Gives pieces of `order` that follow each other the same mark.
+    #[inline]
+    pub(crate) fn set_marks(&mut self, slot: u32, pieces: u32, order: usize, mark: Mark) {
+        let first = slot as usize;
+        let marks = &mut self.marks[first..first + ((pieces as usize) << order)];
+        match order {
+            0 => marks.fill(mark),
+            order => marks.iter_mut().step_by(1 << order).for_each(|at| *at = mark),
+        }
+    }
+
+    /// The mark of a slot that may not be.
     #[inline]
     pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Mark> {
         self.marks.get_mut(slot as usize)
@@ -98,10 +156,18 @@ impl Frames {
         &mut self.marks[slot as usize]
     }
 
-    /// The slot of a frame of the pageblock that has `page`.
+    /// The slot of a frame of the pageblock whose first frame has slot `first`. Where that has none, this is no slot either.
     #[inline]
-    pub(crate) const fn slot(&self, page: u32, frame: u32) -> u32 {
-        page.wrapping_shl(self.shift) | (frame & self.mask)
+    pub(crate) const fn slot(&self, first: u32, frame: u32) -> u32 {
+        first | (frame & self.mask)
+    }
+
+    /// Is this the first frame of a pageblock?
+    #[inline]
+    pub(crate) const fn is_first(&self, frame: u64) -> bool {
+        #[expect(clippy::cast_possible_truncation, reason = "only the bits inside a pageblock count")]
+        let inside = frame as u32 & self.mask;
+        inside == 0
     }
 
     /// The pageblock of a slot.

@@ -1,5 +1,7 @@
 //! Free lists.
 
+use crate::zone::{ORDERS, bit};
+
 /// No node.
 pub(crate) const NIL: u32 = u32::MAX;
 
@@ -108,5 +110,71 @@ impl FreeList {
     pub(crate) fn nodes<N: Nodes>(self, nodes: &N) -> impl Iterator<Item = u32> {
         let from = |node: u32| (node != NIL).then_some(node);
         core::iter::successors(from(self.head), move |&node| from(nodes.link(node).next))
+    }
+}
+
+/// The free blocks of one type, by order.
+#[derive(Clone, Debug)]
+pub(crate) struct TypeLists {
+    lists: [FreeList; ORDERS],
+    /// Bit n: the list of order n has a block.
+    pub(crate) occupied: u32,
+}
+
+impl TypeLists {
+    pub(crate) const EMPTY: Self = Self { lists: [FreeList::EMPTY; ORDERS], occupied: 0 };
+
+    /// The list of an order; all orders of a zone are below 16.
+    #[inline]
+    pub(crate) const fn of(&self, order: usize) -> &FreeList {
+        &self.lists[order % ORDERS]
+    }
+
+    /// The same, to change it; [`TypeLists::settle`] comes after.
+    #[inline]
+    pub(crate) const fn of_mut(&mut self, order: usize) -> &mut FreeList {
+        &mut self.lists[order % ORDERS]
+    }
+
+    /// Notes whether a list has a block.
+    #[inline]
+    pub(crate) const fn settle(&mut self, order: usize) {
+        if self.of(order).is_empty() {
+            self.occupied &= !bit(order);
+        } else {
+            self.occupied |= bit(order);
+        }
+    }
+
+    /// Puts a block on a list.
+    #[inline(always)]
+    pub(crate) fn link(&mut self, order: usize, nodes: &mut impl Nodes, node: u32, end: End) {
+        let list = self.of_mut(order);
+        list.link(nodes, node, end);
+        list.blocks += 1;
+        self.occupied |= bit(order);
+    }
+
+    /// Takes a block off a list.
+    #[inline]
+    pub(crate) fn unlink(&mut self, order: usize, nodes: &mut impl Nodes, node: u32) {
+        let list = self.of_mut(order);
+        list.unlink(nodes, node);
+        list.blocks -= 1;
+        if list.is_empty() {
+            self.occupied &= !bit(order);
+        }
+    }
+
+    /// Takes the block at the head of a list off.
+    #[inline]
+    pub(crate) fn unlink_head(&mut self, order: usize, nodes: &mut impl Nodes) -> Option<u32> {
+        let list = self.of_mut(order);
+        let node = list.unlink_head(nodes)?;
+        list.blocks -= 1;
+        if list.is_empty() {
+            self.occupied &= !bit(order);
+        }
+        Some(node)
     }
 }

@@ -1,10 +1,12 @@
 //! May a request take pages of a zone?
 
-use units::{Migratetype, Order, PageCount, ZoneKind};
+use core::hint::cold_path;
+
+use units::{Migratetype, Order, PageCount, PerZone, ZoneKind};
 
 use crate::alloc_flags::AllocFlags;
 use crate::watermark::{BoostFactor, Protection, Watermarks};
-use crate::zone::Zone;
+use crate::zone::{Zone, size};
 
 /// One of the marks of a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +70,13 @@ impl Zone {
         let Watermarks { min, low, high, promo, .. } = self.marks;
         self.boost = boost;
         self.levels = [min, low, high, promo].map(|mark| mark.saturating_add(boost));
+        self.settle_marks();
+    }
+
+    /// Works out what follows from marks and protections; after every change of one.
+    fn settle_marks(&mut self) {
+        let kept = &self.protection;
+        self.least = self.levels.map(|mark| PerZone::from_fn(|highest| mark.saturating_add(kept[highest]).get()));
     }
 
     /// What the zone keeps from requests that could have used a higher one.
@@ -77,8 +86,9 @@ impl Zone {
     }
 
     /// Gives the zone its protections.
-    pub const fn set_protection(&mut self, protection: Protection) {
+    pub fn set_protection(&mut self, protection: Protection) {
         self.protection = protection;
+        self.settle_marks();
     }
 
     /// By how much all marks are raised because blocks were mixed.
@@ -140,23 +150,30 @@ impl Zone {
     /// The same as [`Zone::is_above`] for the common case, and for an urgent page a second look without the boost.
     #[doc(alias = "zone_watermark_fast")]
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn is_above_fast(&self, check: MarkCheck) -> bool {
         // Most requests may have no more than others, and for them enough is left in blocks of a type that every request can have.
-        let least = self.mark(check.level).get().checked_add(self.protection[check.highest].get());
+        let least = self.least[check.level as usize][check.highest];
         let enough = match check.order {
-            Order::ZERO => least.is_some_and(|least| self.free_plain > least),
-            order => least.is_some_and(|least| self.is_enough(order, least)),
+            Order::ZERO => self.free_plain > least,
+            order => self.is_enough(order, least),
         };
-        enough || self.is_above_slow(check, self.mark(check.level))
+        if enough {
+            return true;
+        }
+        cold_path();
+        self.is_above_slow(check, self.mark(check.level))
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_enough(&self, order: Order, least: u64) -> bool {
-        let [unmovable, movable, reclaimable, ..] = self.occupied;
-        let rest = order.pages().get() - 1;
-        let fits = (unmovable | movable | reclaimable).wrapping_shr(order.get().into()) != 0;
-        fits && self.free_plain.checked_sub(rest).is_some_and(|usable| usable > least)
+        let [unmovable, movable, reclaimable, ..] = &self.lists;
+        let occupied = unmovable.occupied | movable.occupied | reclaimable.occupied;
+        let pages = size(order.get().into());
+        // A list of that order or of a larger one has a block.
+        let fits = u64::from(occupied) >= pages;
+        // The rest of the block itself is of no use.
+        fits && least.checked_add(pages).is_some_and(|needed| self.free_plain >= needed)
     }
 
     #[inline(never)]
@@ -187,7 +204,7 @@ impl Zone {
             Migratetype::Isolate => false,
             _ => true,
         };
-        let fitting = |types: &u32| types >> order.get() != 0;
-        Migratetype::ALL.into_iter().any(|t| usable(t) && fitting(&self.occupied[t.index()]))
+        let fitting = |t: Migratetype| self.lists[t.index()].occupied >> order.get() != 0;
+        Migratetype::ALL.into_iter().any(|t| usable(t) && fitting(t))
     }
 }

@@ -179,7 +179,7 @@ impl Zone {
     /// The free block that a pageblock is a part of, where it is larger than a pageblock or of the largest order.
     fn covering(&self, block: u32) -> Option<(u64, usize)> {
         let start = u64::from(block) << self.pageblock;
-        let list = self.lists[self.top][self.blocks.migratetype(block).index()];
+        let list = *self.lists[self.blocks.migratetype(block).index()].of(self.top);
         if self.runs.contains(list, self.top_block(start)) {
             return Some((start >> self.top << self.top, self.top));
         }

@@ -6,6 +6,7 @@ use units::{Migratetype, Order, Pfn};
 
 use crate::list::NIL;
 use crate::pageblock::{Mark, Start};
+use crate::stack::Cached;
 use crate::zone::{Zone, down, order_of, size, up};
 
 /// What was given back is not what was handed out. Nothing was done.
@@ -85,16 +86,13 @@ impl Zone {
 
     /// Hands a block out from a processor's list.
     #[inline(always)]
-    pub(crate) fn hand_out(&mut self, place: u32, order: usize) -> Pfn {
-        if order == 0 || order < self.pageblock {
-            self.frames.set_mark(place, Mark::used(order));
-            self.pfn(self.frames.frame(place))
-        } else {
-            if let Some(record) = self.blocks.find_mut(place.into()) {
-                record.mark = Mark::used(order);
-            }
-            self.pfn(up(place.into(), self.pageblock))
+    pub(crate) fn hand_out(&mut self, block: Cached, order: usize) -> Pfn {
+        if order < self.pageblock {
+            self.frames.set_mark(block.place, Mark::used(order));
+        } else if let Some(record) = self.blocks.find_mut(block.place.into()) {
+            record.mark = Mark::used(order);
         }
+        block.pfn
     }
 
     /// The first frame of a block, by its place: the slot of a piece of a pageblock, the number of the first pageblock otherwise.
@@ -110,7 +108,7 @@ impl Zone {
         if let Some(record) = self.blocks.find_mut(down(frame, self.pageblock)) {
             let migratetype = record.migratetype();
             if order >= self.pageblock {
-                if record.mark.is_used(order) && frame & (size(self.pageblock) - 1) == 0 {
+                if record.mark.is_used(order) && self.frames.is_first(frame) {
                     record.mark = now;
                     return Ok((self.block(frame), migratetype));
                 }
@@ -179,8 +177,9 @@ impl Zone {
     /// A block that is known to start in these frames, or a run of free blocks over one of them.
     fn known_in(&self, frame: u64, end: u64) -> Option<(u64, Start)> {
         let (first, last) = (self.top_block(frame), self.top_block(end - 1));
-        let run =
-            Migratetype::ALL.into_iter().find_map(|t| self.runs.first_of(self.lists[self.top][t.index()], first, last));
+        let run = Migratetype::ALL
+            .into_iter()
+            .find_map(|t| self.runs.first_of(*self.lists[t.index()].of(self.top), first, last));
         if let Some(run) = run {
             return Some((u64::from(run) << self.top, Start::Free(self.top)));
         }

@@ -78,7 +78,7 @@ impl Mark {
     /// Is this an allocated block of `order`?
     #[inline]
     pub(crate) const fn is_used(self, order: usize) -> bool {
-        self.0 & !Self::CAN_MOVE == Self::used(order).0
+        ((self.0 & !Self::CAN_MOVE) ^ Self::USED) as usize == order
     }
 
     pub(crate) const fn start(self) -> Start {
@@ -108,7 +108,7 @@ impl Mark {
 pub(crate) struct Pageblock {
     /// On the list of a free block that starts here, unless that is of the largest order: those lists have runs.
     pub(crate) link: Link,
-    /// The records of its frames; [`NIL`] while it is free or allocated as a whole.
+    /// The slot of its first frame; [`NIL`] while it is free or allocated as a whole.
     pub(crate) frames: u32,
     /// What starts at its first frame, if that is as large as the pageblock.
     pub(crate) mark: Mark,

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use memmap::Broken;
 use units::{Migratetype, Order, PageCount, Pfn};
 
-use crate::stack::Stack;
+use crate::stack::{Cached, Stack};
 use crate::tuning::PcpTuning;
 use crate::zone::size;
 
@@ -13,18 +13,18 @@ use crate::zone::size;
 const COSTLY: usize = 3;
 /// A batch grows up to so many doublings.
 const BATCH_SCALE: u32 = 5;
-/// Lists of the small orders, by type, and two for huge pages: one for those that can be moved and one for all others.
-pub(crate) const LISTS: usize = HUGE_LISTS + 2;
+/// Lists of the small orders, by type, and behind them those of huge pages.
+pub(crate) const LISTS: usize = HUGE_LISTS + (1 << TYPE_SHIFT);
 const HUGE_LISTS: usize = (COSTLY + 1) << TYPE_SHIFT;
-/// Room for the types of requests.
-const TYPE_SHIFT: usize = 2;
+/// Room for all types. Lists of those that no request has stay empty.
+const TYPE_SHIFT: usize = 3;
 
 /// The lists that one processor has of one zone. They belong to whoever owns the processor, so that no lock guards them; pages on them
 /// are not among the zone's free ones.
 #[doc(alias = "per_cpu_pages")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PerCpuPages {
-    /// What is freed last is at the top and taken first. Blocks are named by their places in the zone.
+    /// What is freed last is at the top and taken first.
     pub(crate) lists: [Stack; LISTS],
     pub(crate) count: u64,
     /// While there are fewer pages and none are scarce, a free has nothing to decide: the upper bound where it is between the bounds
@@ -41,6 +41,10 @@ pub struct PerCpuPages {
     last_free: LastFree,
     cache: CacheSlice,
     huge: Order,
+    /// The order of huge pages where these have lists of their own; no order otherwise.
+    apart: usize,
+    /// The size of huge pages.
+    huge_pages: u64,
     pub(crate) high: u64,
     tuning: PcpTuning,
 }
@@ -108,6 +112,8 @@ impl PerCpuPages {
             last_free: state.last_free,
             cache: state.cache,
             huge,
+            huge_pages: huge.pages().get(),
+            apart: Some(usize::from(huge.get())).filter(|&order| order > COSTLY).unwrap_or(usize::MAX),
             high: state.high.get(),
             tuning,
         };
@@ -184,7 +190,9 @@ impl PerCpuPages {
         if at <= COSTLY {
             return Some((at << TYPE_SHIFT) | migratetype.index());
         }
-        (order == self.huge).then_some(HUGE_LISTS + usize::from(migratetype == Migratetype::Movable))
+        // Huge pages that cannot be moved are on one list.
+        let listed = if migratetype == Migratetype::Movable { migratetype } else { Migratetype::Unmovable };
+        (order == self.huge).then_some(Self::huge_list(listed))
     }
 
     pub(crate) const fn order_of_list(&self, list: usize) -> usize {
@@ -218,11 +226,11 @@ impl PerCpuPages {
 
     /// Takes a block off a list, if there is one.
     #[inline(always)]
-    pub(crate) fn take(&mut self, list: usize, order: usize) -> Option<u32> {
-        let place = self.lists[list].pop()?;
-        self.count -= size(order);
+    pub(crate) fn take(&mut self, list: usize, pages: u64) -> Option<Cached> {
+        let block = self.lists[list].pop()?;
+        self.count -= pages;
         self.note_request();
-        Some(place)
+        Some(block)
     }
 
     /// An allocation asked for a block of these lists.
@@ -233,39 +241,51 @@ impl PerCpuPages {
 
     /// Puts a page, or a huge page, on a list where that is all there is to do: nothing was done otherwise.
     #[inline(always)]
-    pub(crate) fn put_quietly(&mut self, list: usize, place: u32, order: usize) -> bool {
-        let count = self.count + size(order);
-        if count >= self.quiet || !self.lists[list].push_quietly(place) {
+    pub(crate) fn put_quietly(&mut self, list: usize, block: Cached, pages: u64) -> bool {
+        let count = self.count + pages;
+        if count >= self.quiet || !self.lists[list].push_quietly(block) {
             return false;
         }
         self.last_free = LastFree::Single;
         self.count = count;
-        self.count_freed(order);
+        self.count_freed(pages);
         true
     }
 
-    /// The list of huge pages of a type, if that is what blocks of this order are. Those of a small order are listed with others.
+    /// The list of single pages of a type; one that stays empty where processors keep none of that type.
     #[inline(always)]
-    pub(crate) fn huge_list(&self, order: Order, migratetype: Migratetype) -> Option<usize> {
-        let is_huge = order == self.huge && usize::from(order.get()) > COSTLY && migratetype.is_mergeable();
-        is_huge.then_some(HUGE_LISTS + usize::from(migratetype == Migratetype::Movable))
+    pub(crate) const fn page_list(migratetype: Migratetype) -> usize {
+        migratetype.index()
+    }
+
+    /// The list of huge pages of a type, where they have lists of their own. That of reclaimable ones stays empty: these are on the list of
+    /// unmovable ones.
+    #[inline(always)]
+    pub(crate) const fn huge_list(migratetype: Migratetype) -> usize {
+        HUGE_LISTS + migratetype.index()
+    }
+
+    /// The size of blocks of this order, if they are huge pages with lists of their own.
+    #[inline(always)]
+    pub(crate) fn huge_pages(&self, order: usize) -> Option<u64> {
+        (order == self.apart).then_some(self.huge_pages)
     }
 
     /// Puts a block on a list. Is there nothing else to do? Otherwise, whether pages should go early.
     #[inline]
-    pub(crate) fn put(&mut self, list: usize, place: u32, order: usize) -> Result<(), Early> {
-        self.lists[list].push(place);
+    pub(crate) fn put(&mut self, list: usize, block: Cached, order: usize) -> Result<(), Early> {
+        self.lists[list].push(block);
         self.count += size(order);
         let early = self.is_early(order);
-        self.count_freed(order);
+        self.count_freed(size(order));
         if self.count < self.quiet && early == Early::No { Ok(()) } else { Err(early) }
     }
 
     #[inline]
-    fn count_freed(&mut self, order: usize) {
+    fn count_freed(&mut self, pages: u64) {
         self.alloc_factor >>= 1;
         if self.free_count < self.most_counted {
-            self.free_count += size(order);
+            self.free_count += pages;
         }
     }
 

@@ -45,7 +45,7 @@ impl Zone {
         }
         let frame = self.frame(pfn);
         let top = self.top_block(frame);
-        if units::Migratetype::ALL.iter().any(|t| self.runs.contains(self.lists[self.top][t.index()], top)) {
+        if units::Migratetype::ALL.iter().any(|t| self.runs.contains(*self.lists[t.index()].of(self.top), top)) {
             let start = self.pfn(frame >> self.top << self.top);
             return Some(Found { pfn: start, order: order_of(self.top), held: Held::Free });
         }

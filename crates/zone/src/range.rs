@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use units::{Migratetype, Order};
 
 use crate::list::NIL;
-use crate::zone::{Zone, bit, down, size, up};
+use crate::zone::{Zone, down, size, up};
 
 impl Zone {
     /// Takes the lowest aligned range that is free in blocks of the largest order.
@@ -19,14 +19,9 @@ impl Zone {
         let start = self.range_in_runs(blocks)?;
         let (first, last) = (u32::try_from(start).ok()?, u32::try_from(start + blocks - 1).ok()?);
         for migratetype in Migratetype::OF_REQUESTS {
-            let list = &mut self.lists[self.top][migratetype.index()];
-            if list.is_empty() {
-                continue;
-            }
-            let taken = self.runs.remove(list, first, last);
-            if list.is_empty() {
-                self.occupied[migratetype.index()] &= !(1 << self.top);
-            }
+            let lists = &mut self.lists[migratetype.index()];
+            let taken = self.runs.remove(lists.of_mut(self.top), first, last);
+            lists.settle(self.top);
             self.count_taken(migratetype, up(taken, self.top));
         }
         Some(up(start, self.top))
@@ -34,7 +29,7 @@ impl Zone {
 
     /// All runs: the lowest and the last block.
     fn all_runs(&self) -> impl Iterator<Item = (u64, u64)> {
-        let lists = Migratetype::OF_REQUESTS.map(|migratetype| self.lists[self.top][migratetype.index()]);
+        let lists = Migratetype::OF_REQUESTS.map(|migratetype| *self.lists[migratetype.index()].of(self.top));
         lists.into_iter().flat_map(|list| self.runs.of(list)).map(|(a, b)| (a.min(b).into(), a.max(b).into()))
     }
 
@@ -49,7 +44,7 @@ impl Zone {
     fn take_from_lowest_run(&mut self, blocks: u64) -> Option<u64> {
         let (mut lowest, mut found) = (NIL, None);
         for migratetype in Migratetype::OF_REQUESTS {
-            if let Some((node, start)) = self.runs.lowest(self.lists[self.top][migratetype.index()])
+            if let Some((node, start)) = self.runs.lowest(*self.lists[migratetype.index()].of(self.top))
                 && start < lowest
             {
                 (lowest, found) = (start, Some((node, migratetype)));
@@ -61,12 +56,11 @@ impl Zone {
         if !self.runs.has(node, first, last) {
             return None;
         }
-        let list = &mut self.lists[self.top][migratetype.index()];
+        let lists = &mut self.lists[migratetype.index()];
+        let list = lists.of_mut(self.top);
         self.runs.cut(list, node, first, last);
         list.blocks -= blocks;
-        if list.is_empty() {
-            self.occupied[migratetype.index()] &= !bit(self.top);
-        }
+        lists.settle(self.top);
         self.count_taken(migratetype, up(blocks, self.top));
         Some(start)
     }

@@ -24,10 +24,10 @@ impl Zone {
     /// The free blocks of a list that the host was not told of since they came there, from head to tail.
     pub fn unreported(&self, order: Order, migratetype: Migratetype) -> impl Iterator<Item = Pfn> {
         let at = usize::from(order.get());
-        let list = if at <= self.top { self.lists[at][migratetype.index()] } else { crate::list::FreeList::EMPTY };
+        let list = if at <= self.top { *self.lists[migratetype.index()].of(at) } else { crate::list::FreeList::EMPTY };
         let whole = (at == self.top).then(|| self.runs.unreported(list).map(move |block| up(block.into(), at)));
         let pieces = (at < self.pageblock).then(|| {
-            let slots = list.nodes(&self.frames).filter(move |&slot| self.frames.mark(slot) == Mark::free(at));
+            let slots = self.frames.listed(list).filter(move |&slot| self.frames.mark(slot) == Mark::free(at));
             slots.map(|slot| self.frames.frame(slot))
         });
         let blocks = (at >= self.pageblock && at < self.top).then(|| {
@@ -82,7 +82,7 @@ impl Zone {
     fn note_told(&mut self, frame: u64, order: usize, migratetype: Migratetype) {
         if order == self.top {
             let block = self.top_block(frame);
-            let list = &mut self.lists[order][migratetype.index()];
+            let list = self.lists[migratetype.index()].of_mut(order);
             if self.runs.contains(*list, block) {
                 self.runs.remove(list, block, block);
                 self.runs.push_news(list, block, block, End::Tail, News::Reported);

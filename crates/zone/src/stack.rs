@@ -2,10 +2,25 @@
 
 use alloc::vec::Vec;
 
-/// Places of blocks from `start` on: the last one is the hottest.
+use units::Pfn;
+
+/// A block on a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cached {
+    /// Its first frame.
+    pub(crate) pfn: Pfn,
+    /// Where its mark is found: see [`crate::Zone::frame_at`].
+    pub(crate) place: u32,
+}
+
+impl Cached {
+    const NONE: Self = Self { pfn: Pfn::new(0), place: u32::MAX };
+}
+
+/// Blocks from `start` on: the last one is the hottest.
 #[derive(Clone, Debug)]
 pub(crate) struct Stack {
-    places: Vec<u32>,
+    blocks: Vec<Cached>,
     start: usize,
 }
 
@@ -18,56 +33,57 @@ impl PartialEq for Stack {
 impl Eq for Stack {}
 
 impl Stack {
-    pub(crate) const EMPTY: Self = Self { places: Vec::new(), start: 0 };
+    pub(crate) const EMPTY: Self = Self { blocks: Vec::new(), start: 0 };
     const FEWEST: usize = 64;
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.places.len() - self.start
+        self.blocks.len() - self.start
     }
 
-    pub(crate) fn coldest_first(&self) -> &[u32] {
-        &self.places[self.start..]
+    #[inline]
+    pub(crate) fn coldest_first(&self) -> &[Cached] {
+        &self.blocks[self.start..]
     }
 
     /// Adds a block where there is room for it; otherwise nothing was done.
     #[inline]
-    pub(crate) fn push_quietly(&mut self, place: u32) -> bool {
-        let room = self.places.len() < self.places.capacity();
+    pub(crate) fn push_quietly(&mut self, block: Cached) -> bool {
+        let room = self.blocks.len() < self.blocks.capacity();
         if room {
-            self.places.push(place);
+            self.blocks.push(block);
         }
         room
     }
 
-    pub(crate) fn push(&mut self, place: u32) {
-        if self.places.is_empty() {
-            self.places.reserve(Self::FEWEST);
+    pub(crate) fn push(&mut self, block: Cached) {
+        if self.blocks.is_empty() {
+            self.blocks.reserve(Self::FEWEST);
         }
-        self.places.push(place);
+        self.blocks.push(block);
     }
 
     #[inline]
-    pub(crate) fn pop(&mut self) -> Option<u32> {
-        if self.places.len() <= self.start { None } else { self.places.pop() }
+    pub(crate) fn pop(&mut self) -> Option<Cached> {
+        if self.blocks.len() <= self.start { None } else { self.blocks.pop() }
     }
 
     /// Takes the coldest blocks off.
     pub(crate) fn drop_coldest(&mut self, blocks: usize) {
         self.start += blocks;
-        if self.start >= self.places.len() {
-            self.places.clear();
+        if self.start >= self.blocks.len() {
+            self.blocks.clear();
             self.start = 0;
-        } else if self.start > self.places.len() / 2 {
-            self.places.drain(..self.start);
+        } else if self.start > self.blocks.len() / 2 {
+            self.blocks.drain(..self.start);
             self.start = 0;
         }
     }
 
     /// Room for so many blocks on an empty list, filled from the hottest down: see [`Fill`].
     pub(crate) fn fill(&mut self, most: usize) -> Fill<'_> {
-        self.places.clear();
-        self.places.resize(most, 0);
+        self.blocks.clear();
+        self.blocks.resize(most, Cached::NONE);
         self.start = most;
         Fill { stack: self }
     }
@@ -81,23 +97,29 @@ pub(crate) struct Fill<'a> {
 
 impl Fill<'_> {
     /// How many blocks still fit.
+    #[inline]
     pub(crate) const fn room(&self) -> usize {
         self.stack.start
     }
 
     #[inline]
-    pub(crate) fn add(&mut self, place: u32) {
+    pub(crate) fn add(&mut self, block: Cached) {
         if let Some(at) = self.stack.start.checked_sub(1) {
-            self.stack.places[at] = place;
+            self.stack.blocks[at] = block;
             self.stack.start = at;
         }
     }
 
-    /// The places of `n` more blocks, in descending order of taking.
+    /// Adds parts of one free block, from the lowest up: so many, each so many frames and places from the one before.
     #[inline]
-    pub(crate) fn next(&mut self, n: usize) -> &mut [u32] {
+    pub(crate) fn add_parts(&mut self, first: Cached, parts: usize, frames: u64, places: u32) {
         let end = self.stack.start;
-        self.stack.start = end.saturating_sub(n);
-        &mut self.stack.places[self.stack.start..end]
+        self.stack.start = end.saturating_sub(parts);
+        let mut next = first;
+        for at in self.stack.blocks[self.stack.start..end].iter_mut().rev() {
+            *at = next;
+            next.pfn = Pfn::new(next.pfn.get().wrapping_add(frames));
+            next.place = next.place.wrapping_add(places);
+        }
     }
 }

@@ -222,7 +222,7 @@ impl Zone {
     fn free_runs(&self, order: usize, migratetype: Migratetype) -> Vec<(Pfn, Pfn)> {
         if order == self.top {
             let pfn = |block: u32| self.pfn(u64::from(block) << order);
-            let list = self.lists[order][migratetype.index()];
+            let list = *self.lists[migratetype.index()].of(order);
             return joined(self.runs.of(list)).into_iter().map(|(first, last)| (pfn(first), pfn(last))).collect();
         }
         self.free_list(order_of(order), migratetype).into_iter().map(|block| (block, block)).collect()
@@ -234,9 +234,9 @@ impl Zone {
         self.check_start(last, order)?;
         if at == self.top {
             let (first, last) = (self.top_block(self.frame(first)), self.top_block(self.frame(last)));
-            let list = &mut self.lists[at][migratetype.index()];
-            self.runs.push(list, first, last, End::Tail);
-            self.occupied[migratetype.index()] |= 1 << at;
+            let lists = &mut self.lists[migratetype.index()];
+            self.runs.push(lists.of_mut(at), first, last, End::Tail);
+            lists.settle(at);
             self.count_freed(migratetype, (u64::from(first.abs_diff(last)) + 1) << at);
             return Ok(());
         }

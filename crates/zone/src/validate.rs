@@ -27,10 +27,10 @@ impl Zone {
     /// The first invariant found broken.
     pub fn validate(&self) -> Result<(), Broken> {
         let mut all = Vec::new();
-        for (order, types) in self.lists.iter().enumerate().take(self.top + 1) {
+        for order in 0..=self.top {
             for migratetype in Migratetype::ALL {
-                let list = types[migratetype.index()];
-                let occupied = self.occupied[migratetype.index()] >> order & 1 == 1;
+                let lists = &self.lists[migratetype.index()];
+                let (list, occupied) = (*lists.of(order), lists.occupied >> order & 1 == 1);
                 let extents = self.extents(order, migratetype);
                 let counted = extents.iter().map(|e| (e.end - e.frame) >> order).sum::<u64>();
                 all.extend(extents);
@@ -55,13 +55,13 @@ impl Zone {
     }
 
     fn extents(&self, order: usize, migratetype: Migratetype) -> Vec<Extent> {
-        let list = self.lists[order][migratetype.index()];
+        let list = *self.lists[migratetype.index()].of(order);
         let extent = |frame: u64, blocks: u64| Extent { frame, end: frame + (blocks << order), order, migratetype };
         if order == self.top {
             let run = |(a, b): (u32, u32)| extent(u64::from(a.min(b)) << order, u64::from(a.abs_diff(b)) + 1);
             self.runs.of(list).map(run).collect()
         } else if order < self.pageblock {
-            list.nodes(&self.frames).map(|slot| extent(self.frames.frame(slot), 1)).collect()
+            self.frames.listed(list).map(|slot| extent(self.frames.frame(slot), 1)).collect()
         } else {
             list.nodes(&self.blocks).map(|block| extent(u64::from(block) << self.pageblock, 1)).collect()
         }
@@ -74,7 +74,7 @@ impl Zone {
         if order != self.top {
             return self.extents(order, migratetype).iter().map(|e| self.pfn(e.frame)).collect();
         }
-        let list = self.lists[order][migratetype.index()];
+        let list = *self.lists[migratetype.index()].of(order);
         let blocks = self.runs.of(list).flat_map(|(first, last)| {
             let (low, high) = (first.min(last), first.max(last));
             (low..=high).map(move |n| if first <= last { n } else { high - (n - low) })

@@ -3,13 +3,13 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use units::{Migratetype, NodeId, Order, PageCount, Pfn, ZoneKind};
+use units::{Migratetype, NodeId, Order, PageCount, PerZone, Pfn, ZoneKind};
 
 use crate::alloc_flags::AllocFlags;
 use crate::event::ZoneEvent;
 use crate::frames::Frames;
 use crate::grouping::Grouping;
-use crate::list::FreeList;
+use crate::list::TypeLists;
 use crate::pageblock::Pageblocks;
 use crate::pcp::ZonePressure;
 use crate::runs::Runs;
@@ -46,10 +46,8 @@ pub struct Zone {
     pub(crate) pageblock: usize,
     /// The largest order.
     pub(crate) top: usize,
-    /// By order and type.
-    pub(crate) lists: [[FreeList; Migratetype::COUNT]; ORDERS],
-    /// By type; bit n: the list of order n has a block.
-    pub(crate) occupied: [u32; Migratetype::COUNT],
+    /// By type.
+    pub(crate) lists: [TypeLists; Migratetype::COUNT],
     pub(crate) blocks: Pageblocks,
     pub(crate) frames: Frames,
     pub(crate) runs: Runs,
@@ -68,6 +66,8 @@ pub struct Zone {
     pub(crate) boost: PageCount,
     /// The marks with the boost.
     pub(crate) levels: [PageCount; 4],
+    /// The same with what is kept from requests that could have used each higher zone.
+    pub(crate) least: [PerZone<u64>; 4],
     pub(crate) boost_factor: BoostFactor,
     pub(crate) boosted: bool,
     pub(crate) pressure: ZonePressure,
@@ -168,8 +168,7 @@ impl Zone {
             base,
             pageblock: pageblock.get().into(),
             top: largest.get().into(),
-            lists: [[FreeList::EMPTY; Migratetype::COUNT]; ORDERS],
-            occupied: [0; Migratetype::COUNT],
+            lists: [TypeLists::EMPTY; Migratetype::COUNT],
             blocks: Pageblocks::new(blocks),
             frames: Frames::new(pageblock.get().into()),
             runs: Runs::default(),
@@ -185,6 +184,7 @@ impl Zone {
             protection: Protection::default(),
             boost: PageCount::ZERO,
             levels: [PageCount::ZERO; 4],
+            least: Default::default(),
             boost_factor: BoostFactor::default(),
             boosted: false,
             pressure: ZonePressure::default(),
@@ -246,8 +246,9 @@ impl Zone {
     #[doc(alias = "NR_FREE_PAGES_BLOCKS")]
     #[must_use]
     pub fn free_in_whole_blocks(&self) -> PageCount {
-        let of =
-            |order: usize| self.lists[order][..Migratetype::Isolate.index()].iter().map(move |l| l.blocks << order);
+        let of = |order: usize| {
+            self.lists[..Migratetype::Isolate.index()].iter().map(move |lists| lists.of(order).blocks << order)
+        };
         PageCount::new((self.pageblock..=self.top).flat_map(of).sum())
     }
 
@@ -266,13 +267,13 @@ impl Zone {
     /// Free blocks of each order, isolated ones too, as in `/proc/buddyinfo`.
     #[doc(alias("buddyinfo", "nr_free"))]
     pub fn free_blocks(&self) -> impl Iterator<Item = u64> {
-        self.lists[..=self.top].iter().map(|types| types.iter().map(|list| list.blocks).sum())
+        (0..=self.top).map(|order| self.lists.iter().map(|lists| lists.of(order).blocks).sum())
     }
 
     /// Free blocks of one type, order by order, as in `/proc/pagetypeinfo`.
     #[doc(alias = "pagetypeinfo")]
     pub fn free_blocks_of(&self, migratetype: Migratetype) -> impl Iterator<Item = u64> {
-        self.lists[..=self.top].iter().map(move |types| types[migratetype.index()].blocks)
+        (0..=self.top).map(move |order| self.lists[migratetype.index()].of(order).blocks)
     }
 
     /// The type of the pageblock that a frame lies in.

@@ -6,7 +6,7 @@ use charge::GroupVersion;
 use hugetlb::boot::{Arch, BootConfig, BootMessage, Platform, PoolRequest, RuntimeGigantic};
 use hugetlb::{Hstate, Hstates, Pool, ResizeNodes, Shelf};
 use memmap::{Contents, MemMap};
-use page_alloc::{AllocatorError, Blocks, Cpusets, Knobs, PageAllocator, Rules};
+use page_alloc::{AllocatorError, Blocks, CmaAreas, Cpusets, Knobs, PageAllocator, Rules};
 use policy::{MemoryRange, NodeSpec, PrivateError, PrivateNode, Topology};
 use slotmap::{SecondaryMap, SlotMap};
 use sync::RankStack;
@@ -15,6 +15,7 @@ use zone::tuning::HighFraction;
 use zone::watermark::{ReserveRatios, ScaleFactor, min_free_default};
 use zone::{Grouping, Zone, ZoneLayout};
 
+use crate::lent::Lender;
 use crate::machine::{Config, Sysctls};
 use crate::memory_map::{self, Spans, movable_request};
 use crate::{FaultPlan, Machine};
@@ -185,9 +186,10 @@ impl MachineBuilder {
         let last = topology.states().possible.iter().last().unwrap_or_default();
         let pools = boot.hstates().len();
         let knobs = knobs(&zones, shift);
-        let pages = self.pages(topology, zones, &knobs)?;
+        let (pages, cma, lent) = self.pages(topology, zones, &knobs, &boot)?;
         let mut machine = Machine {
             pages,
+            cma,
             blocks: Blocks::new(),
             charges: charge::Charges::new(u8::try_from(pools).unwrap_or(u8::MAX), self.groups),
             pools: hstates.iter().map(|h| Pool::new(last, h.demote_to)).collect(),
@@ -214,7 +216,8 @@ impl MachineBuilder {
         for (id, hstate) in boot.allocation_order() {
             allocate(&mut machine, id, &hstate.request);
         }
-        Ok((machine, boot.messages().to_vec()))
+        let messages = boot.messages().iter().cloned().chain(lent).collect();
+        Ok((machine, messages))
     }
 
     /// All ranges of memory, those of nodes without a place laid out far apart.
@@ -270,7 +273,8 @@ impl MachineBuilder {
         topology: Topology,
         zones: BTreeMap<(NodeId, ZoneKind), Spans>,
         knobs: &Knobs,
-    ) -> Result<PageAllocator, BuildError> {
+        boot: &BootConfig,
+    ) -> Result<(PageAllocator, CmaAreas, Vec<BootMessage>), BuildError> {
         let largest = self.arch.largest_buddy_order();
         let pageblock = self.arch.pmd_size().order(self.arch.base_page()).unwrap_or(largest).min(largest);
         let all: PageCount = zones.values().map(pages_of).sum();
@@ -286,10 +290,13 @@ impl MachineBuilder {
             cpus.extend(topology.states().possible.iter().next());
         }
         let build = |((node, kind), spans)| Zone::new(ZoneLayout { node, kind, spans, largest, pageblock });
-        let zones = zones.into_iter().map(build).collect::<Result<Vec<Zone>, _>>()?;
+        let mut zones = zones.into_iter().map(build).collect::<Result<Vec<Zone>, _>>()?;
+        let part = self.arch.pmd_size().order(self.arch.base_page()).unwrap_or(pageblock);
+        let lender = Lender { zones: &mut zones, shift: self.arch.base_page(), part };
+        let (areas, messages) = lender.set_aside(boot.cma(), boot.cma_use(), topology.nodes());
         let mut pages = PageAllocator::new(topology, rules, &cpus, zones)?;
         pages.recompute(knobs);
-        Ok(pages)
+        Ok((pages, areas, messages))
     }
 }
 

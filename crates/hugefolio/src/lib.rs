@@ -24,6 +24,7 @@ mod calls;
 pub mod errno;
 pub mod explain;
 mod fault_plan;
+mod lent;
 mod machine;
 mod machine_env;
 mod memory_map;
@@ -74,7 +75,7 @@ pub use mm::{
     ProtectError, RegisterError, Registration, RemapFlags, RemapRequest, Share, Smaps, SoftOfflineError, SoftOfflined,
     Touch, UffdModes, UnregisterError, Userfault, Victim, VmaFlags, WriteProtection,
 };
-pub use page_alloc::{BlockError, Blocks, HeldBlock, Mobility, NoPages};
+pub use page_alloc::{BlockError, Blocks, CmaAreas, CmaUse, HeldBlock, Mobility, NoPages, Source};
 pub use policy::{
     CoreSize, DriverId, GateReason, MemoryRange, Mempolicy, Mode, MovableRequest, NodeCap, NodeCaps, NodeSpec,
     NodeStates, Placement, PrivateError, PrivateNode, Reach, Topology, TopologyError, Weights, ZoneRef, movable_starts,
@@ -88,8 +89,8 @@ pub use units::{Migratetype, PerZone, ZoneKind};
 pub use zone::extfrag::Permille;
 pub use zone::{
     AllocFlags, BadFree, BelowHigh, BootMemory, CacheSlice, Found, FreeBlocks, Grouping, Held, IsolateRefusal,
-    LastFree, Level, MarkCheck, Ownership, PerCpuPages, PerCpuState, Reclaim, StateError, Told, Unreserve, Want, Zone,
-    ZoneError, ZoneEvent, ZoneLayout, ZonePressure, ZoneState, extfrag, tuning, watermark,
+    LastFree, Level, MarkCheck, NotFree, Ownership, PerCpuPages, PerCpuState, Reclaim, StateError, Told, Unreserve,
+    Want, Zone, ZoneError, ZoneEvent, ZoneLayout, ZonePressure, ZoneState, extfrag, tuning, watermark,
 };
 
 /// The example of the README, so that it stays true.

@@ -5,7 +5,7 @@ use hugetlb::{Hstates, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
-use page_alloc::{AllocatorError, Blocks, Knobs, PageAllocator};
+use page_alloc::{AllocatorError, Blocks, CmaAreas, Knobs, PageAllocator};
 use policy::Topology;
 use slotmap::{SecondaryMap, SlotMap};
 use sync::RankStack;
@@ -72,6 +72,7 @@ pub struct Machine {
     /// Nodes, zones and what belongs to them.
     pub(crate) pages: PageAllocator,
     pub(crate) blocks: Blocks,
+    pub(crate) cma: CmaAreas,
     pub(crate) charges: charge::Charges,
     /// By hstate.
     pub(crate) pools: Vec<Pool>,
@@ -157,6 +158,13 @@ impl Machine {
     #[must_use]
     pub const fn blocks(&self) -> &Blocks {
         &self.blocks
+    }
+
+    /// The areas that were set aside for gigantic pages.
+    #[doc(alias = "hugetlb_cma")]
+    #[must_use]
+    pub const fn cma(&self) -> &CmaAreas {
+        &self.cma
     }
 
     /// The processor that everything is done on from now on; the first one unless said here.

@@ -7,7 +7,7 @@ use hugetlb::{Hstate, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
-use page_alloc::{Blocks, Cookie, ListSize, NodeState, PageEvent, Quick, Rules, ZoneParts, Zones};
+use page_alloc::{Blocks, CmaAreas, Cookie, ListSize, NodeState, PageEvent, Quick, Rules, ZoneParts, Zones};
 use policy::{Topology, ZoneRef};
 use sync::Rank;
 use units::{
@@ -126,6 +126,10 @@ impl page_alloc::Env for Machine {
     #[inline]
     fn with_blocks<R>(&mut self, f: impl FnOnce(&mut Blocks) -> R) -> R {
         f(&mut self.blocks)
+    }
+
+    fn with_cma<R>(&mut self, f: impl FnOnce(&mut CmaAreas) -> R) -> R {
+        f(&mut self.cma)
     }
 }
 

@@ -8,7 +8,7 @@ use hugetlb::{Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
-use page_alloc::{Blocks, NodeState, OwnLists, PageAllocator, ZoneSlot, Zones};
+use page_alloc::{Blocks, CmaAreas, NodeState, OwnLists, PageAllocator, ZoneSlot, Zones};
 use slotmap::{SecondaryMap, SlotMap};
 use sync::Rank;
 use sync::locks::{Gate, Section};
@@ -44,6 +44,7 @@ pub(crate) mod rank {
     pub(crate) const UFFDS: Rank = Rank(37, 0);
     pub(crate) const NODES: Rank = Rank(38, 0);
     pub(crate) const BLOCKS: Rank = Rank(39, 0);
+    pub(crate) const CMA: Rank = Rank(40, 0);
 }
 
 /// A machine whose parts are behind locks, one for each. Threads run paths on it through [`OnCpu`]; a [`Machine`] becomes one
@@ -59,6 +60,7 @@ pub struct SharedMachine {
     pub(crate) zones: Vec<Option<Section<ZoneSlot>>>,
     pub(crate) nodes: Section<Vec<NodeState>>,
     pub(crate) blocks: Section<Blocks>,
+    pub(crate) cma: Section<CmaAreas>,
     pub(crate) charges: Section<Charges>,
     pub(crate) pools: Vec<Section<Pool>>,
     pub(crate) shelves: Vec<Vec<Section<Shelf>>>,
@@ -195,6 +197,7 @@ impl SharedMachine {
             contents: self.contents.into_inner(),
             pages,
             blocks: self.blocks.into_inner(),
+            cma: self.cma.into_inner(),
             charges: self.charges.into_inner(),
             pools: self.pools.into_iter().map(Section::into_inner).collect(),
             shelves: self
@@ -233,6 +236,7 @@ impl From<Machine> for SharedMachine {
             zones: zones.into_iter().map(|zone| zone.map(|zone| Section::new(rank::ZONES, zone))).collect(),
             nodes: Section::new(rank::NODES, nodes),
             blocks: Section::new(rank::BLOCKS, m.blocks),
+            cma: Section::new(rank::CMA, m.cma),
             charges: Section::new(rank::CHARGES, m.charges),
             pools: m.pools.into_iter().map(behind(rank::POOLS)).collect(),
             shelves: m

@@ -6,7 +6,7 @@ use hugetlb::{Hstate, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
-use page_alloc::{Blocks, Cookie, ListSize, NodeState, PageEvent, Quick, Rules, ZoneParts, Zones};
+use page_alloc::{Blocks, CmaAreas, Cookie, ListSize, NodeState, PageEvent, Quick, Rules, ZoneParts, Zones};
 use policy::{Topology, ZoneRef};
 use slotmap::Key;
 use sync::Rank;
@@ -141,6 +141,10 @@ impl Zones for OnCpu<'_> {
 impl page_alloc::Env for OnCpu<'_> {
     fn with_blocks<R>(&mut self, f: impl FnOnce(&mut Blocks) -> R) -> R {
         self.shared.blocks.with(f)
+    }
+
+    fn with_cma<R>(&mut self, f: impl FnOnce(&mut CmaAreas) -> R) -> R {
+        self.shared.cma.with(f)
     }
 }
 

@@ -15,7 +15,7 @@ use hugetlb::{Hstates, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Broken, Contents, Folio, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
-use page_alloc::{Blocks, Cpusets, HeldBlock, PageAllocator, Rules, ZoneMemory, Zones};
+use page_alloc::{Blocks, CmaAreas, Cpusets, HeldBlock, PageAllocator, Rules, ZoneMemory, Zones};
 use policy::{NodeSpec, PrivateNode, Topology, ZoneRef};
 use slotmap::{Key, SecondaryMap, SlotMap};
 use sync::RankStack;
@@ -82,6 +82,9 @@ struct PagesState {
     reclaim: BTreeMap<NodeId, page_alloc::NodeState>,
     /// Blocks that somebody holds.
     blocks: Vec<HeldBlock>,
+    /// Areas that gigantic pages come from.
+    #[cfg_attr(feature = "serde", serde(default))]
+    cma: CmaAreas,
 }
 
 #[derive(Clone, Debug)]
@@ -207,6 +210,7 @@ impl Machine {
             contents: Contents::from_bytes(state.base_page, state.bytes),
             pages,
             blocks,
+            cma: state.ordinary.cma,
             charges: charges.or_else(|what| wrong("groups", what))?,
             pools,
             shelves,
@@ -356,6 +360,7 @@ impl PagesState {
             memories: places.filter_map(|zone| pages.memory_of(zone)).collect(),
             reclaim: nodes.iter().map(|node| (node, pages.node_state(node))).collect(),
             blocks: machine.blocks.iter().map(|(_, block)| *block).collect(),
+            cma: machine.cma.clone(),
         }
     }
 

@@ -35,7 +35,7 @@ pub use knob::{
 };
 pub use line::ReportError;
 pub(crate) use line::number;
-pub use meminfo::{HugetlbMeminfo, NodeHugepages, ShowMemLine};
+pub use meminfo::{CmaMeminfo, HugetlbMeminfo, NodeHugepages, ShowMemLine};
 pub use mount::{MountSize, MountText, MountTextError};
 pub use page_knob::{NoPageKnob, PageKnob, PageKnobError, PageKnobWrite};
 pub use pagetypeinfo::{BlockRow, BlockTable, FreeListRow, ListLength, NodePagetypes, Pagetypeinfo};

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use charge::{Counter, Paid};
 use hugetlb::MapKind;
 use memmap::{Broken, FolioKind};
-use units::{HstateId, HugeCount, InodeId, PageCount, Pfn};
+use page_alloc::Source;
+use units::{HstateId, HugeCount, InodeId, Migratetype, PageCount, Pfn};
 
 use crate::Machine;
 
@@ -35,6 +36,7 @@ impl Machine {
         self.validate_memory()?;
         self.validate_references()?;
         self.validate_shelves()?;
+        self.validate_lent()?;
         self.validate_homes()?;
         self.validate_reservations()?;
         self.validate_files()?;
@@ -143,6 +145,32 @@ impl Machine {
                         return broken(format!("{} is on a shelf but not a free huge page", folio.pfn));
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// What areas note as handed out is what pools have from there, and their pageblocks are lent.
+    fn validate_lent(&self) -> Result<(), Broken> {
+        self.cma.validate().map_err(Broken)?;
+        let mut had = PageCount::ZERO;
+        for (id, pool) in (0..=u8::MAX).map(HstateId::new).zip(&self.pools) {
+            let order = self.config.hstates.get(id).order;
+            for folio in pool.folios(id).filter(|folio| folio.source == Source::Cma) {
+                had += order.pages();
+                if !self.cma.iter().any(|area| area.is_handed_out(folio.pfn)) {
+                    return broken(format!("{} is of an area that has it still", folio.pfn));
+                }
+            }
+        }
+        let handed_out: PageCount = self.cma.iter().map(|area| area.pages().saturating_sub(area.available())).sum();
+        if handed_out != had {
+            return broken(format!("areas have handed out {handed_out}, pools have {had} of theirs"));
+        }
+        for area in self.cma.iter() {
+            let lent = |pfn| self.pages.zone(area.zone()).is_some_and(|zone| zone.migratetype(pfn) == Migratetype::Cma);
+            if !lent(area.base()) || !lent(Pfn::new(area.past().get() - 1)) {
+                return broken(format!("the area at {} is not lent", area.base()));
             }
         }
         Ok(())

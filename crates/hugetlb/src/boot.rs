@@ -6,7 +6,7 @@
 //!
 //! Parameters are read one after the other, as on Linux, so their order matters: a count goes to the size named last, or,
 //! before any size was named, to the default pool, whichever that turns out to be. The parameters are
-//! `hugepages=`, `hugepagesz=`, `default_hugepagesz=`, `hugetlb_cma=` and `hugetlb_free_vmemmap=`. Nothing here limits
+//! `hugepages=`, `hugepagesz=`, `default_hugepagesz=`, `hugetlb_cma=`, `hugetlb_cma_only=`, `hugepage_alloc_threads=` and `hugetlb_free_vmemmap=`. Nothing here limits
 //! surplus pages: every pool starts with an overcommit of zero.
 
 mod arguments;
@@ -19,10 +19,12 @@ mod platform;
 
 use alloc_crate::collections::BTreeMap;
 use alloc_crate::vec::Vec;
+use core::num::NonZeroU32;
 
+use page_alloc::CmaUse;
 use units::{HstateId, HugeCount, HugeSize, NodeId, Order};
 
-pub use cma::{CmaArea, CmaOutcome, CmaPlan, CmaRequest};
+pub use cma::{CmaAmount, CmaArea, CmaOutcome, CmaPlan, CmaRequest};
 pub use memparse::{Exactness, Suffixed, memparse};
 pub use message::{BootCause, BootMessage, CmaProblem, CountProblem, CountTarget, Parameter, Severity, SizeProblem};
 pub use platform::{Arch, GigabytePages, NodeForm, Platform, RuntimeGigantic};
@@ -110,6 +112,8 @@ pub struct BootConfig {
     default: HstateId,
     early: Vec<HstateId>,
     cma: Option<CmaPlan>,
+    cma_use: CmaUse,
+    threads: Option<NonZeroU32>,
     hvo: HvoDefault,
     messages: Vec<BootMessage>,
 }
@@ -169,6 +173,20 @@ impl BootConfig {
     #[must_use]
     pub fn cma(&self) -> Option<&CmaPlan> {
         self.cma.as_ref()
+    }
+
+    /// Whether gigantic pages come from that memory alone.
+    #[doc(alias = "hugetlb_cma_only")]
+    #[must_use]
+    pub fn cma_use(&self) -> CmaUse {
+        self.cma_use
+    }
+
+    /// How many threads allocate pages at boot, where that was said. Whatever it is, the same pages are allocated.
+    #[doc(alias = "hugepage_alloc_threads")]
+    #[must_use]
+    pub fn alloc_threads(&self) -> Option<NonZeroU32> {
+        self.threads
     }
 
     /// Whether huge pages give their redundant descriptors back.

@@ -131,7 +131,14 @@ mod tests {
         let node = NodeId::new(0);
         let mut pool = Pool::new(node, None);
         let (zone, hstate) = (units::ZoneKind::Normal, HstateId::new(0));
-        let folio = |slot| HugeFolio { pfn: Pfn::new(u64::from(slot) * 512), hstate, node, zone, slot };
+        let folio = |slot| HugeFolio {
+            pfn: Pfn::new(u64::from(slot) * 512),
+            hstate,
+            node,
+            zone,
+            source: page_alloc::Source::Ordinary,
+            slot,
+        };
         for kind in [Joins::Persistent, Joins::Persistent, Joins::Surplus] {
             let slot = pool.new_slot();
             pool.place(folio(slot));

@@ -4,7 +4,8 @@ use charge::{Counter, Receipt};
 use memmap::{FolioKind, Last};
 use units::{Event, MountReturn, Pfn};
 
-use crate::pool::{Condition, Fate, Joins, ONE, Record};
+use crate::pool::{Condition, Fate, Joins, ONE};
+use crate::record::Record;
 use crate::restore::restore_owed;
 use crate::subpool::{Return, put_pages};
 use crate::surplus::{destroy_claimed, destroy_folio};

@@ -28,6 +28,7 @@ mod map_alloc;
 mod migrate;
 mod poison;
 mod pool;
+mod record;
 mod region;
 mod reserve;
 mod resize;
@@ -50,7 +51,8 @@ pub use migrate::{Fallback, NoTarget, Target, alloc_target, move_state};
 pub use poison::{
     Found, UnpoisonError, mark_poison, record_poison, set_aside, spare, unpoison_folio, unpoison_ordinary,
 };
-pub use pool::{HugeFolio, NodeCounts, Payers, Pool};
+pub use pool::{NodeCounts, Pool};
+pub use record::{HugeFolio, Payers};
 pub use region::{Piece, RegionSet};
 pub use reserve::{
     ReserveRefusal, ReserveRequest, close_private_map, open_private_map, reserve_pages, unreserve_after_removal,

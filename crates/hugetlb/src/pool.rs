@@ -4,94 +4,11 @@ use alloc_crate::collections::{BTreeMap, BTreeSet};
 use alloc_crate::string::String;
 use alloc_crate::vec::Vec;
 
-use policy::ZoneRef;
+use units::{HstateId, HugeCount, HugeIndex, InodeId, Name, NodeId, Nodemask, SubpoolId};
 
 use crate::poison::RawPoison;
+use crate::record::{HugeFolio, Payers, Record};
 use crate::{Balance, Claim};
-use units::{
-    CgroupId, HstateId, HugeCount, HugeIndex, InodeId, Name, NodeId, Nodemask, Pfn, ResvMapId, SubpoolId, ZoneKind,
-};
-
-/// A huge folio: where it is and where its data are kept.
-#[doc(alias = "folio")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
-pub struct HugeFolio {
-    /// First frame.
-    pub pfn: Pfn,
-    /// Its pool.
-    pub hstate: HstateId,
-    /// The node it lies on.
-    pub node: NodeId,
-    /// The zone of that node.
-    pub zone: ZoneKind,
-    pub(crate) slot: u32,
-}
-
-impl HugeFolio {
-    /// Are its data kept there?
-    #[must_use]
-    pub fn in_slot(&self, hstate: HstateId, slot: u32) -> bool {
-        (self.hstate, self.slot) == (hstate, slot)
-    }
-}
-
-/// What the pool knows of one of its folios beyond the folio record.
-#[derive(Clone, Copy, Debug, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
-pub(crate) struct Record {
-    pub(crate) pfn: Pfn,
-    pub(crate) node: NodeId,
-    pub(crate) zone: ZoneKind,
-    /// Freeing it gives one global reservation back.
-    pub(crate) restore_reserve: bool,
-    /// Counted in `nr`, but destined to be destroyed on free.
-    pub(crate) temporary: bool,
-    /// Somebody is about to move it, or nobody can any more.
-    pub(crate) isolated: bool,
-    /// Where it was first mapped, or is cached; nothing while it is free or still being brought there. Only from there it can be moved.
-    pub(crate) home: Option<(InodeId, HugeIndex)>,
-    pub(crate) subpool: Option<SubpoolId>,
-    pub(crate) usage_owner: Option<CgroupId>,
-    pub(crate) rsvd_owner: Option<CgroupId>,
-    /// The owner's map entry that waits for the last mapping to go.
-    pub(crate) owed_to: Option<(ResvMapId, HugeIndex)>,
-}
-
-impl HugeFolio {
-    /// The zone it lies in.
-    #[must_use]
-    #[inline]
-    pub const fn zone_ref(&self) -> ZoneRef {
-        ZoneRef { node: self.node, kind: self.zone }
-    }
-}
-
-impl Record {
-    /// What is known of a folio that nobody uses.
-    #[inline]
-    pub(crate) fn new(folio: HugeFolio) -> Self {
-        Self { pfn: folio.pfn, node: folio.node, zone: folio.zone, ..Self::default() }
-    }
-
-    /// Does it say no more than where the folio is?
-    fn is_fresh(&self) -> bool {
-        let owners = (self.usage_owner, self.rsvd_owner, self.subpool, self.owed_to);
-        let moving = (self.isolated, self.home);
-        owners == (None, None, None, None) && moving == (false, None) && !self.restore_reserve && !self.temporary
-    }
-}
-
-/// Who pays for one folio.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Payers {
-    /// The node it lies on.
-    pub node: NodeId,
-    /// Who is charged for its use.
-    pub usage: Option<CgroupId>,
-    /// Who is charged for it as if it had been reserved, because it was not.
-    pub rsvd: Option<CgroupId>,
-}
 
 /// Counters of one node of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -277,7 +194,7 @@ impl Pool {
     #[inline]
     pub(crate) fn place(&mut self, folio: HugeFolio) {
         let record = self.record(folio);
-        (record.pfn, record.node, record.zone) = (folio.pfn, folio.node, folio.zone);
+        (record.pfn, record.node, record.zone, record.source) = (folio.pfn, folio.node, folio.zone, folio.source);
     }
 
     /// A page joined the pool.
@@ -407,8 +324,7 @@ impl Pool {
     #[must_use]
     #[inline]
     pub fn folio(&self, hstate: HstateId, slot: u32) -> HugeFolio {
-        let record = &self.records[slot as usize];
-        HugeFolio { pfn: record.pfn, hstate, node: record.node, zone: record.zone, slot }
+        self.records[slot as usize].folio(hstate, slot)
     }
 
     /// The file and index at which a folio is mapped or cached; nothing while it is free or on its way there.
@@ -434,13 +350,8 @@ impl Pool {
     /// Its folios, in the order of their slots.
     pub fn folios(&self, hstate: HstateId) -> impl Iterator<Item = HugeFolio> {
         let vacant: BTreeSet<u32> = self.vacant.iter().copied().collect();
-        (0..).zip(&self.records).filter(move |(slot, _)| !vacant.contains(slot)).map(move |(slot, record)| HugeFolio {
-            pfn: record.pfn,
-            hstate,
-            node: record.node,
-            zone: record.zone,
-            slot,
-        })
+        let live = (0..).zip(&self.records).filter(move |(slot, _)| !vacant.contains(slot));
+        live.map(move |(slot, record)| record.folio(hstate, slot))
     }
 
     /// Is it the pool of a machine of so many nodes and pools?

@@ -1,7 +1,7 @@
 //! Pages made and unmade: the seam to the page allocator.
 
 use memmap::{FolioKind, HugeSlot};
-use page_alloc::{Block, NoPages, PageRequest, Task};
+use page_alloc::{Block, NoPages, PageRequest, Source, Task};
 use policy::Placement;
 use units::{Blame, GfpFlags, HugeCount, Ledger, NodeId, Nodemask};
 
@@ -62,11 +62,16 @@ pub(crate) fn new_folio<P: Env>(
     let task = Task { allowed, walled: allowed, ..Task::default() };
     let gfp = gfp_of(hstate) | GfpFlags::COMP | GfpFlags::NOWARN | effort;
     let request = PageRequest { task, ..PageRequest::new(hstate.order, gfp, placement.nid) };
-    match page_alloc::alloc_placed(p, &request, &placement) {
-        Ok(Block { pfn, zone, .. }) => {
+    let found = if hstate.gigantic {
+        page_alloc::alloc_gigantic(p, &request, &placement)
+    } else {
+        page_alloc::alloc_placed(p, &request, &placement).map(|block| (block, Source::Ordinary))
+    };
+    match found {
+        Ok((Block { pfn, zone, .. }, source)) => {
             let kind = FolioKind::Huge(HugeSlot { hstate: hstate.id, slot });
             p.with_memmap(|map| map.claim(pfn, hstate.order, kind));
-            Ok(HugeFolio { pfn, hstate: hstate.id, node: zone.node, zone: zone.kind, slot })
+            Ok(HugeFolio { pfn, hstate: hstate.id, node: zone.node, zone: zone.kind, source, slot })
         }
         Err(refusal) => {
             p.with_pool(hstate.id, |pool| pool.drop_slot(slot));
@@ -85,10 +90,13 @@ pub(crate) fn destroy_folio<P: Env>(p: &mut P, hstate: Hstate, folio: HugeFolio)
     p.with_memmap(|map| map.release(folio.pfn));
     if let Some(poison) = poison {
         keep_poisoned(p, folio, hstate.order, &poison);
-        return;
+    } else {
+        let freed = page_alloc::free(p, folio.zone_ref(), folio.pfn, hstate.order);
+        debug_assert_eq!(freed, Ok(()), "a folio of a pool is what the page allocator handed out");
     }
-    let freed = page_alloc::free(p, folio.zone_ref(), folio.pfn, hstate.order);
-    debug_assert_eq!(freed, Ok(()), "a folio of a pool is what the page allocator handed out");
+    if folio.source == Source::Cma {
+        page_alloc::release_to_area(p, folio.pfn, hstate.order.pages());
+    }
 }
 
 /// A surplus page, counted and frozen. The cap is checked before the allocation and again after it.
@@ -106,7 +114,7 @@ pub(crate) fn alloc_surplus<P: Env>(
     let counted = p.with_pool(hstate.id, |pool| {
         pool.balance().surplus_room()?;
         pool.add_page(folio.node, Joins::Surplus);
-        *pool.record(folio) = crate::pool::Record::new(folio);
+        *pool.record(folio) = crate::record::Record::new(folio);
         Ok(())
     });
     if let Err(refusal) = counted {

@@ -150,7 +150,7 @@ const EXAMPLES: &[(&str, &str, usize)] = &[
     ("hugepagesx=1 xhugepages=2 transparent_hugepage=never", "1G:0 2M*:0", 0),
     ("default-hugepagesz=\"1G\" \"hugepages=3\"", "1G*:3 2M:0", 0),
     ("hugepages=1 -- hugepagesz=1G hugepages=2", "1G:0 2M*:1", 0),
-    ("hugetlb_cma_only=on hugepage_alloc_threads=4", "1G:0 2M*:0", 2),
+    ("hugetlb_cma_only=on hugepage_alloc_threads=4", "1G:0 2M*:0", 1),
 ];
 
 #[test]
@@ -262,7 +262,7 @@ fn areas(config: &BootConfig, nodes: u8, refusing: &[u8]) -> Vec<(u8, u64)> {
     let refuse = |area: CmaArea| {
         if refusing.contains(&area.node.get()) { CmaOutcome::Refused } else { CmaOutcome::Reserved }
     };
-    let areas = plan.reserve(Nodemask::first(nodes), refuse);
+    let areas = plan.reserve(Nodemask::first(nodes), |_| Bytes::gib(8), refuse);
     areas.into_iter().map(|a| (a.node.get(), a.size.get() >> 30)).collect()
 }
 
@@ -424,7 +424,7 @@ proptest! {
         }
         if let Some(plan) = config.cma() {
             let unit = plan.unit().bytes();
-            for area in plan.reserve(platform.online, |_| CmaOutcome::Reserved) {
+            for area in plan.reserve(platform.online, |_| Bytes::gib(8), |_| CmaOutcome::Reserved) {
                 prop_assert!(platform.online.contains(area.node) && area.size.is_multiple_of(unit) && !area.size.is_zero());
             }
         }

@@ -1,5 +1,6 @@
 //! Areas that are lent to pages that can move until somebody needs a range of them.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use policy::ZoneRef;
@@ -13,7 +14,9 @@ use crate::zones::Zones;
 /// One area.
 #[doc(alias = "cma")]
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct CmaArea {
+    name: String,
     zone: ZoneRef,
     base: Pfn,
     pages: PageCount,
@@ -25,6 +28,7 @@ pub struct CmaArea {
 
 /// What came of requests to an area, in pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct CmaCounts {
     /// Handed out.
     #[doc(alias = "CMA_ALLOC_SUCCESS")]
@@ -80,7 +84,62 @@ impl CmaArea {
             return Err(CmaError::Misaligned { base, pages });
         }
         let bits = usize::try_from(pages.get() >> order_per_bit.get()).unwrap_or(0);
-        Ok(Self { zone, base, pages, order_per_bit, bitmap: alloc::vec![false; bits], counts: CmaCounts::default() })
+        let (name, bitmap, counts) = (String::new(), alloc::vec![false; bits], CmaCounts::default());
+        Ok(Self { name, zone, base, pages, order_per_bit, bitmap, counts })
+    }
+
+    /// The same under a name.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The zone that it is in.
+    #[must_use]
+    pub const fn zone(&self) -> ZoneRef {
+        self.zone
+    }
+
+    /// Its first frame.
+    #[must_use]
+    pub const fn base(&self) -> Pfn {
+        self.base
+    }
+
+    /// The first frame behind it.
+    #[must_use]
+    pub fn past(&self) -> Pfn {
+        self.base.offset(self.pages)
+    }
+
+    /// How many pages it has.
+    #[must_use]
+    pub const fn pages(&self) -> PageCount {
+        self.pages
+    }
+
+    /// Pages that are not handed out, whoever has them for now.
+    #[must_use]
+    pub fn available(&self) -> PageCount {
+        let used = PageCount::new(self.used() as u64 * self.order_per_bit.pages().get());
+        self.pages.saturating_sub(used)
+    }
+
+    /// Is a page handed out?
+    #[must_use]
+    pub fn is_handed_out(&self, pfn: Pfn) -> bool {
+        self.base <= pfn && self.bitmap.get(self.bit_of(pfn)) == Some(&true)
+    }
+
+    fn bit_of(&self, pfn: Pfn) -> usize {
+        let offset = pfn.get().saturating_sub(self.base.get());
+        usize::try_from(offset >> self.order_per_bit.get()).unwrap_or(usize::MAX)
     }
 
     /// What came of requests so far.
@@ -125,19 +184,59 @@ impl CmaArea {
         }
     }
 
-    /// Notes that a range was given back; nothing of one that is not of the area.
+    /// Hands out the first part behind another one, or the first of all; nothing where there is none.
+    pub(crate) fn take_part(&mut self, behind: Option<Part>, pages: PageCount, align: Order) -> Option<Part> {
+        let bits = self.bits(pages);
+        let from = behind.map_or(0, |part| part.at + self.step(align));
+        let Some(at) = self.place(from, bits, align) else {
+            self.note_failure(pages);
+            return None;
+        };
+        self.mark(at, bits, true);
+        let offset = PageCount::new((at as u64) << self.order_per_bit.get());
+        Some(Part { at, pfn: self.base.offset(offset) })
+    }
+
+    /// Nobody has a part after all.
+    pub(crate) fn put_part(&mut self, part: Part, pages: PageCount) {
+        let bits = self.bits(pages);
+        self.mark(part.at, bits, false);
+    }
+
+    pub(crate) fn note_success(&mut self, pages: PageCount) {
+        self.counts.success += pages.get();
+    }
+
+    pub(crate) fn note_failure(&mut self, pages: PageCount) {
+        self.counts.fail += pages.get();
+    }
+
+    /// Notes that pages were given back; nothing of those that are not of the area.
     #[doc(alias = "cma_release")]
-    pub(crate) fn release(&mut self, range: &ContigRange) -> bool {
-        let inside = range.zone == self.zone
-            && range.pfn >= self.base
-            && range.pfn.offset(range.pages) <= self.base.offset(self.pages);
+    pub(crate) fn release(&mut self, pfn: Pfn, pages: PageCount) -> bool {
+        let inside = pfn >= self.base && pfn.offset(pages) <= self.past();
         if inside {
-            let at = usize::try_from((range.pfn.get() - self.base.get()) >> self.order_per_bit.get()).unwrap_or(0);
-            let bits = self.bits(range.pages);
+            let (at, bits) = (self.bit_of(pfn), self.bits(pages));
             self.mark(at, bits, false);
         }
         inside
     }
+
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        let bits = u64::try_from(self.bitmap.len()).unwrap_or(u64::MAX);
+        if bits.checked_mul(self.order_per_bit.pages().get()) == Some(self.pages.get()) {
+            return Ok(());
+        }
+        Err(alloc::format!("the area at {} has {} pages and notes about {bits} parts", self.base, self.pages))
+    }
+}
+
+/// A part of an area that a request has, or tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    at: usize,
+    /// Its first frame.
+    pub(crate) pfn: Pfn,
 }
 
 /// What a request to an area waits for.
@@ -158,8 +257,8 @@ pub struct CmaAlloc {
     pages: PageCount,
     align: Order,
     gfp: GfpFlags,
-    /// Where the range that is being tried lies.
-    at: usize,
+    /// What is being tried.
+    part: Option<Part>,
     contig: Option<Contig>,
 }
 
@@ -168,7 +267,7 @@ impl CmaAlloc {
     #[doc(alias = "cma_alloc")]
     #[must_use]
     pub const fn new(pages: PageCount, align: Order, gfp: GfpFlags) -> Self {
-        Self { pages, align, gfp, at: 0, contig: None }
+        Self { pages, align, gfp, part: None, contig: None }
     }
 
     /// Goes on to the first question.
@@ -177,7 +276,7 @@ impl CmaAlloc {
         if self.pages.is_zero() || self.pages > area.pages {
             return CmaQuestion::Failed(CmaError::Count { asked: self.pages, pages: area.pages });
         }
-        self.next(p, area, 0, CmaError::Full(self.pages))
+        self.next(p, area, CmaError::Full(self.pages))
     }
 
     /// Goes on to the next question.
@@ -188,22 +287,11 @@ impl CmaAlloc {
         self.follow(p, area, question)
     }
 
-    fn next<P: Zones>(&mut self, p: &mut P, area: &mut CmaArea, from: usize, last: CmaError) -> CmaQuestion {
-        let bits = area.bits(self.pages);
-        let Some(at) = area.place(from, bits, self.align) else {
-            area.counts.fail += self.pages.get();
-            return CmaQuestion::Failed(last);
-        };
-        area.mark(at, bits, true);
-        self.at = at;
-        let offset = PageCount::new((at as u64) << area.order_per_bit.get());
-        let mut contig = Contig::new(ContigRequest {
-            zone: area.zone,
-            start: area.base.offset(offset),
-            pages: self.pages,
-            area: Area::Lent,
-            gfp: self.gfp,
-        });
+    fn next<P: Zones>(&mut self, p: &mut P, area: &mut CmaArea, last: CmaError) -> CmaQuestion {
+        self.part = area.take_part(self.part, self.pages, self.align);
+        let Some(Part { pfn: start, .. }) = self.part else { return CmaQuestion::Failed(last) };
+        let (zone, pages, gfp) = (area.zone, self.pages, self.gfp);
+        let mut contig = Contig::new(ContigRequest { zone, start, pages, area: Area::Lent, gfp });
         let question = contig.begin(p);
         self.contig = Some(contig);
         self.follow(p, area, question)
@@ -213,16 +301,18 @@ impl CmaAlloc {
         match question {
             ContigQuestion::Move(block) => CmaQuestion::Move(block),
             ContigQuestion::Done(range) => {
-                area.counts.success += self.pages.get();
+                area.note_success(self.pages);
                 CmaQuestion::Done(range)
             }
             ContigQuestion::Failed(error) => {
-                area.mark(self.at, area.bits(self.pages), false);
+                if let Some(part) = self.part {
+                    area.put_part(part, self.pages);
+                }
                 let last = CmaError::Range(error);
                 if let ContigError::Busy(_) = error {
-                    return self.next(p, area, self.at + area.step(self.align), last);
+                    return self.next(p, area, last);
                 }
-                area.counts.fail += self.pages.get();
+                area.note_failure(self.pages);
                 CmaQuestion::Failed(last)
             }
         }
@@ -235,7 +325,7 @@ impl PageAllocator {
     /// # Errors
     /// As [`PageAllocator::free_contig`].
     pub fn free_cma(&mut self, area: &mut CmaArea, range: ContigRange) -> Result<bool, BadFree> {
-        if !area.release(&range) {
+        if range.zone != area.zone || !area.release(range.pfn, range.pages) {
             return Ok(false);
         }
         contig::free(self, range).map(|()| true)

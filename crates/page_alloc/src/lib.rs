@@ -12,6 +12,7 @@ extern crate alloc;
 
 mod allocation;
 mod allocator;
+mod areas;
 mod bulk;
 mod cma;
 mod compact_zone;
@@ -50,6 +51,7 @@ mod zones;
 
 pub use allocation::{Allocation, Answer, Attempted, NoBlock, Question};
 pub use allocator::{AllocatorError, PageAllocator, index};
+pub use areas::{CmaAreas, CmaUse, Source, alloc_gigantic, release_to_area};
 pub use bulk::Bulk;
 pub use cma::{CmaAlloc, CmaArea, CmaCounts, CmaError, CmaQuestion};
 pub use compact_zone::{CompactEnd, Direct, Extent, Waiting, ZoneGoal};
@@ -85,4 +87,7 @@ pub use zones::{Cookie, ListSize, OwnLists, ZoneCounts, ZoneMemory, ZoneParts, Z
 pub trait Env: memmap::Env + policy::Env + Zones {
     /// The section of the blocks that users of the machine hold.
     fn with_blocks<R>(&mut self, f: impl FnOnce(&mut Blocks) -> R) -> R;
+
+    /// The section of the areas that gigantic pages come from.
+    fn with_cma<R>(&mut self, f: impl FnOnce(&mut CmaAreas) -> R) -> R;
 }

@@ -99,6 +99,13 @@ impl Blocks {
         self.blocks.get(id).copied()
     }
 
+    /// The block that starts at a frame.
+    #[must_use]
+    pub fn at(&self, pfn: Pfn) -> Option<(BlockId, HeldBlock)> {
+        let id = *self.by_frame.get(&pfn)?;
+        Some((id, self.get(id)?))
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (BlockId, &HeldBlock)> {
         self.blocks.iter()

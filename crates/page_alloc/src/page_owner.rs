@@ -243,6 +243,12 @@ impl PageAllocator {
         owners.into_iter().flat_map(|owners| owners.blocks(from)).filter_map(shown).collect()
     }
 
+    /// Who asked for the block that a page is a part of; nothing where nobody watches owners.
+    #[must_use]
+    pub fn owner_of(&self, page: Pfn) -> Option<&Owner> {
+        self.watch.as_ref()?.owners()?.of(page).map(|(_, owner)| owner)
+    }
+
     /// The zone that a frame is in.
     fn zone_of(&self, pfn: Pfn) -> Option<&Zone> {
         let has = |zone: &&Zone| zone.layout().spans.iter().any(|&(start, end)| start <= pfn && pfn < end);

@@ -9,7 +9,7 @@ use crate::allocation::{Allocation, Answer, NoBlock, Question};
 use crate::compact_zone::CompactEnd;
 use crate::compaction::{CompactQuestion, Compaction};
 use crate::context::{Context, ContextError, PageRequest};
-use crate::contig::{Area, Contig, ContigQuestion, ContigRequest, Move, Moved};
+use crate::contig::{Area, Contig, ContigError, ContigQuestion, ContigRange, ContigRequest, Move, Moved};
 use crate::fast_path::{self, Block, Purpose};
 use crate::gfp;
 use crate::kswapd;
@@ -85,7 +85,11 @@ pub fn alloc_placed<P: Env>(p: &mut P, request: &PageRequest, placement: &Placem
 }
 
 #[inline(never)]
-fn alloc_as_placed<P: Env>(p: &mut P, request: &PageRequest, placement: &Placement) -> Result<Block, NoPages> {
+pub(crate) fn alloc_as_placed<P: Env>(
+    p: &mut P,
+    request: &PageRequest,
+    placement: &Placement,
+) -> Result<Block, NoPages> {
     let placed = place(request, placement, Purchase::Other, p.topology());
     if let Some(block) = quick::ready(p, &placed.first) {
         return Ok(block);
@@ -102,7 +106,7 @@ fn alloc_once<P: Env>(p: &mut P, request: &PageRequest) -> Result<Block, NoPages
 }
 
 #[cold]
-const fn planned(order: Order) -> NoPages {
+pub(crate) const fn planned(order: Order) -> NoPages {
     NoPages::NoBlock(NoBlock { order, zones: 0, free: PageCount::ZERO, refused_by: Ledger::Watermark })
 }
 
@@ -249,18 +253,28 @@ fn range_by_moving<P: Env>(p: &mut P, zone: ZoneRef, request: &PageRequest) -> O
             if p.with_zone(zone, |parts| can_be_emptied(parts.zone, start, at)) != Some(true) {
                 continue;
             }
-            let mut contig = Contig::new(ContigRequest { zone, start, pages, area: Area::Ordinary, gfp });
-            let mut question = contig.begin(p);
-            while let ContigQuestion::Move(block) = question {
-                let moved = relocate(p, &block);
-                question = contig.answer(p, moved);
-            }
-            if matches!(question, ContigQuestion::Done(_)) {
+            let contig = Contig::new(ContigRequest { zone, start, pages, area: Area::Ordinary, gfp });
+            if range_to_the_end(p, contig).is_ok() {
                 return Some(start);
             }
         }
     }
     None
+}
+
+/// Has everything in a range moved by its owner, and takes it.
+pub(crate) fn range_to_the_end<P: Env>(p: &mut P, mut contig: Contig) -> Result<ContigRange, ContigError> {
+    let mut question = contig.begin(p);
+    loop {
+        match question {
+            ContigQuestion::Move(block) => {
+                let moved = relocate(p, &block);
+                question = contig.answer(p, moved);
+            }
+            ContigQuestion::Done(range) => return Ok(range),
+            ContigQuestion::Failed(error) => return Err(error),
+        }
+    }
 }
 
 /// Is everything there free, or can be moved? Far fewer ranges are isolated in vain so.

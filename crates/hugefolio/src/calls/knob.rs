@@ -3,12 +3,12 @@
 use charge::{HandOnError, LimitError};
 use hugetlb::{Hstate, Hstates};
 use policy::Mempolicy;
-use units::{Bytes, HugeSize, NodeId, Nodemask};
+use units::{Bytes, HugeSize, NodeId, Nodemask, PageCount};
 
 use super::{Env, NoSuchSize, cgroup};
 use crate::text::{
-    CgroupPath, CgroupPathError, HugetlbMeminfo, KnobPath, KnobPathError, KnobValue, KnobWrite, NodeHugepages,
-    NodeKnob, PageKnob, PageKnobError, PoolKnob, SysctlKnob, WriteError, Written,
+    CgroupPath, CgroupPathError, CmaMeminfo, HugetlbMeminfo, KnobPath, KnobPathError, KnobValue, KnobWrite,
+    NodeHugepages, NodeKnob, PageKnob, PageKnobError, PoolKnob, SysctlKnob, WriteError, Written,
 };
 use crate::{DemoteError, ResizeError, ResizeNodes};
 
@@ -134,7 +134,8 @@ fn nodes_of(path: KnobPath, writer: &Writer) -> ResizeNodes {
 /// What a file shows.
 pub(super) fn read<P: Env>(p: &mut P, path: &str) -> Result<String, KnobError> {
     if path == "/proc/meminfo" {
-        return Ok(meminfo(p).to_string());
+        let lent = cma_meminfo(p).map_or_else(String::new, |lines| lines.to_string());
+        return Ok(format!("{lent}{}", meminfo(p)));
     }
     if let Some(node) = node_of_meminfo(path) {
         return node_meminfo(p, node).map(|lines| lines.to_string());
@@ -223,6 +224,18 @@ fn meminfo<P: Env>(p: &mut P) -> HugetlbMeminfo {
         size: default.size,
         hugetlb,
     })
+}
+
+/// A machine shows what is lent once some memory is.
+fn cma_meminfo<P: Env>(p: &mut P) -> Option<CmaMeminfo> {
+    let shift = p.page_shift().get();
+    let total = p.with_cma(|areas| areas.total());
+    if total.is_zero() {
+        return None;
+    }
+    let free = super::pages::zones(p).into_iter().filter_map(|zone| p.with_zone(zone, |parts| parts.zone.free_cma()));
+    let free: PageCount = free.sum();
+    Some(CmaMeminfo { total: Bytes::new(total.get() << shift), free: Bytes::new(free.get() << shift) })
 }
 
 fn node_meminfo<P: Env>(p: &mut P, node: NodeId) -> Result<NodeHugepages, KnobError> {

@@ -13,14 +13,15 @@ use crate::text::{
     Written, ZonePages, ZoneReport, Zoneinfo,
 };
 
-/// The types that files of a kernel without areas of contiguous memory show.
-const TYPES: [Migratetype; 5] = [
-    Migratetype::Unmovable,
-    Migratetype::Movable,
-    Migratetype::Reclaimable,
-    Migratetype::HighAtomic,
-    Migratetype::Isolate,
-];
+/// The types that files show. That of lent memory is one of them only where some is, as if other machines had kernels without it.
+fn types<P: Env>(p: &mut P) -> Vec<Migratetype> {
+    let lent = p.with_cma(|areas| areas.iter().len() > 0);
+    let mut types = vec![Migratetype::Unmovable, Migratetype::Movable, Migratetype::Reclaimable];
+    types.push(Migratetype::HighAtomic);
+    types.extend(lent.then_some(Migratetype::Cma));
+    types.push(Migratetype::Isolate);
+    types
+}
 
 /// Rounds in vain after which background reclaim gives a node up.
 const HOPELESS: u32 = 16;
@@ -113,19 +114,19 @@ fn buddyinfo<P: Env>(p: &mut P) -> Buddyinfo {
 fn pagetypeinfo<P: Env>(p: &mut P) -> Pagetypeinfo {
     let (pageblock, largest) = (p.rules().pageblock, p.rules().largest);
     let nodes = p.topology().states().memory;
-    let all = zones(p);
+    let (all, types) = (zones(p), types(p));
     let of = |p: &mut P, node| {
         let mine: Vec<ZoneRef> = all.iter().copied().filter(|zone| zone.node == node).collect();
         let mut free = Vec::new();
-        let mut blocks = BlockTable { types: TYPES.to_vec(), zones: Vec::new() };
+        let mut blocks = BlockTable { types: types.clone(), zones: Vec::new() };
         for zone in mine {
             let ZoneRef { node, kind: zone_kind } = zone;
             let _ = p.with_zone(zone, |parts| {
-                free.extend(TYPES.map(|of| {
+                free.extend(types.iter().map(|&of| {
                     let lists = parts.zone.free_blocks_of(of).map(ListLength::of).collect();
                     FreeListRow { node, zone: zone_kind, of, lists }
                 }));
-                blocks.zones.push(BlockRow { node, zone: zone_kind, blocks: blocks_by_type(parts.zone) });
+                blocks.zones.push(BlockRow { node, zone: zone_kind, blocks: blocks_by_type(parts.zone, &types) });
             });
         }
         NodePagetypes { pageblock, orders: largest.get() + 1, free, blocks, mixed: None }
@@ -134,9 +135,9 @@ fn pagetypeinfo<P: Env>(p: &mut P) -> Pagetypeinfo {
 }
 
 /// How many pageblocks begin in the zone, by type.
-fn blocks_by_type(zone: &Zone) -> Vec<u64> {
+fn blocks_by_type(zone: &Zone, types: &[Migratetype]) -> Vec<u64> {
     let size = zone.layout().pageblock.pages().get();
-    let mut blocks = vec![0; TYPES.len()];
+    let mut blocks = vec![0; types.len()];
     let spans = zone.layout().spans.iter();
     let starts = spans.flat_map(|(start, end)| {
         let first = start.get().next_multiple_of(size);
@@ -144,7 +145,7 @@ fn blocks_by_type(zone: &Zone) -> Vec<u64> {
     });
     for start in starts {
         let of = zone.migratetype(units::Pfn::new(start));
-        if let Some(place) = TYPES.iter().position(|&known| known == of) {
+        if let Some(place) = types.iter().position(|&known| known == of) {
             blocks[place] += 1;
         }
     }
@@ -193,6 +194,7 @@ fn zone_report<P: Env>(p: &mut P, zone: ZoneRef) -> Option<ZoneReport> {
     let cpus = u32::try_from(p.cpu_nodes().len()).unwrap_or(u32::MAX);
     let shift = p.page_shift();
     let failures = p.with_node(zone.node, |state| state.kswapd.failures);
+    let cma = p.with_cma(|areas| areas.of_zone(zone));
     p.with_zone(zone, |parts| {
         let spans = &parts.zone.layout().spans;
         let start = spans.first().map_or(units::Pfn::new(0), |&(start, _)| start);
@@ -209,7 +211,7 @@ fn zone_report<P: Env>(p: &mut P, zone: ZoneRef) -> Option<ZoneReport> {
             spanned: PageCount::new(end.get() - start.get()),
             present: managed,
             managed,
-            cma: PageCount::ZERO,
+            cma,
         };
         let threshold = stat_threshold(cpus, managed, shift);
         let pageset = |list: &ListSize| Pageset {

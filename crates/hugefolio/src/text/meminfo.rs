@@ -53,6 +53,30 @@ impl FromStr for HugetlbMeminfo {
     }
 }
 
+/// The lines of `/proc/meminfo` about memory that is lent until a range of it is needed. They come before those of HugeTLB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CmaMeminfo {
+    /// `CmaTotal`: memory in areas.
+    pub total: Bytes,
+    /// `CmaFree`: what is free of it.
+    pub free: Bytes,
+}
+
+impl fmt::Display for CmaMeminfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "CmaTotal:       {:8} kB", self.total.get() >> 10)?;
+        writeln!(f, "CmaFree:        {:8} kB", self.free.get() >> 10)
+    }
+}
+
+impl FromStr for CmaMeminfo {
+    type Err = ReportError;
+
+    fn from_str(text: &str) -> Result<Self, ReportError> {
+        Ok(Self { total: kib(text, "CmaTotal:")?, free: kib(text, "CmaFree:")? })
+    }
+}
+
 /// The HugeTLB lines of `/sys/devices/system/node/nodeN/meminfo`: the default pool on one node.
 #[doc(alias = "hugetlb_report_node_meminfo")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

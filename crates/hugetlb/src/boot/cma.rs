@@ -4,6 +4,7 @@ use alloc_crate::borrow::ToOwned;
 use alloc_crate::collections::BTreeMap;
 use alloc_crate::string::String;
 use alloc_crate::vec::Vec;
+use core::fmt;
 
 use units::{Bytes, HugeSize, NodeId, Nodemask};
 
@@ -18,7 +19,36 @@ pub enum CmaRequest {
     /// So much, spread over the online nodes.
     Spread(Bytes),
     /// So much on each of these nodes, at least one gigantic page.
-    PerNode(BTreeMap<NodeId, Bytes>),
+    PerNode(BTreeMap<NodeId, CmaAmount>),
+}
+
+/// How much of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CmaAmount {
+    /// So much.
+    Size(Bytes),
+    /// So many hundredths of what it has.
+    Percent(u8),
+}
+
+impl CmaAmount {
+    /// How much that is of a node with so much memory.
+    #[must_use]
+    pub fn of(self, memory: Bytes) -> Bytes {
+        match self {
+            Self::Size(size) => size,
+            Self::Percent(percent) => Bytes::new(memory.get() / 100 * u64::from(percent)),
+        }
+    }
+}
+
+impl fmt::Display for CmaAmount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Size(size) => write!(f, "{}", size.get()),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
 }
 
 /// One area that was set aside.
@@ -59,12 +89,15 @@ impl CmaPlan {
         self.unit
     }
 
-    /// Everything that is asked for, before rounding.
+    /// Everything that is asked for of nodes with so much memory, before rounding.
     #[must_use]
-    pub fn total(&self) -> Bytes {
+    pub fn total(&self, memory: impl Fn(NodeId) -> Bytes) -> Bytes {
         match &self.request {
             CmaRequest::Spread(total) => *total,
-            CmaRequest::PerNode(nodes) => nodes.values().fold(Bytes::ZERO, |sum, &b| sum.saturating_add(b)),
+            CmaRequest::PerNode(nodes) => {
+                let of = |(&node, amount): (&NodeId, &CmaAmount)| amount.of(memory(node));
+                nodes.iter().map(of).fold(Bytes::ZERO, Bytes::saturating_add)
+            }
         }
     }
 
@@ -72,9 +105,14 @@ impl CmaPlan {
     ///
     /// Without named nodes every node is asked for an equal share, rounded up to gigantic pages, the last one for what is
     /// left; so 3 GiB over four nodes take 1 GiB from each of the first three, and from the fourth if one of them refuses.
-    pub fn reserve(&self, online: Nodemask, mut take: impl FnMut(CmaArea) -> CmaOutcome) -> Vec<CmaArea> {
-        let total = self.total();
-        let share = self.share(online);
+    pub fn reserve(
+        &self,
+        online: Nodemask,
+        memory: impl Fn(NodeId) -> Bytes,
+        mut take: impl FnMut(CmaArea) -> CmaOutcome,
+    ) -> Vec<CmaArea> {
+        let total = self.total(&memory);
+        let share = self.whole_pages(Bytes::new(total.get().div_ceil(u64::from(online.len().max(1)))));
         let mut areas = Vec::new();
         let mut reserved = Bytes::ZERO;
         for node in online.iter() {
@@ -84,10 +122,14 @@ impl CmaPlan {
             let wanted = match &self.request {
                 CmaRequest::Spread(_) => share.min(total - reserved),
                 CmaRequest::PerNode(nodes) => match nodes.get(&node) {
-                    Some(&size) => size,
+                    // Of a share that is less than one page, none is set aside.
+                    Some(amount) => amount.of(memory(node)),
                     None => continue,
                 },
             };
+            if wanted < self.unit.bytes() && matches!(self.request, CmaRequest::PerNode(_)) {
+                continue;
+            }
             let area = CmaArea { node, size: self.whole_pages(wanted) };
             if take(area) == CmaOutcome::Reserved {
                 reserved = reserved.saturating_add(area.size);
@@ -95,11 +137,6 @@ impl CmaPlan {
             }
         }
         areas
-    }
-
-    fn share(&self, online: Nodemask) -> Bytes {
-        let nodes = u64::from(online.len().max(1));
-        self.whole_pages(Bytes::new(self.total().get().div_ceil(nodes)))
     }
 
     fn whole_pages(&self, size: Bytes) -> Bytes {
@@ -120,8 +157,8 @@ pub(super) struct CmaParameter {
 enum Asked {
     #[default]
     Nothing,
-    Total(Bytes),
-    PerNode(BTreeMap<u64, Bytes>),
+    Total(CmaAmount),
+    PerNode(BTreeMap<u64, CmaAmount>),
 }
 
 /// Something to say about one item of a value.
@@ -160,19 +197,22 @@ impl CmaParameter {
         };
         let request = match self.asked {
             Asked::Nothing => return (None, remarks),
-            Asked::Total(total) => CmaRequest::Spread(total),
-            Asked::PerNode(nodes) => CmaRequest::PerNode(fitting_nodes(nodes, unit, platform, &mut remarks)),
+            Asked::Total(CmaAmount::Size(asked)) if asked < unit.bytes() => {
+                remarks.push((value, CmaProblem::TooSmall { asked, unit }.into()));
+                return (None, remarks);
+            }
+            Asked::Total(CmaAmount::Size(total)) => CmaRequest::Spread(total),
+            Asked::Total(share) => CmaRequest::PerNode(platform.online.iter().map(|node| (node, share)).collect()),
+            Asked::PerNode(nodes) => {
+                let fitting = fitting_nodes(nodes, unit, platform, &mut remarks);
+                // Where every node was dropped, each was remarked on.
+                if fitting.is_empty() {
+                    return (None, remarks);
+                }
+                CmaRequest::PerNode(fitting)
+            }
         };
-        let plan = CmaPlan { request, unit };
-        let asked = plan.total();
-        if asked >= unit.bytes() {
-            return (Some(plan), remarks);
-        }
-        // Where every node was dropped, each was remarked on.
-        if matches!(plan.request, CmaRequest::Spread(_)) {
-            remarks.push((value, CmaProblem::TooSmall { asked, unit }.into()));
-        }
-        (None, remarks)
+        (Some(CmaPlan { request, unit }), remarks)
     }
 }
 
@@ -209,33 +249,39 @@ fn node_prefix(text: &str) -> Option<(u64, &str)> {
     if only_digits { digits.parse().ok().map(|node| (node, rest)) } else { None }
 }
 
-fn size<'a>(text: &'a str, causes: &mut Vec<BootCause>) -> Result<(Bytes, &'a str), CmaProblem> {
+fn size<'a>(text: &'a str, causes: &mut Vec<BootCause>) -> Result<(CmaAmount, &'a str), CmaProblem> {
     let number = memparse(text).ok_or(CmaProblem::NotASize)?;
+    if let Some(rest) = number.rest.strip_prefix('%') {
+        let percent = u8::try_from(number.value).ok().filter(|&percent| percent <= 100);
+        return Ok((CmaAmount::Percent(percent.ok_or(CmaProblem::PercentTooLarge(number.value))?), rest));
+    }
     let size = Bytes::new(number.value);
     if number.exactness == Exactness::Wrapped {
         causes.push(BootCause::Wrapped(size));
     }
-    Ok((size, number.rest))
+    Ok((CmaAmount::Size(size), number.rest))
 }
 
 fn fitting_nodes(
-    asked: BTreeMap<u64, Bytes>,
+    asked: BTreeMap<u64, CmaAmount>,
     unit: HugeSize,
     platform: &Platform,
     remarks: &mut Vec<Remark>,
-) -> BTreeMap<NodeId, Bytes> {
+) -> BTreeMap<NodeId, CmaAmount> {
     let online = platform.online;
     let mut fitting = BTreeMap::new();
-    for (number, size) in asked {
-        let problem = match node_in(number, online) {
-            None => CmaProblem::NoSuchNode { node: number, online },
-            Some(node) if size < unit.bytes() => CmaProblem::NodeTooSmall { node, asked: size, unit },
-            Some(node) => {
-                fitting.insert(node, size);
+    for (number, amount) in asked {
+        let problem = match (node_in(number, online), amount) {
+            (None, _) => CmaProblem::NoSuchNode { node: number, online },
+            (Some(node), CmaAmount::Size(asked)) if asked < unit.bytes() => {
+                CmaProblem::NodeTooSmall { node, asked, unit }
+            }
+            (Some(node), amount) => {
+                fitting.insert(node, amount);
                 continue;
             }
         };
-        remarks.push((alloc_crate::format!("{number}:{}", size.get()), problem.into()));
+        remarks.push((alloc_crate::format!("{number}:{amount}"), problem.into()));
     }
     fitting
 }

@@ -19,9 +19,9 @@ pub enum Parameter {
     HugetlbCma,
     /// `hugetlb_free_vmemmap=`
     HugetlbFreeVmemmap,
-    /// `hugetlb_cma_only=`, known but without effect here.
+    /// `hugetlb_cma_only=`
     HugetlbCmaOnly,
-    /// `hugepage_alloc_threads=`, known but without effect here.
+    /// `hugepage_alloc_threads=`
     HugepageAllocThreads,
 }
 
@@ -198,6 +198,20 @@ pub enum CmaProblem {
     /// The last item of a node named twice counts.
     #[error("node {0} is named twice: its last size is taken")]
     NodeRepeated(u64),
+    /// Dropped: more than all memory.
+    #[error("dropped: {0} of a hundred are more than all memory")]
+    PercentTooLarge(u64),
+    /// Ignored: nothing is set aside from which alone gigantic pages could come.
+    #[error("ignored: `hugetlb_cma=` sets no memory aside")]
+    OnlyWithoutAreas,
+    /// No range for an area was found.
+    #[error("{node} has no {asked} in whole huge pages to set aside")]
+    NoMemory {
+        /// The node.
+        node: NodeId,
+        /// Bytes asked for there.
+        asked: Bytes,
+    },
     /// Gigantic pages asked for by `hugepages=` are not allocated at boot.
     #[error("gigantic pages of `hugepages=` are not allocated at boot but can be had later from the memory set aside")]
     SkipsBootAllocation,
@@ -210,9 +224,9 @@ pub enum BootCause {
     /// Ignored: nothing follows the `=`, or there is none.
     #[error("ignored: give a value after the `=`")]
     NoValue,
-    /// Ignored: this parameter is known but not modelled.
-    #[error("ignored: this parameter has no effect here")]
-    NotModelled,
+    /// Ignored: no number of threads.
+    #[error("ignored: write how many threads allocate pages at boot, 1 or more")]
+    NotThreads,
     /// Ignored: neither `on` nor `off`.
     #[error("ignored: write `on` or `off`")]
     NotASwitch,

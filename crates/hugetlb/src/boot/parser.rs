@@ -2,7 +2,9 @@
 
 use alloc_crate::borrow::ToOwned;
 use alloc_crate::vec::Vec;
+use core::num::NonZeroU32;
 
+use page_alloc::CmaUse;
 use units::{Bytes, HstateId, HugeSize, Order};
 
 use super::arguments::Argument;
@@ -37,6 +39,8 @@ pub(super) struct Parser<'p> {
     chosen_default: Option<usize>,
     early: Vec<HstateId>,
     cma: CmaParameter,
+    cma_use: CmaUse,
+    threads: Option<NonZeroU32>,
     hvo: Option<HvoDefault>,
     messages: Vec<BootMessage>,
 }
@@ -53,6 +57,8 @@ impl<'p> Parser<'p> {
             chosen_default: None,
             early: Vec::new(),
             cma: CmaParameter::default(),
+            cma_use: CmaUse::First,
+            threads: None,
             hvo: None,
             messages: Vec::new(),
         }
@@ -74,9 +80,8 @@ impl<'p> Parser<'p> {
                 let remarks = self.cma.read(value);
                 self.say_all(remarks);
             }
-            Parameter::HugetlbCmaOnly | Parameter::HugepageAllocThreads => {
-                self.say(parameter, value, BootCause::NotModelled);
-            }
+            Parameter::HugetlbCmaOnly => self.cma_only(value),
+            Parameter::HugepageAllocThreads => self.alloc_threads(value),
         }
     }
 
@@ -237,17 +242,30 @@ impl<'p> Parser<'p> {
         })
     }
 
-    /// `on` and `off`, in the spellings that every boolean parameter has. A bare name means on.
+    /// A bare name means on.
     fn free_vmemmap(&mut self, value: Option<&str>) {
         let text = value.unwrap_or("on");
-        let mut letters = text.chars().map(|c| c.to_ascii_lowercase());
-        let switch = match (letters.next(), letters.next()) {
-            (Some('y' | 't' | '1'), _) | (Some('o'), Some('n')) => HvoDefault::On,
-            (Some('n' | 'f' | '0'), _) | (Some('o'), Some('f')) => HvoDefault::Off,
-            _ => return self.say(Parameter::HugetlbFreeVmemmap, text, BootCause::NotASwitch),
+        let switch = match switch(text) {
+            Some(true) => HvoDefault::On,
+            Some(false) => HvoDefault::Off,
+            None => return self.say(Parameter::HugetlbFreeVmemmap, text, BootCause::NotASwitch),
         };
         if self.hvo.replace(switch).is_some_and(|old| old != switch) {
             self.say(Parameter::HugetlbFreeVmemmap, text, BootCause::Replaces);
+        }
+    }
+
+    fn cma_only(&mut self, value: &str) {
+        match switch(value) {
+            Some(only) => self.cma_use = if only { CmaUse::Only } else { CmaUse::First },
+            None => self.say(Parameter::HugetlbCmaOnly, value, BootCause::NotASwitch),
+        }
+    }
+
+    fn alloc_threads(&mut self, value: &str) {
+        match value.parse().ok().and_then(NonZeroU32::new) {
+            Some(threads) => self.threads = Some(threads),
+            None => self.say(Parameter::HugepageAllocThreads, value, BootCause::NotThreads),
         }
     }
 
@@ -270,7 +288,9 @@ impl<'p> Parser<'p> {
             hstates: self.hstates,
             default: hstate_id(default),
             early: self.early,
+            cma_use: if cma.is_some() { self.cma_use } else { CmaUse::First },
             cma,
+            threads: self.threads,
             hvo: self.hvo.unwrap_or_default(),
             messages: self.messages,
         }
@@ -282,7 +302,14 @@ impl<'p> Parser<'p> {
         let value = cma.value();
         let (plan, remarks) = cma.plan(self.platform);
         self.say_all(remarks);
+        if plan.is_none() && self.cma_use == CmaUse::Only {
+            self.say(Parameter::HugetlbCmaOnly, "on", CmaProblem::OnlyWithoutAreas);
+        }
         plan.as_ref()?;
+        // Where gigantic pages come from areas alone, those of boot do, too.
+        if self.cma_use == CmaUse::Only {
+            return plan;
+        }
         let mut skipped = false;
         for hstate in &mut self.hstates {
             if self.platform.is_gigantic(hstate.order) {
@@ -319,6 +346,16 @@ impl<'p> Parser<'p> {
         for (value, cause) in remarks {
             self.say(Parameter::HugetlbCma, &value, cause);
         }
+    }
+}
+
+/// `on` and `off`, in the spellings that every boolean parameter has.
+fn switch(text: &str) -> Option<bool> {
+    let mut letters = text.chars().map(|c| c.to_ascii_lowercase());
+    match (letters.next(), letters.next()) {
+        (Some('y' | 't' | '1'), _) | (Some('o'), Some('n')) => Some(true),
+        (Some('n' | 'f' | '0'), _) | (Some('o'), Some('f')) => Some(false),
+        _ => None,
     }
 }
 

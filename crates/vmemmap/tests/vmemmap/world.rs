@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use memmap::{Broken, Contents, MemMap};
 use page_alloc::{
-    Blocks, Cookie, ListSize, NodeState, PageAllocator, PageEvent, PageRequest, Quick, Rules, ZoneParts, Zones,
+    Blocks, CmaAreas, Cookie, ListSize, NodeState, PageAllocator, PageEvent, PageRequest, Quick, Rules, ZoneParts,
+    Zones,
 };
 use policy::{NodeSpec, Topology, ZoneRef};
 use units::{Event, GfpFlags, NodeId, Order, PageCount, PerZone, Pfn, Scope, Scopes, Site, ZoneKind};
@@ -221,6 +222,10 @@ impl Zones for World {
 impl page_alloc::Env for World {
     fn with_blocks<R>(&mut self, f: impl FnOnce(&mut Blocks) -> R) -> R {
         f(&mut self.blocks)
+    }
+
+    fn with_cma<R>(&mut self, f: impl FnOnce(&mut CmaAreas) -> R) -> R {
+        f(&mut CmaAreas::default())
     }
 }
 

@@ -5,6 +5,7 @@ use units::{CgroupId, HstateId, HugeCount, NodeId};
 
 use crate::count::{Account, Count, Counter, GroupView, Limit, LimitError, OverLimit};
 use crate::group::{Controller, Group, GroupVersion, NoGroup};
+use crate::memory::MemoryAccounting;
 
 /// A charge that was taken: give it back with [`Charges::uncharge`] or record its owner.
 #[must_use]
@@ -27,13 +28,15 @@ pub struct Charges {
     pub(crate) groups: SlotMap<CgroupId, Group>,
     /// The root, where it is accounted: in cgroup v1.
     pub(crate) root: Option<CgroupId>,
+    pub(crate) accounting: MemoryAccounting,
 }
 
 impl Charges {
     /// Only the root group. That of cgroup v2 is not accounted; nothing stands for it.
     #[must_use]
     pub fn new(hstates: u8, version: GroupVersion) -> Self {
-        let mut charges = Self { hstates: usize::from(hstates), version, groups: SlotMap::with_key(), root: None };
+        let (hstates, groups) = (usize::from(hstates), SlotMap::with_key());
+        let mut charges = Self { hstates, version, groups, root: None, accounting: MemoryAccounting::Off };
         if version == GroupVersion::V1 {
             charges.root = Some(charges.add(None, "", Controller::Present));
         }
@@ -215,7 +218,7 @@ impl Charges {
         }
     }
 
-    fn forget_all_unused(&mut self, from: Option<CgroupId>) {
+    pub(crate) fn forget_all_unused(&mut self, from: Option<CgroupId>) {
         let mut at = from;
         while let Some(id) = at {
             at = self.groups.get(id).and_then(|group| group.parent);

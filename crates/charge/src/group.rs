@@ -7,6 +7,7 @@ use units::CgroupId;
 
 use crate::Charges;
 use crate::count::Account;
+use crate::memory::{Memory, MemoryAccounting};
 
 /// Which interface groups have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -130,6 +131,9 @@ pub(crate) struct Group {
     pub(crate) processes: u64,
     /// By hstate.
     pub(crate) accounts: Vec<Account>,
+    /// What the memory controller knows.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub(crate) memory: Memory,
 }
 
 impl Group {
@@ -141,8 +145,12 @@ impl Group {
         self.is_alive() && self.controller == Controller::Present
     }
 
+    pub(crate) fn has_memory(&self) -> bool {
+        self.is_alive() && self.memory.controller == Controller::Present
+    }
+
     pub(crate) fn is_unused(&self) -> bool {
-        self.accounts.iter().all(Account::is_unused)
+        self.accounts.iter().all(Account::is_unused) && self.memory.charged.is_zero()
     }
 }
 
@@ -171,6 +179,11 @@ impl Charges {
             GroupVersion::V1 => Controller::Present,
             GroupVersion::V2 => Controller::Absent,
         };
+        let memory = match (self.accounting, parent) {
+            (MemoryAccounting::Off, _) => Controller::Absent,
+            (MemoryAccounting::HugePages, None) => Controller::Present,
+            (MemoryAccounting::HugePages, Some(parent)) => self.groups[parent].memory.hands_on,
+        };
         self.groups.insert(Group {
             name: name.into(),
             parent,
@@ -179,6 +192,7 @@ impl Charges {
             hands_on,
             processes: 0,
             accounts: alloc::vec![Account::default(); self.hstates],
+            memory: Memory::new(memory),
         })
     }
 
@@ -221,7 +235,8 @@ impl Charges {
     #[doc(alias("cgroup_attach_task", "cgroup_migrate_vet_dst"))]
     pub fn enter(&mut self, cgroup: CgroupId) -> Result<(), EnterError> {
         let group = self.groups.get_mut(cgroup).filter(|group| group.is_alive()).ok_or(EnterError::NoGroup)?;
-        if self.version == GroupVersion::V2 && group.hands_on == Controller::Present {
+        let handed_on = [group.hands_on, group.memory.hands_on];
+        if self.version == GroupVersion::V2 && handed_on.contains(&Controller::Present) {
             return Err(EnterError::HandsOn);
         }
         group.processes += 1;

@@ -11,12 +11,14 @@ extern crate alloc;
 mod charges;
 mod count;
 mod group;
+mod memory;
 mod recount;
 mod state;
 
 pub use charges::{Charges, Receipt};
 pub use count::{Counter, GroupView, History, Limit, LimitError, OverLimit, room};
 pub use group::{CreateError, EnterError, GroupVersion, HandOnError, NoGroup, RemoveError};
+pub use memory::{MemoryAccounting, MemoryEvents, MemoryView, OverMemory, PaidMemory, TRIES};
 pub use recount::Paid;
 pub use state::ChargesState;
 

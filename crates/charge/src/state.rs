@@ -9,6 +9,7 @@ use units::{CgroupId, Name, Nodemask};
 
 use crate::Charges;
 use crate::group::{Group, GroupVersion};
+use crate::memory::MemoryAccounting;
 
 /// Everything that charges are. A group is named by its place.
 #[derive(Clone, Debug)]
@@ -17,6 +18,9 @@ pub struct ChargesState {
     version: GroupVersion,
     root: Option<CgroupId>,
     tree: Vec<Group>,
+    /// Does the memory controller account huge pages?
+    #[cfg_attr(feature = "serde", serde(default))]
+    accounting: MemoryAccounting,
 }
 
 impl ChargesState {
@@ -42,6 +46,9 @@ impl ChargesState {
         if (self.version == GroupVersion::V1) != self.root.is_some() {
             return Err("the root is accounted in cgroup v1 and there alone".into());
         }
+        if self.version == GroupVersion::V1 && self.accounting != MemoryAccounting::Off {
+            return Err("the memory controller accounts huge pages in cgroup v2 alone".into());
+        }
         for (n, group) in self.tree.iter().enumerate() {
             if group.accounts.len() != hstates {
                 return Err(format!("group:{n} has {} accounts for {hstates} pools", group.accounts.len()));
@@ -58,7 +65,8 @@ impl Charges {
     /// Its state. Groups keep the names that they have; their places are those of [`Charges::ids`].
     #[must_use]
     pub fn state(&self) -> ChargesState {
-        ChargesState { version: self.version, root: self.root, tree: self.groups.values().cloned().collect() }
+        let tree = self.groups.values().cloned().collect();
+        ChargesState { version: self.version, root: self.root, tree, accounting: self.accounting }
     }
 
     /// All groups, removed ones included, by their places.
@@ -76,7 +84,7 @@ impl Charges {
         for group in state.tree {
             groups.insert(group);
         }
-        let charges = Self { hstates, version: state.version, groups, root: state.root };
+        let charges = Self { hstates, version: state.version, groups, root: state.root, accounting: state.accounting };
         for id in charges.ids() {
             // A chain without end would be longer than there are groups.
             if charges.ancestry(id).nth(charges.groups.len()).is_some() {

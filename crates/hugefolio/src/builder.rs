@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use charge::GroupVersion;
+use charge::{Charges, GroupVersion, MemoryAccounting};
 use hugetlb::boot::{Arch, BootConfig, BootMessage, Platform, PoolRequest, RuntimeGigantic};
 use hugetlb::{Hstate, Hstates, Pool, ResizeNodes, Shelf};
 use memmap::{Contents, MemMap};
@@ -33,6 +33,7 @@ pub struct MachineBuilder {
     cmdline: String,
     runtime_gigantic: RuntimeGigantic,
     groups: GroupVersion,
+    memory: MemoryAccounting,
 }
 
 /// Why a machine cannot be.
@@ -59,6 +60,9 @@ pub enum BuildError {
     /// A node cannot belong to a driver.
     #[error(transparent)]
     Private(#[from] PrivateError),
+    /// Memory is accounted in cgroup v2.
+    #[error("the memory controller accounts huge pages in cgroup v2 alone; leave out one of the two")]
+    MemoryInV1,
     /// The parts do not fit.
     #[error(transparent)]
     Pages(#[from] AllocatorError),
@@ -90,6 +94,7 @@ impl MachineBuilder {
             cmdline: String::new(),
             runtime_gigantic: RuntimeGigantic::Supported,
             groups: GroupVersion::V2,
+            memory: MemoryAccounting::Off,
         }
     }
 
@@ -97,6 +102,15 @@ impl MachineBuilder {
     #[must_use]
     pub fn groups(mut self, version: GroupVersion) -> Self {
         self.groups = version;
+        self
+    }
+
+    /// Whether the memory controller accounts huge pages, as cgroup v2 does where it is mounted with `memory_hugetlb_accounting`; it does not
+    /// unless said here.
+    #[must_use]
+    #[doc(alias = "memory_hugetlb_accounting")]
+    pub fn memory_accounting(mut self, accounting: MemoryAccounting) -> Self {
+        self.memory = accounting;
         self
     }
 
@@ -185,13 +199,14 @@ impl MachineBuilder {
         let hstates = hstates(&boot, &platform);
         let last = topology.states().possible.iter().last().unwrap_or_default();
         let pools = boot.hstates().len();
+        let charges = self.charges(u8::try_from(pools).unwrap_or(u8::MAX))?;
         let knobs = knobs(&zones, shift);
         let (pages, cma, lent) = self.pages(topology, zones, &knobs, &boot)?;
         let mut machine = Machine {
             pages,
             cma,
             blocks: Blocks::new(),
-            charges: charge::Charges::new(u8::try_from(pools).unwrap_or(u8::MAX), self.groups),
+            charges,
             pools: hstates.iter().map(|h| Pool::new(last, h.demote_to)).collect(),
             shelves: vec![vec![Shelf::new(); last.index() + 1]; pools],
             config: Config { hstates, page_shift: shift, task_size: TASK_SIZE },
@@ -218,6 +233,14 @@ impl MachineBuilder {
         }
         let messages = boot.messages().iter().cloned().chain(lent).collect();
         Ok((machine, messages))
+    }
+
+    fn charges(&self, pools: u8) -> Result<Charges, BuildError> {
+        match (self.groups, self.memory) {
+            (groups, MemoryAccounting::Off) => Ok(Charges::new(pools, groups)),
+            (GroupVersion::V2, memory) => Ok(Charges::with_memory(pools, memory)),
+            (GroupVersion::V1, MemoryAccounting::HugePages) => Err(BuildError::MemoryInV1),
+        }
     }
 
     /// All ranges of memory, those of nodes without a place laid out far apart.

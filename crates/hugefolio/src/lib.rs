@@ -45,7 +45,7 @@ pub use calls::{
     SegmentCallError, SegmentId, SizeWithoutHuge, SoftOfflineCallError, Truncate, TruncateByNameError, UffdCallError,
     UffdResult, UnpoisonCallError, WriteCallError, Writer,
 };
-pub use fault_plan::FaultPlan;
+pub use fault_plan::{FaultPlan, RefusedAt};
 pub use machine::{Machine, Sysctls};
 pub use process::{Fd, OpenFile, Process};
 pub use shared::{CpuBusy, CpuHandle, OnCpu, SharedMachine};
@@ -53,14 +53,15 @@ pub use state::{MachineState, MachineStateError, Renamed, ZoneOfMachine};
 
 pub use charge::{
     Charges, ChargesState, Counter, CreateError, EnterError, GroupVersion, GroupView, HandOnError, History, Limit,
-    LimitError, NoGroup, OverLimit, Paid, Receipt, RemoveError,
+    LimitError, MemoryAccounting, MemoryEvents, MemoryView, NoGroup, OverLimit, OverMemory, Paid, PaidMemory, Receipt,
+    RemoveError,
 };
 pub use filemap::NoCacheNode;
 pub use hugetlb::boot;
 pub use hugetlb::{
     AllocRefusal, Balance, Claim, DemoteError, DissolveError, Dissolved, Hstate, Hstates, HugeFolio, IsolateError,
     NoDescriptor, NoTarget, NodeCounts, Payers, Pool, ReserveRefusal, ResizeError, ResizeNodes, Shelf, SubpoolFull,
-    SurplusRefusal, UnpoisonError,
+    SurplusRefusal, Tries, UnpoisonError,
 };
 pub use hugetlbfs::{
     Capabilities, Create, Credentials, Denied, FallocateError, FileMode, FileOwner, Gid, MountError, MountOptions,

@@ -34,6 +34,7 @@ impl Scopes for Machine {
     }
 
     #[inline]
+    #[track_caller]
     fn refused(&mut self, site: Site) -> bool {
         self.faults.refuses(site)
     }

@@ -43,6 +43,7 @@ impl Scopes for OnCpu<'_> {
         }
     }
 
+    #[track_caller]
     fn refused(&mut self, site: Site) -> bool {
         self.cpu.faults.refuses(site)
     }

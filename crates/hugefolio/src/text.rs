@@ -25,13 +25,14 @@ mod zoneinfo;
 
 pub use buddyinfo::{Buddyinfo, ExtfragIndex, FreeBlocks, IndexRow, UnusableIndex};
 pub use cgroup::{
-    BytesByNode, CgroupFileName, CgroupLimit, CgroupPath, CgroupPathError, CgroupValue, ControllerWrite, cgroup_limit,
-    subtree_control,
+    BytesByNode, CgroupFileName, CgroupLimit, CgroupPath, CgroupPathError, CgroupValue, ControllerWrite,
+    ControllerWrites, cgroup_limit, subtree_control,
 };
 pub use counter::{CounterName, Counters, Vmstat, VmstatItem};
 pub use cursor::TextError;
 pub use knob::{
-    Access, CgroupCoreFile, CgroupFile, CgroupV1File, KnobPath, KnobPathError, NodeKnob, PoolKnob, SysctlKnob,
+    Access, CgroupCoreFile, CgroupFile, CgroupV1File, KnobPath, KnobPathError, MemoryFile, NodeKnob, PoolKnob,
+    SysctlKnob,
 };
 pub use line::ReportError;
 pub(crate) use line::number;

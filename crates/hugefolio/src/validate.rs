@@ -4,7 +4,7 @@ mod objects;
 
 use std::collections::BTreeMap;
 
-use charge::{Counter, Paid};
+use charge::{Counter, Paid, PaidMemory};
 use hugetlb::MapKind;
 use memmap::{Broken, FolioKind};
 use page_alloc::Source;
@@ -298,13 +298,15 @@ impl Machine {
     /// counts the processes that are in it.
     fn validate_charges(&self) -> Result<(), Broken> {
         self.charges.validate().map_err(Broken)?;
-        let mut paid = Vec::new();
+        let (mut paid, mut memory) = (Vec::new(), Vec::new());
         for (n, pool) in (0..=u8::MAX).zip(&self.pools) {
             let hstate = HstateId::new(n);
             for payers in pool.payers() {
                 let one = |owner, counter, node| Paid { owner, counter, pages: HugeCount::new(1), node };
                 paid.extend(payers.usage.map(|owner| one(owner, Counter::Usage(hstate), Some(payers.node))));
                 paid.extend(payers.rsvd.map(|owner| one(owner, Counter::Rsvd(hstate), None)));
+                let pages = self.config.hstates.get(hstate).order.pages();
+                memory.extend(payers.memory.map(|owner| PaidMemory { owner, pages }));
             }
         }
         for inode in self.inodes.values() {
@@ -321,6 +323,7 @@ impl Machine {
                 paid.push(Paid { owner, counter, pages: vma.pages().count(), node: None });
             }
         }
+        self.charges.validate_memory_against(memory).map_err(Broken)?;
         self.charges.validate_against(paid).map_err(Broken)?;
         for cgroup in self.charges.iter() {
             let inside = self.processes.values().filter(|p| p.origin.cgroup == Some(cgroup)).count();

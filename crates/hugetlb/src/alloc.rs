@@ -1,12 +1,12 @@
 //! `hugetlb_alloc_folio`: a huge page for anybody.
 
-use charge::{Counter, OverLimit, Receipt};
+use charge::{Counter, OverLimit, OverMemory, Receipt};
 use policy::Placement;
 use units::{Blame, CgroupId, Event, HstateId, HugeCount, Ledger, Nodemask, Site, UndoLog, ZoneKind, attempt};
 
 use crate::pool::ONE;
 use crate::surplus::{alloc_surplus, gfp_of};
-use crate::{Claim, Env, HugeFolio, Shelf, SurplusRefusal};
+use crate::{Claim, Env, HugeFolio, Shelf, SurplusRefusal, put_folio};
 
 bitflags::bitflags! {
     /// What the caller decided before it asked.
@@ -44,6 +44,12 @@ pub enum AllocRefusal {
     /// The fault plan refused a charge.
     #[error("the charge was refused")]
     ChargeFault,
+    /// A group's limit on memory.
+    #[error(transparent)]
+    Memory(#[from] OverMemory),
+    /// The fault plan refused a charge of memory.
+    #[error("the charge of memory was refused")]
+    MemoryFault,
     /// The mount's maximum.
     #[error(transparent)]
     Subpool(#[from] crate::SubpoolFull),
@@ -75,6 +81,8 @@ impl Blame for AllocRefusal {
         match self {
             Self::Charge(over) => over.ledger(),
             Self::ChargeFault => Some(Ledger::CgroupUsage),
+            Self::Memory(over) => over.ledger(),
+            Self::MemoryFault => Some(Ledger::Memcg),
             Self::Subpool(full) => full.ledger(),
             Self::Descriptor(_) => Some(Ledger::Metadata),
             Self::Pool { surplus, .. } => surplus.ledger(),
@@ -83,13 +91,27 @@ impl Blame for AllocRefusal {
     }
 }
 
-/// Allocates one huge page: charges, takes a free page by policy or makes a surplus one, and commits the charges. The folio
-/// comes with one reference; if it spent a reservation, freeing it unused gives that back.
+/// Allocates one huge page: charges, takes a free page by policy or makes a surplus one, commits the charges, and charges the page as
+/// memory. The folio comes with one reference; if it spent a reservation, freeing it unused gives that back.
 ///
 /// # Errors
-/// Which ledger refused, with its numbers; nothing is changed.
+/// Which ledger refused, with its numbers; nothing is changed. A limit on memory refuses the page itself, which is then freed as every
+/// page is: where its node has surplus, it may leave the pool.
 #[doc(alias = "dequeue_hugetlb_folio_vma")]
 pub fn hugetlb_alloc_folio<P: Env>(p: &mut P, request: &AllocRequest) -> Result<HugeFolio, AllocRefusal> {
+    let folio = take(p, request)?;
+    match charge_memory(p, request, folio) {
+        Ok(()) => Ok(folio),
+        Err(refusal) => {
+            // Whoever drops it now has neither mapped it nor told a map or a mount of it: its last reference undoes everything.
+            put_folio(p, folio.pfn, 1);
+            Err(refusal)
+        }
+    }
+}
+
+/// A page that is charged to the limits on huge pages, but to nobody's memory yet.
+fn take<P: Env>(p: &mut P, request: &AllocRequest) -> Result<HugeFolio, AllocRefusal> {
     attempt(p, uncharge, |p, log: &mut UndoLog<Receipt, 2>| {
         if request.flags.contains(AllocFlags::CHARGE_RSVD) {
             log.push(charge(p, request, Counter::Rsvd(request.hstate))?);
@@ -131,6 +153,23 @@ fn charge<P: Env>(p: &mut P, request: &AllocRequest, counter: Counter) -> Result
         return Ok(Receipt { owner: None, counter, pages: ONE });
     }
     Ok(p.with_charges(|c| c.charge(request.cgroup, counter, ONE))?)
+}
+
+/// The page itself is what is charged, so this comes last: who has no page is not told of limits on memory.
+#[doc(alias = "mem_cgroup_charge_hugetlb")]
+fn charge_memory<P: Env>(p: &mut P, request: &AllocRequest, folio: HugeFolio) -> Result<(), AllocRefusal> {
+    if p.refused(Site::MemoryCharge) {
+        return Err(AllocRefusal::MemoryFault);
+    }
+    if request.cgroup.is_none() {
+        return Ok(());
+    }
+    let pages = p.hstate(request.hstate).order.pages();
+    let owner = p.with_charges(|c| c.charge_memory(request.cgroup, pages))?;
+    if owner.is_some() {
+        p.with_pool(request.hstate, |pool| pool.record(folio).memory_owner = owner);
+    }
+    Ok(())
 }
 
 fn uncharge<P: Env>(p: &mut P, receipt: Receipt) {

@@ -76,6 +76,10 @@ fn uncharge<P: Env>(p: &mut P, folio: HugeFolio, old: &Record) {
         let counter = Counter::Rsvd(hstate);
         p.with_charges(|c| c.uncharge(Receipt { owner: Some(owner), counter, pages: ONE }));
     }
+    if let Some(owner) = old.memory_owner {
+        let pages = p.hstate(hstate).order.pages();
+        p.with_charges(|c| c.uncharge_memory(owner, pages));
+    }
 }
 
 /// The huge folio that a frame is a part of.

@@ -51,7 +51,7 @@ pub use migrate::{Fallback, NoTarget, Target, alloc_target, move_state};
 pub use poison::{
     Found, UnpoisonError, mark_poison, record_poison, set_aside, spare, unpoison_folio, unpoison_ordinary,
 };
-pub use pool::{NodeCounts, Pool};
+pub use pool::{NodeCounts, Pool, Tries};
 pub use record::{HugeFolio, Payers};
 pub use region::{Piece, RegionSet};
 pub use reserve::{

@@ -91,7 +91,7 @@ pub fn alloc_target<P: Env>(p: &mut P, hstate: HstateId, target: &Target) -> Res
 /// The new page stands for everything that the old one stood for: who pays, whose limits it counts against, what is owed, and how it leaves.
 /// If it was made for the move, the old one leaves the pool in its stead, and a surplus page of the old node is now one of the new node:
 /// totals stay. A page that was made on the same node is not moved again.
-#[doc(alias("move_hugetlb_state", "hugetlb_cgroup_migrate"))]
+#[doc(alias("move_hugetlb_state", "hugetlb_cgroup_migrate", "mem_cgroup_migrate"))]
 pub fn move_state<P: Env>(p: &mut P, from: HugeFolio, to: HugeFolio) {
     let hstate = from.hstate;
     let (usage, owed) = p.with_pool(hstate, |pool| {
@@ -100,10 +100,11 @@ pub fn move_state<P: Env>(p: &mut P, from: HugeFolio, to: HugeFolio) {
         let new = pool.record(to);
         new.subpool = old.subpool;
         (new.usage_owner, new.rsvd_owner) = (old.usage_owner, old.rsvd_owner);
+        new.memory_owner = old.memory_owner;
         (new.home, new.owed_to) = (old.home, old.owed_to);
         let left = pool.record(from);
         left.subpool = None;
-        (left.usage_owner, left.rsvd_owner) = (None, None);
+        (left.usage_owner, left.rsvd_owner, left.memory_owner) = (None, None, None);
         (left.home, left.owed_to) = (None, None);
         left.temporary |= made;
         // As on Linux 6.18: what was made on the page's own node stays there as long as it is used.

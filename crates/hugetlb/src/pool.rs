@@ -52,6 +52,19 @@ pub struct Pool {
     vacant: Vec<u32>,
     /// What is known of broken memory in its folios, by slot.
     pub(crate) poison: BTreeMap<u32, RawPoison>,
+    /// How asking the page allocator for pages went.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub(crate) tries: Tries,
+}
+
+/// How often the page allocator was asked for a page of a pool whose pages it has as blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+pub struct Tries {
+    /// It had one (`htlb_buddy_alloc_success`).
+    pub successes: u64,
+    /// It had none (`htlb_buddy_alloc_fail`). Where a policy asks elsewhere then, that is another try.
+    pub failures: u64,
 }
 
 /// What becomes of a folio that was freed.
@@ -83,6 +96,7 @@ impl Pool {
             records: Vec::new(),
             vacant: Vec::new(),
             poison: BTreeMap::new(),
+            tries: Tries::default(),
         }
     }
 
@@ -341,10 +355,22 @@ impl Pool {
         self.records[folio.slot as usize].subpool
     }
 
+    /// How asking the page allocator for pages went.
+    #[must_use]
+    pub const fn tries(&self) -> Tries {
+        self.tries
+    }
+
     /// Who pays for each of its folios that somebody pays for.
     pub fn payers(&self) -> impl Iterator<Item = Payers> {
-        let payers = |record: &Record| Payers { node: record.node, usage: record.usage_owner, rsvd: record.rsvd_owner };
-        self.records.iter().map(payers).filter(|payers| payers.usage.is_some() || payers.rsvd.is_some())
+        let payers = |record: &Record| Payers {
+            node: record.node,
+            usage: record.usage_owner,
+            rsvd: record.rsvd_owner,
+            memory: record.memory_owner,
+        };
+        let somebody = |payers: &Payers| payers.usage.or(payers.rsvd).or(payers.memory).is_some();
+        self.records.iter().map(payers).filter(somebody)
     }
 
     /// Its folios, in the order of their slots.
@@ -379,6 +405,7 @@ impl Pool {
             names.extend(record.subpool.as_mut().map(Name::from));
             names.extend(record.usage_owner.as_mut().map(Name::from));
             names.extend(record.rsvd_owner.as_mut().map(Name::from));
+            names.extend(record.memory_owner.as_mut().map(Name::from));
             names.extend(record.owed_to.as_mut().map(|(map, _)| Name::from(map)));
         }
         names

@@ -49,6 +49,9 @@ pub(crate) struct Record {
     pub(crate) subpool: Option<SubpoolId>,
     pub(crate) usage_owner: Option<CgroupId>,
     pub(crate) rsvd_owner: Option<CgroupId>,
+    /// Who pays for its memory.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub(crate) memory_owner: Option<CgroupId>,
     /// The owner's map entry that waits for the last mapping to go.
     pub(crate) owed_to: Option<(ResvMapId, HugeIndex)>,
 }
@@ -79,9 +82,10 @@ impl Record {
 
     /// Does it say no more than where the folio is?
     pub(crate) fn is_fresh(&self) -> bool {
-        let owners = (self.usage_owner, self.rsvd_owner, self.subpool, self.owed_to);
-        let moving = (self.isolated, self.home);
-        owners == (None, None, None, None) && moving == (false, None) && !self.restore_reserve && !self.temporary
+        let owners = (self.usage_owner, self.rsvd_owner, self.memory_owner);
+        let debts = (self.subpool, self.owed_to);
+        let flags = (self.isolated, self.restore_reserve, self.temporary);
+        owners == (None, None, None) && debts == (None, None) && flags == (false, false, false) && self.home.is_none()
     }
 }
 
@@ -94,4 +98,6 @@ pub struct Payers {
     pub usage: Option<CgroupId>,
     /// Who is charged for it as if it had been reserved, because it was not.
     pub rsvd: Option<CgroupId>,
+    /// Who is charged for its memory.
+    pub memory: Option<CgroupId>,
 }

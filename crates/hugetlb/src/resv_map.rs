@@ -181,14 +181,17 @@ pub(crate) fn take_away<P: Env>(p: &mut P, ticket: Ticket) -> Result<(), NoDescr
 }
 
 fn open<P: Env>(p: &mut P, map: ResvMapId, index: HugeIndex) -> Result<bool, NoDescriptor> {
-    if p.refused(Site::RegionDescriptor) {
-        return Err(NoDescriptor);
-    }
     let entry = p.with_resv_map(map, |map| {
         map.open += 1;
         map.regions.contains(index)
     });
-    Ok(entry.unwrap_or(false))
+    let entry = entry.unwrap_or(false);
+    // A descriptor is for an entry to come: who finds one needs none, and whoever undoes relies on that.
+    if !entry && p.refused(Site::RegionDescriptor) {
+        p.with_resv_map(map, |map| map.open -= 1);
+        return Err(NoDescriptor);
+    }
+    Ok(entry)
 }
 
 fn close_with<P: Env>(p: &mut P, ticket: &Ticket, f: impl FnOnce(&mut ResvMap, HugeRange) -> HugeCount) -> HugeCount {

@@ -2,7 +2,7 @@
 
 use memmap::{FolioKind, HugeSlot};
 use page_alloc::{Block, NoPages, PageRequest, Source, Task};
-use policy::Placement;
+use policy::{Mode, Placement};
 use units::{Blame, GfpFlags, HugeCount, Ledger, NodeId, Nodemask};
 
 use crate::poison::keep_poisoned;
@@ -69,15 +69,32 @@ pub(crate) fn new_folio<P: Env>(
     };
     match found {
         Ok((Block { pfn, zone, .. }, source)) => {
+            note(p, hstate, &placement, Some(zone.node));
             let kind = FolioKind::Huge(HugeSlot { hstate: hstate.id, slot });
             p.with_memmap(|map| map.claim(pfn, hstate.order, kind));
             Ok(HugeFolio { pfn, hstate: hstate.id, node: zone.node, zone: zone.kind, source, slot })
         }
         Err(refusal) => {
+            note(p, hstate, &placement, None);
             p.with_pool(hstate.id, |pool| pool.drop_slot(slot));
             Err(refusal)
         }
     }
+}
+
+/// Counts the tries that led to a block of `node`, or to none. Ranges of gigantic pages are not counted.
+#[inline]
+fn note<P: Env>(p: &mut P, hstate: Hstate, placement: &Placement, node: Option<NodeId>) {
+    if hstate.gigantic {
+        return;
+    }
+    // What lies outside the nodes that a policy would rather have was found by its second try.
+    let twice = placement.mode == Mode::PreferredMany
+        && placement.nodemask.is_some_and(|mask| node.is_none_or(|node| !mask.contains(node)));
+    p.with_pool(hstate.id, |pool| {
+        pool.tries.failures += u64::from(twice) + u64::from(node.is_none());
+        pool.tries.successes += u64::from(node.is_some());
+    });
 }
 
 /// Gives the memory of a folio back that its pool does not count any more.

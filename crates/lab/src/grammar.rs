@@ -7,8 +7,8 @@ use units::Ledger;
 use crate::input::{BYTES_LIMIT, LINE_LIMIT, LINES_LIMIT};
 use crate::op::{ArgumentInfo, Place, Presence, VERBS, Verb};
 use crate::scenario::{
-    BOOT_PARAMETERS, CGROUP_FILES, EVENT_WORDS, FSTAT_FIELDS, HEADER_FORMS, MEMORY_FORMS, SMAPS_FIELDS, STATFS_FIELDS,
-    ZONE_FIELDS, ZONE_FORMS,
+    BOOT_PARAMETERS, CGROUP_FILES, EVENT_WORDS, FSTAT_FIELDS, HEADER_FORMS, MEMORY_FILES, MEMORY_FORMS, SMAPS_FIELDS,
+    STATFS_FIELDS, ZONE_FIELDS, ZONE_FORMS,
 };
 use crate::target::{ArchName, Extras, StepResult};
 
@@ -157,6 +157,7 @@ fn write_expectations(page: &mut String) -> std::fmt::Result {
          default size if none is named |\n\
          | `HugePages_Free`, `HugePages_Total`, `HugePages_Rsvd`, `HugePages_Surp` | the counter in /proc/meminfo |\n\
          | `GROUP/hugetlb.2MB.FILE` | a control group's counter; FILE is one of {} |\n\
+         | `GROUP/memory.FILE` | what the memory controller says of a control group, where it accounts huge pages; FILE is one of {} |\n\
          | `statfs MOUNT FIELD` | one of {} |\n\
          | `/sys/FILE` | the text of any file of the machine |\n\
          | `aN HugetlbPages` | what the process has mapped, in kB |\n\
@@ -169,6 +170,7 @@ fn write_expectations(page: &mut String) -> std::fmt::Result {
          | {} | what the last operation answered |\n\n\
          The ledgers are {}.\n",
         listed(&CGROUP_FILES),
+        listed(&MEMORY_FILES),
         listed(&STATFS_FIELDS),
         listed(&SMAPS_FIELDS),
         listed(&FSTAT_FIELDS),

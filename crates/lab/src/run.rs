@@ -187,6 +187,16 @@ impl Run<'_> {
                     _ => of_size.events_local_max,
                 }))
             }
+            Query::Memory { cg, file } => {
+                let counters = self.target.counters();
+                let sizes = counters.cg.get(cg.as_str()).ok_or_else(|| format!("there is no control group {cg}"))?;
+                let memory = sizes.memory.ok_or("no memory is accounted there")?;
+                Ok(Known::Number(match *file {
+                    "stat hugetlb" => memory.hugetlb,
+                    "events max" => memory.events_max,
+                    _ => memory.events_local_max,
+                }))
+            }
             Query::Statfs { mount, field } => {
                 let counters = self.target.counters();
                 let counters = counters.fs.get(mount.as_str()).ok_or_else(|| format!("there is no mount {mount}"))?;

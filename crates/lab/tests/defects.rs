@@ -207,6 +207,28 @@ fn k12_is_a_page_that_is_had_once_more() {
     assert!(differs_at(&no_trigger, 9), "{no_trigger:?}");
 }
 
+const K13: &str = "\
+machine cgroup=memory_hugetlb_accounting
+
+echo 4 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+cg_create g
+echo 3M > /sys/fs/cgroup/g/memory.max
+a0 spawn cg=g
+a0 mmap m 4M private,anon
+a0 madvise m 0..2M populate_write
+a0 uaccess m 1 write
+a0 munmap m 0..4M
+";
+
+#[test]
+fn k13_is_a_reservation_that_a_refused_page_was_spent_on() {
+    let tamper = |pages: i64| move |c: &mut Counters| c.m2.resv += pages;
+    recognised("k13", K13, 7, "K13", tamper(1), tamper(2));
+    let no_limit = K13.replace("echo 3M > /sys/fs/cgroup/g/memory.max\n", "nop\n");
+    let no_trigger = verdict("k13_no_trigger", &no_limit, 7, tamper(1));
+    assert!(differs_at(&no_trigger, 7), "{no_trigger:?}");
+}
+
 const K2: &str = "\
 echo 8 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
 a0 spawn

@@ -5,7 +5,7 @@ use lab::instance::Instance;
 use lab::machine_state::{BadMachine, Limits, SavedMachine};
 use lab::op::Op;
 use lab::scenario::Scenario;
-use lab::target::{StepResult, Target, diff_fields};
+use lab::target::{Header, StepResult, Target, diff_fields};
 use proptest::prelude::*;
 use proptest::test_runner::TestRng;
 use serde_json::Value;
@@ -18,6 +18,7 @@ fn parse(text: &str) -> Result<SavedMachine, BadMachine> {
 fn grown(seed: u64, profile: Profile, steps: u64) -> (Instance, Generator) {
     let mut generator = Generator::new(seed, profile);
     let mut instance = Instance::new();
+    instance.begin(&Header { machine: profile.machine(), ..Header::default() }).expect("there is such a machine");
     for _ in 0..steps {
         let op = generator.next_op();
         let answer = instance.step(&op);
@@ -62,7 +63,7 @@ fn saved_and_loaded(seed: u64, profile: Profile) {
     assert_eq!(here.end(), there.end());
 }
 
-const PROFILES: [Profile; 8] = [
+const PROFILES: [Profile; 9] = [
     Profile::Basic,
     Profile::Fork,
     Profile::File,
@@ -71,6 +72,7 @@ const PROFILES: [Profile; 8] = [
     Profile::Mix,
     Profile::Uffd,
     Profile::Gig,
+    Profile::Memcg,
 ];
 
 /// A machine that was saved and loaded shows what it showed and answers what it would have answered.

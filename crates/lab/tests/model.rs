@@ -13,13 +13,13 @@ use lab::model::{NaiveMachine, Quirks};
 use lab::op::Op;
 use lab::scenario::Scenario;
 use lab::shrink::shrink;
-use lab::target::{Answer, Target, diff_fields};
+use lab::target::{Answer, Header, MachineLine, Target, diff_fields};
 
 /// Steps of one run: long enough that pools, files and families become entangled.
 const RUN: u64 = 200;
 
 /// Tests in this file that share the steps.
-const SHARES: u64 = 14;
+const SHARES: u64 = 15;
 
 fn from_environment(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual)
@@ -32,8 +32,12 @@ struct Pair {
 }
 
 impl Pair {
-    fn new() -> Self {
-        Self { machine: Instance::new(), model: NaiveMachine::new(Quirks::NONE) }
+    fn new(machine: Option<&MachineLine>) -> Self {
+        let mut pair = Self { machine: Instance::new(), model: NaiveMachine::new(Quirks::NONE) };
+        let header = Header { machine: machine.cloned(), ..Header::default() };
+        pair.machine.begin(&header).expect("there is such a machine");
+        pair.model.begin(&header).expect("there is such a model");
+        pair
     }
 
     /// Runs one operation on both; what differs, or what a recount found.
@@ -69,8 +73,8 @@ impl Pair {
 }
 
 /// The first thing wrong with a sequence.
-fn wrong_with(ops: &[Op]) -> Option<String> {
-    let mut pair = Pair::new();
+fn wrong_with(machine: Option<&MachineLine>, ops: &[Op]) -> Option<String> {
+    let mut pair = Pair::new(machine);
     for (index, op) in ops.iter().enumerate() {
         if let Err(wrong) = pair.step(op) {
             return Some(format!("step {index}, {op}:\n{wrong}"));
@@ -81,7 +85,7 @@ fn wrong_with(ops: &[Op]) -> Option<String> {
 
 fn run(seed: u64, profile: Profile) {
     let mut generator = Generator::new(seed, profile);
-    let mut pair = Pair::new();
+    let mut pair = Pair::new(profile.machine().as_ref());
     let mut ops = Vec::new();
     for _ in 0..RUN {
         let op = generator.next_op();
@@ -97,9 +101,10 @@ fn run(seed: u64, profile: Profile) {
 }
 
 fn report(seed: u64, profile: Profile, ops: &[Op], wrong: &str) -> ! {
-    let short = shrink(ops, 5000, |ops| wrong_with(ops).is_some());
+    let machine = profile.machine();
+    let short = shrink(ops, 5000, |ops| wrong_with(machine.as_ref(), ops).is_some());
     let scenario: String = short.iter().map(|op| format!("{op}\n")).collect();
-    let shortest = wrong_with(&short).unwrap_or_default();
+    let shortest = wrong_with(machine.as_ref(), &short).unwrap_or_default();
     panic!(
         "{profile:?} seed {seed}: {wrong}\nreplay: HUGEFOLIO_MODEL_SEED={seed} HUGEFOLIO_MODEL_STEPS={} cargo test -p \
          hugefolio-lab --test model\nthe shortest sequence that fails, as a scenario:\n\n{scenario}\n{shortest}",
@@ -167,6 +172,11 @@ fn control_groups_part_2() {
 }
 
 #[test]
+fn limited_memory() {
+    share(Profile::Memcg, 0);
+}
+
+#[test]
 fn everything_part_1() {
     share(Profile::Mix, 0);
 }
@@ -192,7 +202,7 @@ fn memory_ends_at_the_marks() {
     let script = "sysctl_nr 100000\nset_overcommit 100\na0 spawn\na0 mmap A 24458M private,anon\nsysctl_nr 100001\n";
     let scenario = Scenario::parse("memory", script).expect("it can be read");
     let ops: Vec<Op> = scenario.ops().cloned().collect();
-    assert_eq!(wrong_with(&ops), None);
+    assert_eq!(wrong_with(None, &ops), None);
 }
 
 /// Instances, not globals: two machines run operation by operation in turn, and each must be what it is when run alone.

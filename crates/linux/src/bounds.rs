@@ -85,6 +85,7 @@ pub fn refusal(op: &Op) -> Option<String> {
         Op::CgCreate(op::CgCreate { cg, .. })
         | Op::CgMax(op::CgMax { cg, .. })
         | Op::CgRsvdMax(op::CgRsvdMax { cg, .. })
+        | Op::CgMemoryMax(op::CgMemoryMax { cg, .. })
         | Op::CgAttach(op::CgAttach { cg, .. })
         | Op::CgRmdir(op::CgRmdir { cg })
         | Op::Spawn(op::Spawn { cg: Some(cg), .. }) => outside(cg.as_str()),

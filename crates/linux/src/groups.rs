@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lab::op::{CgroupName, SizeName, Switch, Written};
-use lab::target::{Answer, CgroupCounters, CgroupSizes, Extras, Ordered};
+use lab::target::{Answer, CgroupCounters, CgroupSizes, Extras, MemoryAccounting, MemoryCounters, Ordered};
 use rustix::io::Errno;
 
 use crate::errno::{self, done, failed};
@@ -19,6 +19,8 @@ pub(crate) struct Groups {
     /// The group in which ours are.
     ours: PathBuf,
     known: Vec<(String, bool)>,
+    /// The script wants to know what memory is charged.
+    memory: MemoryAccounting,
 }
 
 fn io<T>(result: std::io::Result<T>) -> Result<T, Errno> {
@@ -27,7 +29,12 @@ fn io<T>(result: std::io::Result<T>) -> Result<T, Errno> {
 
 impl Groups {
     pub(crate) fn new(root: PathBuf, ours: PathBuf) -> Self {
-        Self { root, ours, known: Vec::new() }
+        Self { root, ours, known: Vec::new(), memory: MemoryAccounting::Off }
+    }
+
+    /// Which counters the next script has.
+    pub(crate) fn account(&mut self, memory: MemoryAccounting) {
+        self.memory = memory;
     }
 
     fn path(&self, cg: &str) -> PathBuf {
@@ -40,8 +47,11 @@ impl Groups {
             return failed(refused);
         }
         if sub.is_some_and(Switch::is_on) {
-            // A group that cannot hand the controller on shows that by having no files below.
+            // A group that cannot hand a controller on shows that by having no files below.
             let _ = host::write(path.join("cgroup.subtree_control"), "+hugetlb");
+            if self.memory == MemoryAccounting::HugePages {
+                let _ = host::write(path.join("cgroup.subtree_control"), "+memory");
+            }
         }
         match self.known.iter_mut().find(|(name, _)| name == cg.as_str()) {
             Some((_, live)) => *live = true,
@@ -63,7 +73,19 @@ impl Groups {
     /// Sets a limit and answers how it reads back.
     pub(crate) fn limit(&self, cg: &CgroupName, size: SizeName, file: &str, value: &Written) -> Answer {
         let size = if size == SizeName::G1 { "1GB" } else { "2MB" };
-        let path = self.path(cg.as_str()).join(format!("hugetlb.{size}.{file}"));
+        self.limit_by(cg, &format!("hugetlb.{size}.{file}"), value)
+    }
+
+    /// Sets a limit on memory and answers how it reads back.
+    pub(crate) fn limit_memory(&self, cg: &CgroupName, value: &Written) -> Answer {
+        if self.memory == MemoryAccounting::Off {
+            return Answer::not_modelled("the script's machine accounts no memory");
+        }
+        self.limit_by(cg, "memory.max", value)
+    }
+
+    fn limit_by(&self, cg: &CgroupName, file: &str, value: &Written) -> Answer {
+        let path = self.path(cg.as_str()).join(file);
         if let Err(refused) = io(host::write(&path, &value.bytes())) {
             return failed(refused);
         }
@@ -81,7 +103,8 @@ impl Groups {
         let mut all = Ordered::default();
         for (name, _) in self.known.iter().filter(|(_, live)| *live) {
             let path = self.path(name);
-            all.push(name.clone(), CgroupSizes { m2: counters(&path, "2MB"), g1: counters(&path, "1GB") });
+            let memory = (self.memory == MemoryAccounting::HugePages).then(|| memory(&path));
+            all.push(name.clone(), CgroupSizes { m2: counters(&path, "2MB"), g1: counters(&path, "1GB"), memory });
         }
         all
     }
@@ -91,6 +114,20 @@ impl Groups {
         for (name, _) in std::mem::take(&mut self.known).into_iter().rev() {
             remove_groups(&self.path(&name));
         }
+    }
+}
+
+/// Of all that is charged, the huge pages; -1 where the group has not got the controller.
+fn memory(group: &Path) -> MemoryCounters {
+    let line = |file: &str, name: &str| {
+        let text = fs::read_to_string(group.join(file)).unwrap_or_default();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or(-1)
+    };
+    MemoryCounters {
+        hugetlb: line("memory.stat", "hugetlb"),
+        events_max: line("memory.events", "max"),
+        events_local_max: line("memory.events.local", "max"),
     }
 }
 

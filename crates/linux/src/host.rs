@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
+use lab::target::MemoryAccounting;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::StartError;
@@ -25,6 +26,8 @@ pub(crate) struct Host {
     pub(crate) gigantic: bool,
     /// The root of control groups of version 2, if they have the hugetlb controller.
     pub(crate) cgroups: Option<PathBuf>,
+    /// Whether the memory controller of these accounts huge pages.
+    pub(crate) memory: MemoryAccounting,
     /// Its processors can forbid loads from memory that may be executed.
     pub(crate) execute_only: bool,
     /// The kernel's release.
@@ -65,7 +68,9 @@ impl Host {
         let gigantic = Path::new("/sys/kernel/mm/hugepages/hugepages-1048576kB").is_dir();
         let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let execute_only = processors.split_whitespace().any(|flag| flag == "ospke");
-        Ok(Self { gigantic, cgroups: cgroups(), execute_only, release, nodes, expendable })
+        let cgroups = cgroups();
+        let memory = cgroups.as_deref().map_or(MemoryAccounting::Off, memory_accounting);
+        Ok(Self { gigantic, cgroups, memory, execute_only, release, nodes, expendable })
     }
 
     /// Our group.
@@ -122,6 +127,19 @@ fn cgroups() -> Option<PathBuf> {
     };
     // Groups are made at the root; a process sees another group as the root only inside a container.
     roots.into_iter().find(has_hugetlb)
+}
+
+/// The option counts for all groups of version 2, wherever they are mounted.
+fn memory_accounting(root: &Path) -> MemoryAccounting {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let option = "memory_hugetlb_accounting";
+    let mounted = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let on = mounted.into_iter().any(|line| {
+        line.get(2) == Some(&"cgroup2") && line.get(3).is_some_and(|all| all.split(',').any(|word| word == option))
+    });
+    let controllers = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
+    let there = controllers.split_whitespace().any(|name| name == "memory");
+    if on && there { MemoryAccounting::HugePages } else { MemoryAccounting::Off }
 }
 
 /// Waits for the lock that everything of this project takes which changes the host's huge pages.

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use lab::op::{self, About, Op, Record, Scalar};
-use lab::target::{Answer, BeginError, Counters, Header, Ordered, StepResult, Target};
+use lab::target::{Answer, BeginError, Counters, Header, MemoryAccounting, Ordered, StepResult, Target};
 
 use crate::actor::{Actor, NoReply};
 use crate::errno::{done, failed};
@@ -123,6 +123,12 @@ impl Running {
         }
         if self.groups.is_none() && ops.iter().any(grouped) {
             return Some("the host has no control groups of version 2 with the hugetlb controller".to_owned());
+        }
+        let wanted = header.machine.as_ref().map_or(MemoryAccounting::Off, |machine| machine.memory);
+        if wanted == MemoryAccounting::HugePages && self.host.memory == MemoryAccounting::Off {
+            return Some(
+                "the memory controller of the host accounts no huge pages (memory_hugetlb_accounting)".to_owned(),
+            );
         }
         if !self.host.execute_only && ops.iter().any(|op| is_execute_only(op)) {
             return Some(
@@ -281,6 +287,7 @@ impl Running {
             Op::CgCreate(op::CgCreate { cg, sub }) => groups.create(cg, *sub),
             Op::CgMax(op::CgMax { cg, value, size }) => groups.limit(cg, *size, "max", value),
             Op::CgRsvdMax(op::CgRsvdMax { cg, value, size }) => groups.limit(cg, *size, "rsvd.max", value),
+            Op::CgMemoryMax(op::CgMemoryMax { cg, value }) => groups.limit_memory(cg, value),
             Op::CgRmdir(op::CgRmdir { cg }) => groups.remove(cg),
             Op::CgAttach(op::CgAttach { actor, cg }) => match self.actors.get(&actor.number()) {
                 Some(process) => done(groups.attach(cg, process.pid())),
@@ -406,6 +413,9 @@ impl Target for Running {
     fn begin(&mut self, header: &Header) -> Result<(), BeginError> {
         self.clear().map_err(|reason| BeginError::Host(format!("the host is damaged: {reason}")))?;
         self.script.clone_from(&header.script);
+        if let Some(groups) = &mut self.groups {
+            groups.account(header.machine.as_ref().map_or(MemoryAccounting::Off, |machine| machine.memory));
+        }
         if self.host.nodes.len() > 1 {
             pools::begin_at_first_node();
         }

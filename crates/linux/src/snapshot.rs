@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lab::target::MemoryAccounting;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{self, FOLDER, Host};
@@ -31,6 +32,12 @@ pub(crate) struct Snapshot {
     /// Our group, and the root whose controller was switched on for it.
     group: Option<PathBuf>,
     switched: Option<PathBuf>,
+    /// The root whose memory controller was switched on for it.
+    #[serde(default)]
+    memory: Option<PathBuf>,
+    /// The memory controller accounts huge pages, so that our group has it.
+    #[serde(default)]
+    accounts: MemoryAccounting,
 }
 
 fn state_file() -> PathBuf {
@@ -54,8 +61,12 @@ impl Snapshot {
             let on = fs::read_to_string(controllers(root)).unwrap_or_default();
             !on.split_whitespace().any(|name| name == "hugetlb")
         });
+        let memory = host.cgroups.clone().filter(|root| {
+            let on = fs::read_to_string(controllers(root)).unwrap_or_default();
+            host.memory == MemoryAccounting::HugePages && !on.split_whitespace().any(|name| name == "memory")
+        });
         let knobs = KNOBS.iter().filter_map(|path| read(path)).collect();
-        let snapshot = Self { knobs, group: host.group(), switched };
+        let snapshot = Self { knobs, group: host.group(), switched, memory, accounts: host.memory };
         let refused = |error: std::io::Error| StartError::Refused(format!("{}: {error}", state_file().display()));
         let text = serde_json::to_string(&snapshot).map_err(|error| StartError::Refused(error.to_string()))?;
         // Either the old file or the whole new one: a file half written would be of no use.
@@ -70,8 +81,14 @@ impl Snapshot {
         if let Some(root) = &self.switched {
             host::write(controllers(root), "+hugetlb")?;
         }
+        if let Some(root) = &self.memory {
+            host::write(controllers(root), "+memory")?;
+        }
         remove_groups(group);
         fs::create_dir(group)?;
+        if self.accounts == MemoryAccounting::HugePages {
+            host::write(controllers(group), "+memory")?;
+        }
         host::write(controllers(group), "+hugetlb")
     }
 
@@ -105,6 +122,11 @@ impl Snapshot {
         }
         if let Some(root) = &self.switched
             && let Err(error) = host::write(controllers(root), "-hugetlb")
+        {
+            damage.push(format!("{}: {error}", controllers(root).display()));
+        }
+        if let Some(root) = &self.memory
+            && let Err(error) = host::write(controllers(root), "-memory")
         {
             damage.push(format!("{}: {error}", controllers(root).display()));
         }

@@ -415,6 +415,12 @@ impl PageShift {
         PageCount(size.0 >> self.0)
     }
 
+    /// The bytes of so many base pages.
+    #[must_use]
+    pub const fn total(self, pages: PageCount) -> Bytes {
+        Bytes(pages.0 << self.0)
+    }
+
     /// `size` rounded up to whole base pages, or nothing on overflow.
     #[must_use]
     pub const fn round_up(self, size: Bytes) -> Option<Bytes> {

@@ -68,6 +68,8 @@ pub enum Site {
     VmemmapPage,
     /// A charge to a control group.
     Charge,
+    /// A charge to the memory controller.
+    MemoryCharge,
     /// A block of frames from the page allocator.
     Frame,
     /// A note of a broken page.
@@ -76,12 +78,13 @@ pub enum Site {
 
 impl Site {
     /// Every site.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::RegionDescriptor,
         Self::TablePage,
         Self::CacheNode,
         Self::VmemmapPage,
         Self::Charge,
+        Self::MemoryCharge,
         Self::Frame,
         Self::RawPoison,
     ];
@@ -92,7 +95,8 @@ pub trait Scopes {
     /// Runs `f` while `scope` is held.
     fn scope<R>(&mut self, scope: Scope, f: impl FnOnce(&mut Self) -> R) -> R;
 
-    /// Does the fault plan refuse this attempt at `site`?
+    /// Does the fault plan refuse this attempt at `site`? It remembers where in the code it refused.
+    #[track_caller]
     fn refused(&mut self, site: Site) -> bool;
 
     /// Publishes an event. `event` is built only where somebody listens.

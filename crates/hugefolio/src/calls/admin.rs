@@ -1,6 +1,6 @@
 //! What the administrator does: pools, mounts, control groups and files of the kernel.
 
-use charge::{CreateError, EnterError, GroupView, Limit, NoGroup, RemoveError};
+use charge::{CreateError, EnterError, GroupView, Limit, MemoryView, NoGroup, RemoveError};
 use hugetlbfs::{Credentials, MountError, MountOptions, StatFs, UmountError, UmountMode, UnlinkError};
 use units::{Bytes, CgroupId, HugeCount, HugeSize, MountId, Pid};
 
@@ -100,6 +100,20 @@ pub trait Admin: Env + Sized {
     /// What a control group shows of one page size; nothing for one without the controller.
     fn cgroup_view(&mut self, cgroup: CgroupId, size: HugeSize) -> Option<GroupView> {
         cgroup::view(self, cgroup, size)
+    }
+
+    /// Limits what a control group and all below it may have of memory, in whole base pages; nothing is no limit. Only huge pages count. What
+    /// is charged beyond a new limit stays, and nobody is killed for it.
+    ///
+    /// # Errors
+    /// There is no such group with the memory controller, which only machines have that account huge pages there.
+    fn set_memory_limit(&mut self, cgroup: CgroupId, limit: Option<Bytes>) -> Result<(), NoGroup> {
+        cgroup::set_memory_limit(self, cgroup, limit)
+    }
+
+    /// What a control group shows of its memory; nothing for one without the memory controller.
+    fn memory_view(&mut self, cgroup: CgroupId) -> Option<MemoryView> {
+        cgroup::memory_view(self, cgroup)
     }
 
     /// Moves a process into a control group, or into the root. What it is charged for stays where it is.

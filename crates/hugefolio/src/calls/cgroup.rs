@@ -1,7 +1,8 @@
 //! Control groups: made, removed, limited, entered, and their files as text.
 
 use charge::{
-    Charges, Counter, CreateError, EnterError, GroupVersion, GroupView, Limit, LimitError, NoGroup, RemoveError,
+    Charges, Counter, CreateError, EnterError, GroupVersion, GroupView, HandOnError, Limit, LimitError,
+    MemoryAccounting, MemoryView, NoGroup, RemoveError,
 };
 use units::{Bytes, CgroupId, HstateId, HugeCount, HugeSize, PageShift, Pid};
 
@@ -9,7 +10,7 @@ use super::knob::KnobError;
 use super::{CallError, Env, NoSuchSize, pool};
 use crate::text::{
     Access, BytesByNode, CgroupCoreFile, CgroupFile, CgroupFileName, CgroupLimit, CgroupPath, CgroupV1File,
-    CgroupValue, ControllerWrite, Written, cgroup_limit, length, subtree_control,
+    CgroupValue, ControllerWrite, ControllerWrites, MemoryFile, Written, cgroup_limit, length, subtree_control,
 };
 
 /// Which counter of a control group.
@@ -80,6 +81,17 @@ pub(super) fn view<P: Env>(p: &mut P, cgroup: CgroupId, size: HugeSize) -> Optio
     p.with_charges(|c| c.view(cgroup, hstate))
 }
 
+/// As many bytes as the counter can hold are no limit.
+pub(super) fn set_memory_limit<P: Env>(p: &mut P, cgroup: CgroupId, limit: Option<Bytes>) -> Result<(), NoGroup> {
+    let shift = p.page_shift();
+    let limit = limit.filter(|&bytes| bytes < most_bytes(shift)).map(|bytes| shift.pages_floor(bytes));
+    p.with_charges(|c| c.set_memory_limit(cgroup, limit))
+}
+
+pub(super) fn memory_view<P: Env>(p: &mut P, cgroup: CgroupId) -> Option<MemoryView> {
+    p.with_charges(|c| c.memory_view(cgroup))
+}
+
 /// Moves a process; what it is charged for stays where it is.
 pub(super) fn attach<P: Env>(p: &mut P, pid: Pid, cgroup: Option<CgroupId>) -> Result<(), CallError<EnterError>> {
     let cgroup = seat(p, cgroup);
@@ -120,18 +132,55 @@ pub(super) fn write<P: Env>(p: &mut P, path: &str, text: &[u8]) -> Result<Bytes,
         (CgroupFileName::PoolV1 { size, file }, Some(cgroup)) => write_v1(p, cgroup, size, file, text),
         (CgroupFileName::Core(_), Some(cgroup)) => {
             let Written { value, consumed } = subtree_control(text)?;
-            p.with_charges(|c| match value {
-                ControllerWrite::Enable => c.hand_on(cgroup),
-                ControllerWrite::Disable => c.keep_to_itself(cgroup),
-                ControllerWrite::Leave => Ok(()),
-            })?;
+            p.with_charges(|c| change_controllers(c, cgroup, value))?;
             Ok(consumed)
         }
-        (CgroupFileName::Core(_), None) => match subtree_control(text)? {
-            Written { value: ControllerWrite::Disable, .. } => Err(KnobError::RootKeepsController),
-            Written { consumed, .. } => Ok(consumed),
-        },
-        (CgroupFileName::Pool { .. } | CgroupFileName::PoolV1 { .. }, None) => Err(KnobError::NoCgroup(path)),
+        (CgroupFileName::Memory(_), Some(cgroup)) => {
+            let Some(Written { value, consumed }) = cgroup_limit(text, GroupVersion::V2)? else {
+                return Ok(Bytes::ZERO);
+            };
+            let limit = match value {
+                CgroupLimit::Max => None,
+                CgroupLimit::Bytes(bytes) => Some(bytes),
+            };
+            set_memory_limit(p, cgroup, limit).map_err(|NoGroup| KnobError::NoCgroup(path))?;
+            Ok(consumed)
+        }
+        (CgroupFileName::Core(_), None) => {
+            let Written { value, consumed } = subtree_control(text)?;
+            let memory = p.with_charges(|c| c.memory_accounting());
+            if value.memory == ControllerWrite::Enable && memory == MemoryAccounting::Off {
+                return Err(HandOnError::NotAccounted.into());
+            }
+            if [value.hugetlb, value.memory].contains(&ControllerWrite::Disable) {
+                return Err(KnobError::RootKeepsController);
+            }
+            Ok(consumed)
+        }
+        (CgroupFileName::Pool { .. } | CgroupFileName::PoolV1 { .. } | CgroupFileName::Memory(_), None) => {
+            Err(KnobError::NoCgroup(path))
+        }
+    }
+}
+
+/// What a group has not got itself it cannot hand on, and then nothing changes.
+fn change_controllers(c: &mut Charges, cgroup: CgroupId, writes: ControllerWrites) -> Result<(), HandOnError> {
+    let lacks = [
+        (writes.hugetlb == ControllerWrite::Enable && !c.is_accounted(cgroup)),
+        (writes.memory == ControllerWrite::Enable && !c.has_memory(cgroup)),
+    ];
+    if lacks.contains(&true) {
+        return Err(HandOnError::NotAccounted);
+    }
+    match writes.memory {
+        ControllerWrite::Enable => c.hand_memory_on(cgroup),
+        ControllerWrite::Disable => c.keep_memory_to_itself(cgroup),
+        ControllerWrite::Leave => Ok(()),
+    }?;
+    match writes.hugetlb {
+        ControllerWrite::Enable => c.hand_on(cgroup),
+        ControllerWrite::Disable => c.keep_to_itself(cgroup),
+        ControllerWrite::Leave => Ok(()),
     }
 }
 
@@ -208,20 +257,36 @@ pub(super) fn read<P: Env>(p: &mut P, path: &str) -> Result<String, KnobError> {
             let view = view(p, cgroup, size).ok_or(KnobError::NoCgroup(path))?;
             shown_v1(p, size, file, &view)
         }
-        (CgroupFileName::Pool { .. } | CgroupFileName::PoolV1 { .. }, None) => return Err(KnobError::NoCgroup(path)),
-        (CgroupFileName::Core(file), _) => {
-            let is_there = |c: &Charges, cgroup| match file {
-                CgroupCoreFile::Controllers => c.is_accounted(cgroup),
-                CgroupCoreFile::SubtreeControl => c.hands_on(cgroup),
-            };
-            if cgroup.is_none_or(|cgroup| p.with_charges(|c| is_there(c, cgroup))) {
-                CgroupValue::Controller
-            } else {
-                CgroupValue::NoController
-            }
+        (CgroupFileName::Memory(file), Some(cgroup)) => {
+            let view = memory_view(p, cgroup).ok_or(KnobError::NoCgroup(path))?;
+            shown_memory(p.page_shift(), file, &view)
         }
+        (CgroupFileName::Pool { .. } | CgroupFileName::PoolV1 { .. } | CgroupFileName::Memory(_), None) => {
+            return Err(KnobError::NoCgroup(path));
+        }
+        (CgroupFileName::Core(file), _) => CgroupValue::Controllers(p.with_charges(|c| controllers(c, file, cgroup))),
     };
     Ok(value.to_string())
+}
+
+/// The controllers of a group, or of its children. The root has and hands on all that there are.
+fn controllers(c: &Charges, file: CgroupCoreFile, cgroup: Option<CgroupId>) -> Vec<&'static str> {
+    let (memory, hugetlb) = match (cgroup, file) {
+        (None, _) => (c.memory_accounting() == MemoryAccounting::HugePages, true),
+        (Some(cgroup), CgroupCoreFile::Controllers) => (c.has_memory(cgroup), c.is_accounted(cgroup)),
+        (Some(cgroup), CgroupCoreFile::SubtreeControl) => (c.hands_memory_on(cgroup), c.hands_on(cgroup)),
+    };
+    [("memory", memory), ("hugetlb", hugetlb)].into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
+}
+
+fn shown_memory(shift: PageShift, file: MemoryFile, view: &MemoryView) -> CgroupValue {
+    match file {
+        MemoryFile::Current => CgroupValue::Bytes(shift.total(view.charged)),
+        MemoryFile::Events => CgroupValue::MemoryEvents(view.events),
+        MemoryFile::EventsLocal => CgroupValue::MemoryEvents(view.local_events),
+        MemoryFile::Max => view.limit.map_or(CgroupValue::Max, |limit| CgroupValue::Bytes(shift.total(limit))),
+        MemoryFile::Stat => CgroupValue::MemoryStat { hugetlb: shift.total(view.charged) },
+    }
 }
 
 fn parse<P: Env>(p: &mut P, path: &str) -> Result<CgroupPath, KnobError> {
@@ -233,6 +298,10 @@ fn parse<P: Env>(p: &mut P, path: &str) -> Result<CgroupPath, KnobError> {
 fn group<P: Env>(p: &mut P, path: &CgroupPath) -> Result<Option<CgroupId>, KnobError> {
     let missing = || KnobError::NoCgroup(path.clone());
     let cgroup = p.with_charges(|c| c.look_up(&path.group)).map_err(|NoGroup| missing())?;
+    if let CgroupFileName::Memory(_) = path.file {
+        let there = cgroup.is_some_and(|cgroup| p.with_charges(|c| c.has_memory(cgroup)));
+        return if there { Ok(cgroup) } else { Err(missing()) };
+    }
     let Some(size) = path.file.size() else { return Ok(cgroup) };
     pool::hstate(p, Some(size))?;
     let cgroup = seat(p, cgroup);

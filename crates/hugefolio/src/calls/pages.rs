@@ -1,8 +1,10 @@
 //! Files about ordinary pages.
 
+use std::collections::BTreeSet;
+
 use page_alloc::{ListSize, ZoneCounts};
 use policy::ZoneRef;
-use units::{Bytes, Migratetype, PageCount, PerZone, ZoneKind};
+use units::{Bytes, Migratetype, NodeId, PageCount, PerZone, ZoneKind};
 use zone::watermark::{MarkInputs, Watermarks, stat_threshold};
 use zone::{Level, Zone};
 
@@ -159,7 +161,10 @@ fn zoneinfo<P: Env>(p: &mut P) -> Zoneinfo {
     let inputs = MarkInputs { min_free: knobs.min_free, scale: knobs.scale, lowmem: kernel, shift: knobs.shift };
     let mut reports = Vec::new();
     for node in nodes.iter() {
-        let mut node_counters = Some(zeroes(VmstatItem::NODE));
+        let mut of_node = zeroes(VmstatItem::NODE);
+        let used = huge_pages_in_use(p, node);
+        set(&mut of_node, VmstatItem::NrHugetlb, |_| used.get());
+        let mut node_counters = Some(of_node);
         for kind in ZoneKind::OF_64_BITS {
             let zone = ZoneRef { node, kind };
             let report = match zone_report(p, zone) {
@@ -277,5 +282,46 @@ fn vmstat<P: Env>(p: &mut P) -> Vmstat {
         (VmstatItem::PgallocDevice, ZoneKind::Device),
     ];
     let events = events.map(|(item, kind)| (item.name().into(), allocated[kind]));
-    Vmstat(Counters(sums.0.into_iter().chain(zeroes(VmstatItem::NODE).0).chain(events).collect()))
+    let mut node = zeroes(VmstatItem::NODE);
+    let nodes: BTreeSet<NodeId> = zones(p).into_iter().map(|zone| zone.node).collect();
+    for of in nodes {
+        let used = huge_pages_in_use(p, of);
+        set(&mut node, VmstatItem::NrHugetlb, |sum| sum + used.get());
+    }
+    let tries = pool_tries(p);
+    let pools = [
+        (VmstatItem::HtlbBuddyAllocSuccess.name().into(), tries.successes),
+        (VmstatItem::HtlbBuddyAllocFail.name().into(), tries.failures),
+    ];
+    Vmstat(Counters(sums.0.into_iter().chain(node.0).chain(events).chain(pools).collect()))
+}
+
+fn set(counters: &mut Counters, item: VmstatItem, value: impl Fn(u64) -> u64) {
+    let of = counters.0.iter_mut().find(|(name, _)| name.as_str() == item.name());
+    if let Some((_, counter)) = of {
+        *counter = value(*counter);
+    }
+}
+
+/// Base pages of huge pages that somebody uses.
+fn huge_pages_in_use<P: Env>(p: &mut P, node: NodeId) -> PageCount {
+    let hstates: Vec<_> = p.with_hstates(|all| all.iter().collect());
+    let mut pages = PageCount::ZERO;
+    for h in hstates {
+        let counts = p.with_pool(h.id, |pool| pool.node(node));
+        pages = pages.saturating_add(PageCount::new((counts.nr - counts.free).get() << h.order.get()));
+    }
+    pages
+}
+
+/// How asking for huge pages went, in all pools.
+fn pool_tries<P: Env>(p: &mut P) -> hugetlb::Tries {
+    let hstates: Vec<_> = p.with_hstates(|all| all.iter().map(|h| h.id).collect());
+    let mut all = hugetlb::Tries::default();
+    for id in hstates {
+        let of = p.with_pool(id, |pool| pool.tries());
+        all.successes += of.successes;
+        all.failures += of.failures;
+    }
+    all
 }

@@ -1,5 +1,6 @@
 //! Of files, mounts and descriptors.
 
+use hugetlb::AllocRefusal;
 use hugetlbfs::{FallocateError, MountError, OpenError, SealError, TruncateError, UmountError, UnlinkError};
 
 use super::{Errno, ToErrno};
@@ -91,8 +92,11 @@ impl ToErrno for FallocateError {
             Self::Empty | Self::Negative => Errno::EINVAL,
             Self::TooLarge => Errno::EFBIG,
             Self::Sealed => Errno::EPERM,
-            // A descriptor is plain memory; every other refusal is a page that the file cannot have.
-            Self::Refused { refusal: hugetlb::AllocRefusal::Descriptor(_), .. }
+            // A descriptor is plain memory, and a limit on memory is one; every other refusal is a page that the file cannot have.
+            Self::Refused {
+                refusal: AllocRefusal::Descriptor(_) | AllocRefusal::Memory(_) | AllocRefusal::MemoryFault,
+                ..
+            }
             | Self::Descriptor(_)
             | Self::CacheNode(_) => Errno::ENOMEM,
             Self::Refused { .. } => Errno::ENOSPC,

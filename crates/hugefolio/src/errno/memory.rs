@@ -1,5 +1,6 @@
 //! Of mappings and accesses.
 
+use hugetlb::AllocRefusal;
 use mm::{
     AdviseError, FaultError, ForkError, MincoreError, MlockError, MmapError, MprotectError, MremapError, MunmapError,
     PopulateError,
@@ -108,15 +109,24 @@ impl ToErrno for PopulateError {
             Self::Hole(_) => Errno::ENOMEM,
             Self::Protection(_) => Errno::EINVAL,
             Self::Fault { error: FaultError::Poisoned { .. }, .. } => Errno::EHWPOISON,
+            _ if is_memory(self) => Errno::ENOMEM,
             _ => Errno::EFAULT,
         }
     }
+}
+
+/// Is it memory that a group may not have, and not a huge page?
+const fn is_memory(error: &PopulateError) -> bool {
+    let PopulateError::Fault { error: FaultError::Refused(refusal), .. } = error else { return false };
+    matches!(refusal, AllocRefusal::Memory(_) | AllocRefusal::MemoryFault)
 }
 
 impl ToErrno for MlockError {
     fn errno(&self) -> Errno {
         match self {
             Self::BadRange(_) => Errno::EINVAL,
+            // Memory that cannot be had is worth another call.
+            Self::Populate(error) if is_memory(error) => Errno::EAGAIN,
             _ => Errno::ENOMEM,
         }
     }

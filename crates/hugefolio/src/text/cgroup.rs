@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use charge::GroupVersion;
+use charge::{GroupVersion, MemoryEvents};
 use hugetlb::boot::memparse;
 use thiserror::Error;
 use units::{Bytes, HugeSize, NodeId};
 
-use super::knob::{Access, CgroupCoreFile, CgroupFile, CgroupV1File};
+use super::knob::{Access, CgroupCoreFile, CgroupFile, CgroupV1File, MemoryFile};
 use super::line::{excerpt, number};
 use super::write::{WriteError, Written, blanks, invalid, length};
 
@@ -40,6 +40,8 @@ pub enum CgroupFileName {
         /// The file.
         file: CgroupV1File,
     },
+    /// About its memory, in cgroup v2.
+    Memory(MemoryFile),
     /// About the group itself, in cgroup v2.
     Core(CgroupCoreFile),
 }
@@ -74,7 +76,8 @@ pub enum CgroupPathError {
     /// The group has no such file.
     #[error(
         "`{0}`: a control group has cgroup.controllers, cgroup.subtree_control and hugetlb.SIZE.FILE with SIZE as 64KB, 2MB or \
-         1GB and FILE one of current, events, events.local, max, numa_stat, rsvd.current, rsvd.max"
+         1GB and FILE one of current, events, events.local, max, numa_stat, rsvd.current, rsvd.max; where huge pages are accounted \
+         as memory, memory.FILE with FILE one of current, events, events.local, max, stat"
     )]
     UnknownFile(String),
 }
@@ -108,7 +111,9 @@ impl CgroupFileName {
     #[must_use]
     pub fn named(name: &str, version: GroupVersion) -> Option<Self> {
         let Some(rest) = name.strip_prefix("hugetlb.") else {
-            return CgroupCoreFile::named(name).filter(|_| version == GroupVersion::V2).map(Self::Core);
+            let core = CgroupCoreFile::named(name).map(Self::Core);
+            let found = core.or_else(|| MemoryFile::named(name).map(Self::Memory));
+            return found.filter(|_| version == GroupVersion::V2);
         };
         let (size, file) = rest.split_once('.')?;
         let size = size_named(size)?;
@@ -131,7 +136,7 @@ impl CgroupFileName {
     const fn version(self) -> GroupVersion {
         match self {
             Self::PoolV1 { .. } => GroupVersion::V1,
-            Self::Pool { .. } | Self::Core(_) => GroupVersion::V2,
+            Self::Pool { .. } | Self::Memory(_) | Self::Core(_) => GroupVersion::V2,
         }
     }
 
@@ -140,7 +145,7 @@ impl CgroupFileName {
     pub const fn size(self) -> Option<HugeSize> {
         match self {
             Self::PoolV1 { size, .. } | Self::Pool { size, .. } => Some(size),
-            Self::Core(_) => None,
+            Self::Memory(_) | Self::Core(_) => None,
         }
     }
 
@@ -150,6 +155,7 @@ impl CgroupFileName {
         match self {
             Self::Pool { file, .. } => file.access(),
             Self::PoolV1 { file, .. } => file.access(),
+            Self::Memory(file) => file.access(),
             Self::Core(file) => file.access(),
         }
     }
@@ -177,6 +183,7 @@ impl fmt::Display for CgroupFileName {
         match self {
             Self::Pool { size, file } => write!(f, "hugetlb.{}.{}", size_name(*size), file.name()),
             Self::PoolV1 { size, file } => write!(f, "hugetlb.{}.{}", size_name(*size), file.name()),
+            Self::Memory(file) => f.write_str(file.name()),
             Self::Core(file) => f.write_str(file.name()),
         }
     }
@@ -209,10 +216,15 @@ pub enum CgroupValue {
         /// Those of the group and all below it.
         hierarchical: BytesByNode,
     },
-    /// The controller is there.
-    Controller,
-    /// It is not.
-    NoController,
+    /// What limits on memory gave rise to.
+    MemoryEvents(MemoryEvents),
+    /// What memory is used for, of which huge pages are all that is known.
+    MemoryStat {
+        /// Bytes of huge pages.
+        hugetlb: Bytes,
+    },
+    /// Controllers that are there, in the kernel's order.
+    Controllers(Vec<&'static str>),
 }
 
 /// Bytes in all and on each node with memory.
@@ -240,10 +252,99 @@ impl fmt::Display for CgroupValue {
             Self::Failures(count) => writeln!(f, "{count}"),
             Self::NumaStat(bytes) => writeln!(f, "{bytes}"),
             Self::NumaStatV1 { local, hierarchical } => writeln!(f, "{local}\nhierarchical_{hierarchical}"),
-            Self::Controller => writeln!(f, "hugetlb"),
-            Self::NoController => Ok(()),
+            Self::MemoryEvents(events) => memory_events(f, *events),
+            Self::MemoryStat { hugetlb } => memory_stat(f, *hugetlb),
+            Self::Controllers(names) if names.is_empty() => Ok(()),
+            Self::Controllers(names) => writeln!(f, "{}", names.join(" ")),
         }
     }
+}
+
+/// Reclaim, throttling and killing are not modelled; what they would have counted is 0.
+fn memory_events(f: &mut fmt::Formatter<'_>, MemoryEvents { max, oom }: MemoryEvents) -> fmt::Result {
+    writeln!(f, "low 0\nhigh 0\nmax {max}\noom {oom}\noom_kill 0\noom_group_kill 0")
+}
+
+/// The lines of `memory.stat` before that of huge pages, and those after it: of memory that no group here has.
+const STAT_BEFORE: &[&str] = &[
+    "anon",
+    "file",
+    "kernel",
+    "kernel_stack",
+    "pagetables",
+    "sec_pagetables",
+    "percpu",
+    "sock",
+    "vmalloc",
+    "shmem",
+    "zswap",
+    "zswapped",
+    "file_mapped",
+    "file_dirty",
+    "file_writeback",
+    "swapcached",
+    "anon_thp",
+    "file_thp",
+    "shmem_thp",
+    "inactive_anon",
+    "active_anon",
+    "inactive_file",
+    "active_file",
+    "unevictable",
+    "slab_reclaimable",
+    "slab_unreclaimable",
+    "slab",
+];
+const STAT_AFTER: &[&str] = &[
+    "workingset_refault_anon",
+    "workingset_refault_file",
+    "workingset_activate_anon",
+    "workingset_activate_file",
+    "workingset_restore_anon",
+    "workingset_restore_file",
+    "workingset_nodereclaim",
+    "pgdemote_kswapd",
+    "pgdemote_direct",
+    "pgdemote_khugepaged",
+    "pgdemote_proactive",
+    "pgpromote_success",
+    "pgscan",
+    "pgsteal",
+    "pswpin",
+    "pswpout",
+    "pgscan_kswapd",
+    "pgscan_direct",
+    "pgscan_khugepaged",
+    "pgscan_proactive",
+    "pgsteal_kswapd",
+    "pgsteal_direct",
+    "pgsteal_khugepaged",
+    "pgsteal_proactive",
+    "pgfault",
+    "pgmajfault",
+    "pgrefill",
+    "pgactivate",
+    "pgdeactivate",
+    "pglazyfree",
+    "pglazyfreed",
+    "swpin_zero",
+    "swpout_zero",
+    "zswpin",
+    "zswpout",
+    "zswpwb",
+    "thp_fault_alloc",
+    "thp_collapse_alloc",
+    "thp_swpout",
+    "thp_swpout_fallback",
+    "numa_pages_migrated",
+    "numa_pte_updates",
+    "numa_hint_faults",
+];
+
+fn memory_stat(f: &mut fmt::Formatter<'_>, hugetlb: Bytes) -> fmt::Result {
+    STAT_BEFORE.iter().try_for_each(|name| writeln!(f, "{name} 0"))?;
+    writeln!(f, "hugetlb {}", hugetlb.get())?;
+    STAT_AFTER.iter().try_for_each(|name| writeln!(f, "{name} 0"))
 }
 
 /// A limit as it is written.
@@ -282,32 +383,47 @@ pub fn cgroup_limit(text: &[u8], version: GroupVersion) -> Result<Option<Written
     Ok(Some(Written { value, consumed: length(text) }))
 }
 
-/// What is written to `cgroup.subtree_control`, as far as the one controller goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is written to `cgroup.subtree_control` about one controller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ControllerWrite {
-    /// `+hugetlb`.
+    /// Its name after `+`.
     Enable,
-    /// `-hugetlb`.
+    /// Its name after `-`.
     Disable,
     /// No word.
+    #[default]
     Leave,
 }
 
-/// Reads words `+hugetlb` and `-hugetlb`, of which the last counts.
+/// What is written to `cgroup.subtree_control`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ControllerWrites {
+    /// About `hugetlb`.
+    pub hugetlb: ControllerWrite,
+    /// About `memory`.
+    pub memory: ControllerWrite,
+}
+
+/// Reads words `+hugetlb` and `-hugetlb`, `+memory` and `-memory`, of which the last of each counts.
 ///
 /// # Errors
 /// Any other word.
 #[doc(alias = "cgroup_subtree_control_write")]
-pub fn subtree_control(text: &[u8]) -> Result<Written<ControllerWrite>, WriteError> {
-    let refuse = || invalid(text, "`+hugetlb` or `-hugetlb`");
+pub fn subtree_control(text: &[u8]) -> Result<Written<ControllerWrites>, WriteError> {
+    let refuse = || invalid(text, "`+hugetlb`, `-hugetlb`, `+memory` or `-memory`");
     let words = std::str::from_utf8(stripped(text)).map_err(|_| refuse())?;
-    let mut value = ControllerWrite::Leave;
+    let mut value = ControllerWrites::default();
     for word in words.split(' ').filter(|word| !word.is_empty()) {
-        value = match word {
-            "+hugetlb" => ControllerWrite::Enable,
-            "-hugetlb" => ControllerWrite::Disable,
+        let (write, name) = match word.split_at_checked(1) {
+            Some(("+", name)) => (ControllerWrite::Enable, name),
+            Some(("-", name)) => (ControllerWrite::Disable, name),
             _ => return Err(refuse()),
         };
+        match name {
+            "hugetlb" => value.hugetlb = write,
+            "memory" => value.memory = write,
+            _ => return Err(refuse()),
+        }
     }
     Ok(Written { value, consumed: length(text) })
 }
@@ -381,10 +497,15 @@ mod tests {
 
     #[test]
     fn the_last_word_decides_who_hands_the_controller_on() {
-        let read = |text: &str| subtree_control(text.as_bytes()).ok().map(|written| written.value);
-        assert_eq!(read("+hugetlb -hugetlb\n"), Some(ControllerWrite::Disable));
-        assert_eq!(read("\n"), Some(ControllerWrite::Leave));
-        assert_eq!(read("hugetlb"), None);
+        use ControllerWrite::{Disable, Enable, Leave};
+        let read = |text: &str| {
+            let writes = subtree_control(text.as_bytes()).ok()?.value;
+            Some((writes.hugetlb, writes.memory))
+        };
+        assert_eq!(read("+hugetlb -hugetlb\n"), Some((Disable, Leave)));
+        assert_eq!(read("+memory -hugetlb"), Some((Disable, Enable)));
+        assert_eq!(read("\n"), Some((Leave, Leave)));
+        assert_eq!((read("hugetlb"), read("+"), read("\u{e9}memory"), read("+cpu")), (None, None, None, None));
     }
 
     #[test]
@@ -394,6 +515,7 @@ mod tests {
             ("/sys/fs/cgroup/g0/c0/hugetlb.2MB.rsvd.max", V2),
             ("/sys/fs/cgroup/g0/hugetlb.64KB.events.local", V2),
             ("/sys/fs/cgroup/cgroup.subtree_control", V2),
+            ("/sys/fs/cgroup/g0/memory.events.local", V2),
             ("/sys/fs/cgroup/hugetlb.16GB.current", V2),
             ("/sys/fs/cgroup/hugetlb/hugetlb.2MB.numa_stat", V2),
             ("/sys/fs/cgroup/hugetlb/hugetlb.2MB.numa_stat", V1),

@@ -165,6 +165,22 @@ files! {
 }
 
 files! {
+    /// A file of a control group about its memory, where the memory controller accounts huge pages.
+    MemoryFile {
+        /// Bytes charged, of the group and all below it.
+        Current = "memory.current", ReadOnly;
+        /// What its limit, and those below it, gave rise to.
+        Events = "memory.events", ReadOnly;
+        /// What its own limit gave rise to.
+        EventsLocal = "memory.events.local", ReadOnly;
+        /// The limit.
+        Max = "memory.max", ReadWrite;
+        /// What the memory is used for.
+        Stat = "memory.stat", ReadOnly;
+    }
+}
+
+files! {
     /// A file that every control group of cgroup v2 has.
     CgroupCoreFile {
         /// The controllers that the group has.

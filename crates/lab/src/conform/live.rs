@@ -83,7 +83,13 @@ impl<T: Observable> Versus<'_, T> {
         count: usize,
     ) -> Result<(ScriptReport, Comparison), BeginError> {
         let script = format!("{}_{seed}", profile.name());
-        let header = Header { script, seed: Some(seed), profile: Some(profile.name().to_owned()), ..Header::default() };
+        let header = Header {
+            script,
+            seed: Some(seed),
+            profile: Some(profile.name().to_owned()),
+            machine: profile.machine(),
+            ..Header::default()
+        };
         let mut drawn = Drawn { generator: Generator::for_kernel(seed, profile), left: count };
         let compared = self.run(&header, &mut drawn)?;
         let steps = compared.steps.len() + compared.held_back;

@@ -9,7 +9,7 @@ use super::Observation;
 use crate::conform::{Compared, DefectId, DefectWatch, Seen, Watched};
 use crate::model::{NaiveMachine, Quirk, Quirks};
 use crate::op::{Op, SysctlNr, Written};
-use crate::target::{Counters, Target};
+use crate::target::{Counters, Header, MachineLine, MemoryAccounting, Target};
 
 /// The identifier in reports.
 const fn id(quirk: Quirk) -> DefectId {
@@ -21,6 +21,7 @@ const fn id(quirk: Quirk) -> DefectId {
         Quirk::SurplusFreeIgnoresReservations => "K6",
         Quirk::RefusedMountKeepsMinimum => "K11",
         Quirk::StealGoesByAddress => "K12",
+        Quirk::MemoryRefusedTooLate => "K13",
     })
 }
 
@@ -60,6 +61,11 @@ impl AsTheModelHasIt {
     /// A model that begins as the script did, if it was with free pages of 2 MiB at most.
     fn booted(&self, quirks: Quirks) -> Option<NaiveMachine> {
         let mut model = NaiveMachine::new(quirks);
+        let groups = self.steps.iter().flat_map(|(_, seen)| seen.counters.cg.iter());
+        if groups.into_iter().any(|(_, sizes)| sizes.memory.is_some()) {
+            let machine = MachineLine { memory: MemoryAccounting::HugePages, ..MachineLine::default() };
+            model.begin(&Header { machine: Some(machine), ..Header::default() }).ok()?;
+        }
         model.step(&SysctlNr { value: Written::Number(self.start.m2.nr) }.into());
         (model.counters() == self.start).then_some(model)
     }

@@ -1,8 +1,10 @@
 //! Control groups: a few, some below another, made and removed again and again.
 
-use super::Generator;
 use super::view::PAGE;
-use crate::op::{CgAttach, CgCreate, CgMax, CgRmdir, CgRsvdMax, CgroupName, Op, SizeName, Switch, Written};
+use super::{Generator, Profile};
+use crate::op::{
+    CgAttach, CgCreate, CgMax, CgMemoryMax, CgRmdir, CgRsvdMax, CgroupName, Op, SizeName, Switch, Written,
+};
 
 /// The names that groups are given.
 const NAMES: [&str; 5] = ["g0", "g1", "g0/c0", "g0/c1", "g0/c0/d0"];
@@ -16,7 +18,13 @@ impl Generator {
         let pages = i64::from(self.random.between(1, 4));
         self.view.groups.insert(cg.clone());
         self.opening.push_back(CgCreate { cg: cg.clone(), sub: None }.into());
-        self.opening.push_back(CgMax { cg, value: Written::Number(pages * PAGE), size: SizeName::M2 }.into());
+        let value = Written::Number(pages * PAGE);
+        self.opening.push_back(if self.profile == Profile::Memcg {
+            // On a running kernel the limit also holds what else a process has.
+            CgMemoryMax { cg, value: Written::Number(pages * PAGE + PAGE / 2) }.into()
+        } else {
+            CgMax { cg, value, size: SizeName::M2 }.into()
+        });
     }
 
     /// A group that there is, or sometimes one that there is not.
@@ -37,7 +45,12 @@ impl Generator {
             return None;
         }
         let sub = self.random.percent(40).then_some(Switch::ON);
-        Some(CgCreate { cg: CgroupName::new(name).ok()?, sub }.into())
+        let cg = CgroupName::new(name).ok()?;
+        if self.profile == Profile::Memcg && !self.view.groups.contains(&cg) && self.random.percent(50) {
+            let value = Written::Number(i64::from(self.random.between(1, 5)) * PAGE + PAGE / 2);
+            self.opening.push_back(CgMemoryMax { cg: cg.clone(), value }.into());
+        }
+        Some(CgCreate { cg, sub }.into())
     }
 
     pub(super) fn limit(&mut self) -> Option<Op> {
@@ -48,6 +61,11 @@ impl Generator {
             let odd = i64::from(self.random.percent(10)) * 4096;
             Written::Number(i64::from(self.random.below(7)) * PAGE + odd)
         };
+        // A running kernel kills who has more than a new limit allows: there limits are for groups that are new.
+        if self.profile == Profile::Memcg && self.random.percent(60) {
+            let value = if self.on_kernel { Written::Text("max".to_owned()) } else { value };
+            return Some(CgMemoryMax { cg, value }.into());
+        }
         let size = if self.random.percent(3) { SizeName::G1 } else { SizeName::M2 };
         Some(if self.random.percent(55) {
             CgMax { cg, value, size }.into()

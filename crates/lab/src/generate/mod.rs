@@ -31,7 +31,7 @@ mod view;
 use std::collections::VecDeque;
 
 use crate::op::{Access, Actor, Exit, Fork, Kill, Nop, Op, SetNr, SetOvercommit, SizeName, Spawn, SysctlNr, Written};
-use crate::target::Answer;
+use crate::target::{Answer, MachineLine, MemoryAccounting};
 use gigantic::Gigantic;
 use random::Random;
 use users::Users;
@@ -58,6 +58,8 @@ pub enum Profile {
     Uffd,
     /// Both sizes of pages: half of it is about pages of 1 GiB, the rest as [`Mix`](Self::Mix). The naive model has the small ones alone.
     Gig,
+    /// As [`Cgroup`](Self::Cgroup), with limits on memory, on a machine whose memory controller accounts huge pages.
+    Memcg,
 }
 
 /// A kind of operation.
@@ -171,7 +173,7 @@ impl Profile {
 
     /// Every profile that can be asked for.
     pub fn named() -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().chain([Profile::Gig])
+        Self::ALL.into_iter().chain([Profile::Gig, Profile::Memcg])
     }
 
     /// Its name, as scripts carry it.
@@ -185,11 +187,22 @@ impl Profile {
             Profile::Mix => "mix",
             Profile::Uffd => "uffd",
             Profile::Gig => "gig",
+            Profile::Memcg => "memcg",
         }
     }
 
+    /// The machine that its scripts need, if it is not that of the recordings.
+    pub fn machine(self) -> Option<MachineLine> {
+        let memory = MemoryAccounting::HugePages;
+        (self == Profile::Memcg).then(|| MachineLine { memory, ..MachineLine::default() })
+    }
+
     fn weights(self) -> Vec<(Action, u32)> {
-        let like = if self == Profile::Gig { Profile::Mix } else { self };
+        let like = match self {
+            Profile::Gig => Profile::Mix,
+            Profile::Memcg => Profile::Cgroup,
+            other => other,
+        };
         let column = Profile::ALL.iter().position(|profile| *profile == like).unwrap_or(0);
         WEIGHTS.iter().map(|(action, weights)| (*action, weights[column])).collect()
     }
@@ -245,17 +258,22 @@ impl Generator {
     /// Operations for a running kernel. No private mapping moves that went through fork: 6.18 looks for the sharers of a
     /// page at the address that it had, and may never end. No mapping leaves its place to the kernel, which puts it among
     /// others that no model knows. Either all registrations with userfaultfds watch for writes or none does: a write to what
-    /// was protected under an earlier registration never returns.
+    /// was protected under an earlier registration never returns. Nor does a touch of a page whose memory a group may not have: where
+    /// memory is limited nothing is touched but by the kernel.
     pub fn for_kernel(seed: u64, profile: Profile) -> Self {
         let watches_writes = if seed.is_multiple_of(3) { WatchesWrites::Never } else { WatchesWrites::Always };
-        Self { on_kernel: true, watches_writes, ..Self::new(seed, profile) }
+        let mut generator = Self { on_kernel: true, watches_writes, ..Self::new(seed, profile) };
+        if profile == Profile::Memcg {
+            generator.weights.retain(|(action, _)| !matches!(action, A::Load | A::Store));
+        }
+        generator
     }
 
     /// A pool, sometimes surplus, a mount if files are wanted, and a process or two.
     fn open(&mut self) {
         // Where limits are to refuse, the pool seldom does.
         let pages = match self.profile {
-            Profile::Cgroup => *self.random.of(&[4, 8, 16, 24, 24, 64]),
+            Profile::Cgroup | Profile::Memcg => *self.random.of(&[4, 8, 16, 24, 24, 64]),
             _ => *self.random.of(&[1, 2, 4, 6, 8, 8, 12, 16, 24, 64]),
         };
         self.opening.push_back(set_nr(pages));
@@ -267,11 +285,11 @@ impl Generator {
             let limit = i64::from(self.random.between(1, 6));
             self.opening.push_back(set_overcommit(limit));
         }
-        if matches!(self.profile, Profile::File | Profile::Subpool | Profile::Cgroup | Profile::Mix | Profile::Uffd) {
+        if !matches!(self.profile, Profile::Basic | Profile::Fork | Profile::Gig) {
             let mount = self.mount();
             self.opening.extend(mount);
         }
-        if self.profile == Profile::Cgroup {
+        if matches!(self.profile, Profile::Cgroup | Profile::Memcg) {
             self.open_groups();
         }
         for number in 0..self.random.between(1, 2) {

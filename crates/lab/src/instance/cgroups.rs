@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use hugefolio::{Admin, CgroupId, HugeCount, HugeSize, NoGroup, RemoveError};
+use hugefolio::{Admin, CgroupId, HugeCount, HugeSize, Machine, MemoryAccounting, NoGroup, RemoveError};
 use serde::{Deserialize, Serialize};
 
 use super::{Instance, answers};
 use crate::op::{self, CgroupName, Op, SizeName, Switch};
-use crate::target::{Answer, CgroupCounters, CgroupSizes, Counters, Extras, StepResult};
+use crate::target::{Answer, CgroupCounters, CgroupSizes, Counters, Extras, MemoryCounters, StepResult};
 
 /// A name that was a group once.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,6 +24,7 @@ impl Instance {
             Op::CgCreate(op::CgCreate { cg, sub }) => self.create_cgroup(cg, sub.is_some_and(Switch::is_on)),
             Op::CgMax(op::CgMax { cg, value, size }) => self.limit(cg, *size, "max", &value.bytes()),
             Op::CgRsvdMax(op::CgRsvdMax { cg, value, size }) => self.limit(cg, *size, "rsvd.max", &value.bytes()),
+            Op::CgMemoryMax(op::CgMemoryMax { cg, value }) => self.limit_memory(cg, &value.bytes()),
             Op::CgAttach(op::CgAttach { actor, cg }) => {
                 let Some(pid) = self.pid(*actor) else { return StepResult::BadActor.into() };
                 match self.cgroup_named(cg) {
@@ -62,9 +63,11 @@ impl Instance {
                 }
                 self.made.push(id);
                 if hands_on {
-                    // A group without the controller cannot hand it on, and nobody looks.
-                    let _ =
-                        self.machine.write_file(&format!("/sys/fs/cgroup/{name}/cgroup.subtree_control"), "+hugetlb");
+                    // A group without a controller cannot hand it on, and nobody looks.
+                    for controller in ["+hugetlb", "+memory"] {
+                        let file = format!("/sys/fs/cgroup/{name}/cgroup.subtree_control");
+                        let _ = self.machine.write_file(&file, controller);
+                    }
                 }
                 Answer::ok()
             }
@@ -75,10 +78,22 @@ impl Instance {
     /// Writes a limit, and reads it back if it was taken.
     fn limit(&mut self, cg: &CgroupName, size: SizeName, file: &str, text: &str) -> Answer {
         let size = if size == SizeName::G1 { "1GB" } else { "2MB" };
-        let path = format!("/sys/fs/cgroup/{cg}/hugetlb.{size}.{file}");
-        match self.machine.write_file(&path, text) {
+        self.limit_by(&format!("/sys/fs/cgroup/{cg}/hugetlb.{size}.{file}"), text)
+    }
+
+    fn limit_memory(&mut self, cg: &CgroupName, text: &str) -> Answer {
+        if self.machine.charges().memory_accounting() == MemoryAccounting::Off {
+            return Answer::not_modelled(
+                "no memory is accounted here; write `machine cgroup=memory_hugetlb_accounting` first",
+            );
+        }
+        self.limit_by(&format!("/sys/fs/cgroup/{cg}/memory.max"), text)
+    }
+
+    fn limit_by(&mut self, path: &str, text: &str) -> Answer {
+        match self.machine.write_file(path, text) {
             Ok(_) => {
-                let lim = self.machine.read_file(&path).ok().map(|text| text.trim_end().to_owned());
+                let lim = self.machine.read_file(path).ok().map(|text| text.trim_end().to_owned());
                 Answer { extras: Extras { lim, ..Extras::default() }, ..Answer::ok() }
             }
             Err(error) => answers::failed(&error),
@@ -115,14 +130,15 @@ impl Instance {
         for NamedGroup { name, id } in &self.groups {
             let Some(id) = *id else { continue };
             let mut of = |size| cgroup_counters(&mut self.machine, id, size);
-            let sizes = CgroupSizes { m2: of(HugeSize::M2), g1: of(HugeSize::G1) };
+            let (m2, g1) = (of(HugeSize::M2), of(HugeSize::G1));
+            let sizes = CgroupSizes { m2, g1, memory: memory_counters(&mut self.machine, id) };
             counters.cg.push(name.clone(), sizes);
         }
     }
 }
 
 /// A group without the controller has no files to read; the recordings show -1 then.
-fn cgroup_counters(machine: &mut hugefolio::Machine, id: CgroupId, size: HugeSize) -> CgroupCounters {
+fn cgroup_counters(machine: &mut Machine, id: CgroupId, size: HugeSize) -> CgroupCounters {
     if machine.hstates().by_size(size).is_none() {
         return CgroupCounters::default();
     }
@@ -136,4 +152,20 @@ fn cgroup_counters(machine: &mut hugefolio::Machine, id: CgroupId, size: HugeSiz
         events_max: view.events.cast_signed(),
         events_local_max: view.local_events.cast_signed(),
     }
+}
+
+/// What memory is charged, where it is: all of it is huge pages.
+fn memory_counters(machine: &mut Machine, id: CgroupId) -> Option<MemoryCounters> {
+    if machine.charges().memory_accounting() == MemoryAccounting::Off {
+        return None;
+    }
+    let Some(view) = machine.memory_view(id) else {
+        return Some(MemoryCounters { hugetlb: -1, events_max: -1, events_local_max: -1 });
+    };
+    let bytes = machine.page_shift().total(view.charged);
+    Some(MemoryCounters {
+        hugetlb: i64::try_from(bytes.get()).unwrap_or(i64::MAX),
+        events_max: view.events.max.cast_signed(),
+        events_local_max: view.local_events.max.cast_signed(),
+    })
 }

@@ -280,7 +280,8 @@ impl Instance {
             ArchName::Arm64Base16K => Arch::Arm64(PageShift::K16),
             ArchName::Arm64Base64K => Arch::Arm64(PageShift::K64),
         };
-        let machine = builder.arch(arch).groups(line.groups).cmdline(&line.boot.join(" ")).build();
+        let machine =
+            builder.arch(arch).groups(line.groups).memory_accounting(line.memory).cmdline(&line.boot.join(" ")).build();
         *self = Self::of(machine.map_err(|error| BeginError::Machine(error.to_string()))?);
         Ok(())
     }

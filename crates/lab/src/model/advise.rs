@@ -85,6 +85,7 @@ impl NaiveMachine {
     /// POPULATE_READ and POPULATE_WRITE bring in every huge page that the range meets, until the first that cannot be, which
     /// is tried twice unless it is the first of all.
     fn populate_advised(&mut self, p: u16, start: u64, end: u64, access: Access) -> Result<(), Fail> {
+        self.memory_refused = false;
         let mut at = start;
         while at < end {
             let vma = self.process(p).vma_at(at).ok_or(Fail::Errno("ENOMEM"))?;
@@ -99,7 +100,7 @@ impl NaiveMachine {
             let again = at > start;
             let failed = self.fault(p, &vma, page, access).is_err();
             if failed && (!again || self.fault(p, &vma, page, access).is_err()) {
-                return Err(Fail::Errno("EFAULT"));
+                return Err(Fail::Errno(if self.memory_refused { "ENOMEM" } else { "EFAULT" }));
             }
             at = page + PAGE;
         }

@@ -1,10 +1,10 @@
 //! Control groups. Nothing is counted: what a group is charged is asked of all pages, reservations and mappings, each of which knows
 //! who pays for it.
 
-use super::world::{PAGE, count, pages_in};
-use super::{Fail, NaiveMachine, Outcome};
-use crate::op::{Actor, CgAttach, CgCreate, CgMax, CgRmdir, CgRsvdMax, CgroupName, SizeName, Written};
-use crate::target::{Answer, CgroupCounters, CgroupSizes, Counters, Extras, StepResult};
+use super::world::{MountId, PAGE, Page, count, pages_in};
+use super::{Fail, NaiveMachine, Outcome, Quirk};
+use crate::op::{Actor, CgAttach, CgCreate, CgMax, CgMemoryMax, CgRmdir, CgRsvdMax, CgroupName, SizeName, Written};
+use crate::target::{Answer, CgroupCounters, CgroupSizes, Counters, Extras, MemoryCounters, StepResult};
 
 /// A control group; one made again under the same name is another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,13 +25,32 @@ pub(super) struct Group {
     limits: [Option<i64>; 2],
     events: i64,
     local_events: i64,
+    memory: Memory,
 }
+
+/// What the memory controller knows of a group.
+#[derive(Debug, Clone, Copy, Default)]
+struct Memory {
+    /// The group has the controller.
+    accounted: bool,
+    /// Its children have it.
+    hands_on: bool,
+    /// In bytes.
+    limit: Option<u64>,
+    events: i64,
+    local_events: i64,
+}
+
+/// What one refused page counts as: the kernel tries so often.
+const MEMORY_TRIES: i64 = 18;
 
 /// Who pays for a page, and for it as one that was not reserved.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Payers {
     pub(super) usage: Option<GroupId>,
     pub(super) rsvd: Option<GroupId>,
+    /// For its memory.
+    pub(super) memory: Option<GroupId>,
 }
 
 /// What is charged.
@@ -106,6 +125,64 @@ impl NaiveMachine {
         false
     }
 
+    /// Whether somebody may have the memory of a page just taken, or nobody needs to pay for it. If not the page goes back.
+    pub(super) fn pays_memory(&mut self, p: u16, restore: bool, mount: Option<MountId>) -> bool {
+        let line = self.line(self.memory_payer(p));
+        let over = line.iter().find(|id| {
+            let limit = self.group(**id).memory.limit;
+            limit.is_some_and(|limit| (self.memory_of(**id) + PAGE) > limit)
+        });
+        let Some(over) = over.copied() else { return true };
+        let above = self.line(Some(over));
+        for group in self.groups.iter_mut().filter(|group| above.contains(&group.id)) {
+            group.memory.events += MEMORY_TRIES;
+            group.memory.local_events += if group.id == over { MEMORY_TRIES } else { 0 };
+        }
+        // Too late, the page belongs to the mount already.
+        let mount = mount.filter(|_| self.quirks.has(Quirk::MemoryRefusedTooLate));
+        let page = self.new_page(Page { restore, mount, ..Page::default() });
+        self.free(vec![page]);
+        self.memory_refused = true;
+        false
+    }
+
+    /// The group whose memory a process takes.
+    pub(super) fn memory_payer(&self, p: u16) -> Option<GroupId> {
+        self.line(self.process(p).group).into_iter().find(|id| self.group(*id).memory.accounted)
+    }
+
+    /// Bytes of a group and all below it, counted anew.
+    fn memory_of(&self, group: GroupId) -> u64 {
+        self.pages.values().filter(|page| self.is_below(page.payers.memory, group)).count() as u64 * PAGE
+    }
+
+    /// A limit in whole base pages; as many as 63 bits can count are none.
+    pub(super) fn cg_memory_max(&mut self, op: &CgMemoryMax) -> Outcome {
+        if !self.accounts_memory {
+            return Err(Fail::NotModelled("no memory is accounted"));
+        }
+        let group = self.group_named(op.cg.as_str()).filter(|group| group.memory.accounted);
+        let id = group.ok_or(Fail::Errno("ENOENT"))?.id;
+        let bytes = limit_bytes(&op.value.bytes())?;
+        let most = i64::MAX.cast_unsigned() & !0xfff;
+        let limit = bytes.map(|bytes| bytes & !0xfff).filter(|bytes| *bytes < most);
+        let group = self.groups.iter_mut().find(|group| group.id == id);
+        group.expect("the group was found").memory.limit = limit;
+        let lim = Some(limit.map_or("max".to_owned(), |bytes| bytes.to_string()));
+        Ok(Answer { extras: Extras { lim, ..Extras::default() }, ..Answer::ok() })
+    }
+
+    fn memory_counters(&self, group: &Group) -> MemoryCounters {
+        if !group.memory.accounted {
+            return MemoryCounters { hugetlb: -1, events_max: -1, events_local_max: -1 };
+        }
+        MemoryCounters {
+            hugetlb: self.memory_of(group.id).cast_signed(),
+            events_max: group.memory.events,
+            events_local_max: group.memory.local_events,
+        }
+    }
+
     pub(super) fn cg_create(&mut self, op: &CgCreate) -> Outcome {
         let name = op.cg.as_str();
         if self.group_named(name).is_some() {
@@ -116,16 +193,19 @@ impl NaiveMachine {
             Some((parent, _)) => Some(self.group_named(parent).ok_or(Fail::Errno("ENOENT"))?),
         };
         let accounted = parent.is_none_or(|parent| parent.hands_on);
+        let hands_on = op.sub.is_some_and(|sub| sub.is_on());
+        let has_memory = self.accounts_memory && parent.is_none_or(|parent| parent.memory.hands_on);
         let group = Group {
             id: GroupId(self.next_id + 1),
             name: name.to_owned(),
             parent: parent.map(|parent| parent.id),
             removed: false,
             accounted,
-            hands_on: accounted && op.sub.is_some_and(|sub| sub.is_on()),
+            hands_on: accounted && hands_on,
             limits: [None; 2],
             events: 0,
             local_events: 0,
+            memory: Memory { accounted: has_memory, hands_on: has_memory && hands_on, ..Memory::default() },
         };
         self.fresh_id();
         self.groups.push(group);
@@ -152,7 +232,7 @@ impl NaiveMachine {
             return Ok(None);
         }
         let group = self.group_named(name.as_str()).ok_or(Fail::Errno("ENOENT"))?;
-        if group.hands_on { Err(Fail::Errno("EBUSY")) } else { Ok(Some(group.id)) }
+        if group.hands_on || group.memory.hands_on { Err(Fail::Errno("EBUSY")) } else { Ok(Some(group.id)) }
     }
 
     pub(super) fn cg_attach(&mut self, op: &CgAttach) -> Outcome {
@@ -206,9 +286,10 @@ impl NaiveMachine {
                 CgroupSizes { m2, ..CgroupSizes::default() }
             } else {
                 let none = CgroupCounters { current: -1, rsvd: -1, events_max: -1, events_local_max: -1 };
-                CgroupSizes { m2: none, g1: none }
+                CgroupSizes { m2: none, g1: none, ..CgroupSizes::default() }
             };
-            counters.cg.push(name.as_str(), sizes);
+            let memory = self.accounts_memory.then(|| self.memory_counters(group));
+            counters.cg.push(name.as_str(), CgroupSizes { memory, ..sizes });
         }
     }
 }

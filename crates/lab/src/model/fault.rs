@@ -175,27 +175,42 @@ impl NaiveMachine {
         }
         let owner = vma.owner.and_then(|owner| self.owners.get(&owner));
         let unused = owner.is_some_and(|owner| !owner.consumed.contains_key(&index));
-        if unused { self.take_reserved(p) } else { self.take_of_mount(p, vma.file) }
+        let payers = if unused { self.take_reserved(p, vma.file) } else { self.take_of_mount(p, vma.file) };
+        if self.was_told_too_early() {
+            let nobody = PageId(self.fresh_id());
+            self.consume(vma, index, nobody);
+        }
+        payers
+    }
+
+    /// The page went back, and its place goes on as if it had one.
+    fn was_told_too_early(&self) -> bool {
+        self.memory_refused && self.quirks.has(Quirk::MemoryRefusedTooLate)
     }
 
     /// Takes a page that was reserved, if the process's control group may pay for its use.
-    fn take_reserved(&mut self, p: u16) -> Option<Payers> {
+    fn take_reserved(&mut self, p: u16, file: FileId) -> Option<Payers> {
+        self.memory_refused = false;
         let usage = self.payer(p);
         let taken = self.may_charge(usage, Charge::Usage, 1) && self.pool.take(Claim::Reserved);
-        taken.then_some(Payers { usage, rsvd: None })
+        let taken = taken && self.pays_memory(p, true, self.file(file).mount);
+        taken.then_some(Payers { usage, rsvd: None, memory: self.memory_payer(p) })
     }
 
     /// Counts a page that nobody reserved against the mount of its file and takes it: one that the minimum lends if it does. The
     /// process's control group pays for it as a reserved page too, and is asked that first.
     fn take_of_mount(&mut self, p: u16, file: FileId) -> Option<Payers> {
+        self.memory_refused = false;
         let (mount, payer) = (self.file(file).mount, self.payer(p));
         let missing = self.count_in(mount, 1)?;
         let paid = self.may_charge(payer, Charge::Rsvd, 1) && self.may_charge(payer, Charge::Usage, 1);
-        let taken = paid && self.pool.take(if missing == 0 { Claim::Reserved } else { Claim::Unreserved });
-        if !taken {
+        let lent = missing == 0;
+        let taken = paid && self.pool.take(if lent { Claim::Reserved } else { Claim::Unreserved });
+        let taken = taken && self.pays_memory(p, lent, mount);
+        if !taken && !self.was_told_too_early() {
             self.refuse_page(mount, 1 - missing);
         }
-        taken.then_some(Payers { usage: payer, rsvd: payer })
+        taken.then_some(Payers { usage: payer, rsvd: payer, memory: self.memory_payer(p) })
     }
 
     /// Takes a page for a place of a shared file that then cannot have it, and lets it go; says whether there was one. If it
@@ -223,7 +238,11 @@ impl NaiveMachine {
     /// Takes a page from the pool for a page of a file, which is then reserved if it was not.
     pub(super) fn claim_for_file(&mut self, p: u16, file: FileId, index: u64) -> Option<Payers> {
         let reserved = self.file(file).reserved.contains_key(&index);
-        let payers = if reserved { self.take_reserved(p) } else { self.take_of_mount(p, file) }?;
+        let payers = if reserved { self.take_reserved(p, file) } else { self.take_of_mount(p, file) };
+        if self.was_told_too_early() {
+            self.file_mut(file).reserved.entry(index).or_insert(None);
+        }
+        let payers = payers?;
         // A page that was not reserved is paid for by itself, not by its place.
         self.file_mut(file).reserved.entry(index).or_insert(None);
         Some(payers)

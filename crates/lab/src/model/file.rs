@@ -74,7 +74,9 @@ impl NaiveMachine {
             if self.file(id).cache.contains_key(&index) {
                 continue;
             }
-            let payers = self.claim_for_file(p, id, index).ok_or(Fail::Errno("ENOSPC"))?;
+            let Some(payers) = self.claim_for_file(p, id, index) else {
+                return Err(Fail::Errno(if self.memory_refused { "ENOMEM" } else { "ENOSPC" }));
+            };
             let mount = self.file(id).mount;
             let page = self.new_page(Page { payers, cached: true, mount, ..Page::default() });
             self.file_mut(id).cache.insert(index, page);

@@ -30,8 +30,12 @@ mod world;
 
 use std::collections::BTreeMap;
 
+use hugefolio::MemoryAccounting;
+
 use crate::op::{Actor, MapName, MountName, Op, SegmentName, SizeName};
-use crate::target::{Answer, BeginError, Counters, Header, NodeCounters, PoolCounters, StepResult, Target};
+use crate::target::{
+    Answer, BeginError, Counters, Header, MachineLine, NodeCounters, PoolCounters, StepResult, Target,
+};
 use cgroup::{Group, GroupId};
 use pool::Pool;
 use world::{File, FileId, Mount, Named, Owner, OwnerId, PAGE, Page, PageId, Process, Segment, WatcherId, count};
@@ -82,6 +86,10 @@ pub struct NaiveMachine {
     mounts: Vec<Mount>,
     /// Every control group ever made.
     groups: Vec<Group>,
+    /// Huge pages are charged to the memory of groups.
+    accounts_memory: bool,
+    /// The last page that was not had was refused by a limit on memory.
+    memory_refused: bool,
     /// Pages that groups pay for for ever, though nobody has them.
     forsaken: Vec<(Option<GroupId>, i64)>,
     /// The names that were ever groups, in that order: the order of the counters.
@@ -122,6 +130,8 @@ impl NaiveMachine {
             processes: BTreeMap::new(),
             mounts: Vec::new(),
             groups: Vec::new(),
+            accounts_memory: false,
+            memory_refused: false,
             forsaken: Vec::new(),
             group_names: Vec::new(),
             mounted: Vec::new(),
@@ -225,6 +235,7 @@ impl NaiveMachine {
             Op::CgCreate(op) => self.cg_create(op),
             Op::CgMax(op) => self.cg_max(op),
             Op::CgRsvdMax(op) => self.cg_rsvd_max(op),
+            Op::CgMemoryMax(op) => self.cg_memory_max(op),
             Op::CgAttach(op) => self.cg_attach(op),
             Op::CgRmdir(op) => self.cg_rmdir(op),
             Op::Spawn(op) => self.spawn(op),
@@ -295,12 +306,14 @@ impl Target for NaiveMachine {
     }
 
     fn begin(&mut self, header: &Header) -> Result<(), BeginError> {
-        if header.machine.is_some() {
+        let memory = header.machine.as_ref().map_or(MemoryAccounting::Off, |machine| machine.memory);
+        if header.machine.as_ref().is_some_and(|machine| *machine != MachineLine { memory, ..MachineLine::default() }) {
             return Err(BeginError::Machine(
                 "the naive model is one node with empty pools of 2 MiB pages; leave out the machine".to_owned(),
             ));
         }
         *self = Self::new(self.quirks);
+        self.accounts_memory = memory == MemoryAccounting::HugePages;
         Ok(())
     }
 

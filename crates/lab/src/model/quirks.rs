@@ -18,11 +18,13 @@ pub enum Quirk {
     /// K12: an owner that takes a page from others looks at its own address, for each area that has the file page: also for another
     /// one of its own, and then loses the page itself.
     StealGoesByAddress,
+    /// K13: a page that a limit on memory refuses is given back after its place was told that it has one.
+    MemoryRefusedTooLate,
 }
 
 impl Quirk {
     /// Every one.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::OwnerRestoresAtOnce,
         Self::PartialMoveLosesMap,
         Self::RefusalTakesMinimum,
@@ -30,16 +32,17 @@ impl Quirk {
         Self::SurplusFreeIgnoresReservations,
         Self::RefusedMountKeepsMinimum,
         Self::StealGoesByAddress,
+        Self::MemoryRefusedTooLate,
     ];
 
-    const fn bit(self) -> u8 {
+    const fn bit(self) -> u16 {
         1 << self as u8
     }
 }
 
 /// A set of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Quirks(u8);
+pub struct Quirks(u16);
 
 impl Quirks {
     /// None: the sound machine.

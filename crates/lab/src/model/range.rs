@@ -70,9 +70,10 @@ impl NaiveMachine {
     /// mlock brings in the pages, until one fails.
     pub(super) fn mlock(&mut self, p: u16, op: &Mlock) -> Outcome {
         let (start, end) = self.locked_range(p, &op.map, op.range)?;
+        self.memory_refused = false;
         match self.populate(p, start, end) {
             Ok(()) => Ok(Answer::ok()),
-            Err(_) => Err(Fail::Errno("ENOMEM")),
+            Err(_) => Err(Fail::Errno(if self.memory_refused { "EAGAIN" } else { "ENOMEM" })),
         }
     }
 

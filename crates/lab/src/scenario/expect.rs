@@ -47,6 +47,8 @@ impl PoolCounter {
 pub const STATFS_FIELDS: [&str; 6] = ["f_bsize", "f_blocks", "f_bfree", "f_bavail", "f_files", "f_ffree"];
 /// The files of a control group that a query may name, after the page size.
 pub const CGROUP_FILES: [&str; 4] = ["current", "rsvd.current", "events max", "events.local max"];
+/// What a query may name of a control group's memory.
+pub const MEMORY_FILES: [&str; 3] = ["stat hugetlb", "events max", "events.local max"];
 /// The fields of a mapping's smaps.
 pub const SMAPS_FIELDS: [&str; 3] = ["vmas", "Shared_Hugetlb", "Private_Hugetlb"];
 /// The fields of a file.
@@ -73,6 +75,13 @@ pub enum Query {
         /// The page size.
         size: SizeName,
         /// One of [`CGROUP_FILES`].
+        file: &'static str,
+    },
+    /// What the memory controller says of a control group: `g0/memory.stat hugetlb`.
+    Memory {
+        /// The group.
+        cg: CgroupName,
+        /// One of [`MEMORY_FILES`].
         file: &'static str,
     },
     /// A field of statfs(2) of a mount.
@@ -133,7 +142,8 @@ impl Query {
         match self {
             Query::Pool { .. } | Query::Meminfo(_) => Unit::Count,
             Query::Cgroup { file, .. } if file.ends_with("current") => Unit::Bytes,
-            Query::Cgroup { .. } => Unit::Count,
+            Query::Memory { file, .. } if file.ends_with("hugetlb") => Unit::Bytes,
+            Query::Cgroup { .. } | Query::Memory { .. } => Unit::Count,
             Query::Statfs { field, .. } | Query::Fstat { field, .. } => match *field {
                 "f_bsize" | "size" | "blksize" => Unit::Bytes,
                 _ => Unit::Count,
@@ -174,6 +184,7 @@ impl fmt::Display for Query {
                 node.map_or(Ok(()), |node| write!(f, " node={}", node.get()))
             }
             Query::Meminfo(counter) => f.write_str(counter.meminfo_name()),
+            Query::Memory { cg, file } => write!(f, "{cg}/memory.{file}"),
             Query::Cgroup { cg, size, file } => {
                 write!(f, "{cg}/hugetlb.{}.{file}", cgroup_size(*size))
             }
@@ -402,6 +413,9 @@ fn query_of_machine(first: &Token<'_>, words: &[Token<'_>], end: usize) -> Resul
     if let Some((cg, file)) = first.text.rsplit_once("/hugetlb.").filter(|(cg, _)| !cg.starts_with("/sys")) {
         return cgroup_query(first, cg, file, words);
     }
+    if let Some((cg, file)) = first.text.rsplit_once("/memory.").filter(|(cg, _)| !cg.starts_with("/sys")) {
+        return memory_query(first, cg, file, words);
+    }
     if first.text.starts_with('/') {
         return if words.is_empty() {
             Ok(Query::File(Verbatim(first.text.to_owned())))
@@ -458,6 +472,14 @@ fn cgroup_query(first: &Token<'_>, cg: &str, file: &str, words: &[Token<'_>]) ->
     Ok(Query::Cgroup { cg: name(&Token { text: cg, ..*first })?, size, file })
 }
 
+fn memory_query(first: &Token<'_>, cg: &str, file: &str, words: &[Token<'_>]) -> Result<Query, At<LineError>> {
+    let file = words.iter().fold(file.to_owned(), |file, word| format!("{file} {}", word.text));
+    let form =
+        LineError::QueryForm("expect g0/memory.stat hugetlb = 2M, or memory.events max, memory.events.local max");
+    let file = MEMORY_FILES.iter().find(|known| **known == file).copied().ok_or((first.column, form))?;
+    Ok(Query::Memory { cg: name(&Token { text: cg, ..*first })?, file })
+}
+
 #[cfg(test)]
 mod tests {
     use crate::scenario::Scenario;
@@ -480,6 +502,8 @@ mod tests {
             "expect nr_hugepages log:21 = 0",
             "expect HugePages_Rsvd = 1",
             "expect g0/g1/hugetlb.2MB.rsvd.current = 4M",
+            "expect g0/memory.stat hugetlb = 4M",
+            "expect g0/g1/memory.events.local max = 18",
             "expect g0/hugetlb.1GB.events max = 2",
             "expect g0/hugetlb.2MB.events.local max != 0",
             "expect statfs M0 f_bfree = 12",

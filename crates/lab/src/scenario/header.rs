@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hugefolio::GroupVersion;
+use hugefolio::{GroupVersion, MemoryAccounting};
 
 use super::error::LineError;
 use super::lex::{At, Token};
@@ -36,8 +36,12 @@ pub const HEADER_FORMS: [(&str, &str); 5] = [
     ("machine", "machine node=24G hugepagesz=2M hugepages=4"),
 ];
 
-/// The interfaces of control groups with their words.
-pub(crate) const GROUP_VERSIONS: [(&str, GroupVersion); 2] = [("v2", GroupVersion::V2), ("v1", GroupVersion::V1)];
+/// The interfaces of control groups with their words; the last is v2, mounted with the option of that name.
+pub(crate) const GROUP_VERSIONS: [(&str, (GroupVersion, MemoryAccounting)); 3] = [
+    ("v2", (GroupVersion::V2, MemoryAccounting::Off)),
+    ("v1", (GroupVersion::V1, MemoryAccounting::Off)),
+    ("memory_hugetlb_accounting", (GroupVersion::V2, MemoryAccounting::HugePages)),
+];
 
 /// The boot parameters that a machine line may hold, besides `arch=`, `cgroup=`, and `node=` for each node's memory.
 pub const BOOT_PARAMETERS: [&str; 7] = [
@@ -117,8 +121,10 @@ fn machine(words: &[Token<'_>]) -> Result<MachineLine, At<LineError>> {
             machine.arch = arch.map(|(_, arch)| *arch).ok_or_else(bad)?;
         } else if name == "cgroup" {
             let version = GROUP_VERSIONS.iter().find(|(word, _)| *word == value);
-            let bad = || bad(format!("`{value}` is not an interface of control groups"), "write v1 or v2");
-            machine.groups = version.map(|(_, version)| *version).ok_or_else(bad)?;
+            let words = GROUP_VERSIONS.map(|(word, _)| word).join(", ");
+            let bad =
+                || bad(format!("`{value}` is not an interface of control groups"), &format!("write one of {words}"));
+            (machine.groups, machine.memory) = version.map(|(_, version)| *version).ok_or_else(bad)?;
         } else if BOOT_PARAMETERS.contains(&name) {
             machine.boot.push(word.text.to_owned());
         } else {
@@ -146,8 +152,9 @@ impl fmt::Display for HeaderLine {
                     write!(f, " arch={}", machine.arch.word())?;
                 }
                 machine.nodes.iter().try_for_each(|size| write!(f, " node={size}"))?;
-                if machine.groups != GroupVersion::default() {
-                    let word = GROUP_VERSIONS.iter().find(|(_, version)| *version == machine.groups);
+                let groups = (machine.groups, machine.memory);
+                if groups != Default::default() {
+                    let word = GROUP_VERSIONS.iter().find(|(_, version)| *version == groups);
                     write!(f, " cgroup={}", word.map_or("", |(word, _)| *word))?;
                 }
                 machine.boot.iter().try_for_each(|word| write!(f, " {word}"))

@@ -30,7 +30,8 @@ use std::fmt;
 pub use described::described;
 pub use error::LineError;
 pub use expect::{
-    CGROUP_FILES, Comparison, Expectation, FSTAT_FIELDS, Known, PoolCounter, Query, SMAPS_FIELDS, STATFS_FIELDS,
+    CGROUP_FILES, Comparison, Expectation, FSTAT_FIELDS, Known, MEMORY_FILES, PoolCounter, Query, SMAPS_FIELDS,
+    STATFS_FIELDS,
 };
 pub use header::{BOOT_PARAMETERS, HEADER_FORMS, HeaderLine};
 pub use memory::{MEMORY_FORMS, MemoryLine};

@@ -129,6 +129,15 @@ counter_arrays! {
         /// Refusals of the group itself.
         events_local_max = "events.local.max",
     }
+    /// What the memory controller says of a control group: bytes, and events.
+    MemoryCounters as [i64; 3] {
+        /// Bytes of huge pages.
+        hugetlb = "stat.hugetlb",
+        /// How often its limit, or one below, was about to be exceeded.
+        events_max = "events.max",
+        /// How often its own was.
+        events_local_max = "events.local.max",
+    }
     /// What statfs says about a mount.
     FsCounters as [i64; 6] {
         /// The block size in bytes: the page size.
@@ -156,6 +165,9 @@ pub struct CgroupSizes {
     /// Of 1 GiB pages.
     #[serde(rename = "1G")]
     pub g1: CgroupCounters,
+    /// Of memory, where the memory controller accounts huge pages.
+    #[serde(rename = "memory", default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryCounters>,
 }
 
 /// The pages of one node.
@@ -233,6 +245,9 @@ impl Counters {
         for (group, sizes) in self.cg.iter() {
             sizes.m2.fields(&format!("cg {group} 2M"), &mut fields);
             sizes.g1.fields(&format!("cg {group} 1G"), &mut fields);
+            if let Some(memory) = &sizes.memory {
+                memory.fields(&format!("cg {group} memory"), &mut fields);
+            }
         }
         for (mount, counters) in self.fs.iter() {
             counters.fields(&format!("fs {mount}"), &mut fields);
@@ -269,6 +284,9 @@ impl fmt::Display for Counters {
                     write!(f, " | {group} {size} current={} rsvd={}", Size::bytes(current), Size::bytes(rsvd))?;
                     write!(f, " events.max={events_max}")?;
                 }
+            }
+            if let Some(MemoryCounters { hugetlb, events_max, .. }) = sizes.memory {
+                write!(f, " | {group} memory hugetlb={} events.max={events_max}", Size::bytes(hugetlb))?;
             }
         }
         for (mount, fs) in self.fs.iter() {

@@ -7,10 +7,12 @@ mod recorded;
 
 use hugefolio::GroupVersion;
 
+pub use hugefolio::MemoryAccounting;
+
 pub use answer::{Answer, Extras, Refusal, StepResult};
 pub use counters::{
-    CgroupCounters, CgroupSizes, Counters, Difference, FsCounters, NodeCounters, NodeSizes, Ordered, PoolCounters,
-    diff_fields,
+    CgroupCounters, CgroupSizes, Counters, Difference, FsCounters, MemoryCounters, NodeCounters, NodeSizes, Ordered,
+    PoolCounters, diff_fields,
 };
 pub use record::{RecordError, record};
 pub use recorded::{Recorded, RecordedLine};
@@ -66,6 +68,8 @@ pub struct MachineLine {
     pub nodes: Vec<Size>,
     /// Which interface its control groups have.
     pub groups: GroupVersion,
+    /// Whether its memory controller accounts huge pages.
+    pub memory: MemoryAccounting,
     /// The kernel's boot parameters, such as `hugepagesz=2M`, in order.
     pub boot: Vec<String>,
 }

@@ -12,7 +12,7 @@ verbs! {
     CgCreate = "cg_create" {
         /// The group.
         cg: CgroupName ["cg"];
-        /// Lets groups below it have the hugetlb controller.
+        /// Lets groups below it have the hugetlb controller, and the memory controller where that accounts huge pages.
         sub: Option<Switch> ["sub"];
     }
 
@@ -35,6 +35,15 @@ verbs! {
         /// The page size.
         size: SizeName ["sz"] or SizeName::M2;
     } writes "/sys/fs/cgroup/{cg}/hugetlb.{size:B}.rsvd.max"
+
+    /// Limits the memory of a control group, of which huge pages are a part where the machine's groups are
+    /// `memory_hugetlb_accounting`.
+    CgMemoryMax = "cg_memory_max" {
+        /// The group.
+        cg: CgroupName ["cg"];
+        /// The limit in bytes, or max.
+        value: Written ["n", "raw"];
+    } writes "/sys/fs/cgroup/{cg}/memory.max"
 
     /// Moves a process into a control group.
     CgAttach = "cg_attach" by actor {

@@ -4,7 +4,9 @@
 
 use std::hint::black_box;
 
-use bench::setup::{AVAILABLE, NODE, POOL, block, cached, groups, machine, memory_map, zone};
+use bench::setup::{
+    AVAILABLE, NODE, POOL, block, cached, groups, machine, memory_map, scattered, why_no_gigabyte, zone,
+};
 use bench::table::OPERATIONS;
 use charge::{Charges, Counter};
 use filemap::{add_to_cache, remove_from_cache};
@@ -102,6 +104,13 @@ fn look_at_pool(mut machine: Machine) -> Machine {
     machine
 }
 
+#[library_benchmark]
+#[bench::scattered(args = (1_024), setup = scattered)]
+fn why(machine: Machine) -> Machine {
+    black_box(why_no_gigabyte(black_box(&machine)));
+    machine
+}
+
 library_benchmark_group!(
     name = rooms,
     benchmarks = [
@@ -112,7 +121,8 @@ library_benchmark_group!(
         alloc_and_put,
         reserve_and_release,
         add_and_remove,
-        look_at_pool
+        look_at_pool,
+        why
     ]
 );
 

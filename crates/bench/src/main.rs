@@ -9,7 +9,7 @@ use bench::counting::Counting;
 use bench::frames::OneZone;
 use bench::replay::{replay, scripts};
 use bench::report::{Figures, Memory, Report};
-use bench::setup::empty_machine;
+use bench::setup::{empty_machine, scattered, why_no_gigabyte};
 use bench::table::STEPS;
 use bench::threads::{Nothing, SharedBuddy, SharedZone, Work, ZoneEach, run};
 use bench::torture::SharedFrames;
@@ -79,6 +79,12 @@ fn print_times() {
     println!("  machine of 24 GiB with empty pools: created in {} ns (aim: under 50,000 ns)", creation.as_nanos());
     println!("  zone of 4 TiB: made in {} ns (aim: under 1,000,000 ns)", zone.as_nanos());
     println!("  recorded steps per second: {steps}");
+    let machine = scattered(1_024);
+    let why = median(11, || why_no_gigabyte(&machine));
+    println!(
+        "  why is there no 1 GiB page, 1 TiB with 1,000,000 blocks: {} ns (aim: under 50,000,000 ns)",
+        why.as_nanos()
+    );
     print_threads();
 }
 

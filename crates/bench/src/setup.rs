@@ -4,7 +4,9 @@ use std::iter;
 
 use charge::Charges;
 use filemap::add_to_cache;
-use hugefolio::{Admin, Calls, Fd, Machine, MapCall, MemfdFlags, Share};
+use hugefolio::pages::PageRequest;
+use hugefolio::why::{Wanted, Why};
+use hugefolio::{Admin, Calls, Fd, Machine, MapCall, MemfdFlags, Pages, Share};
 use hugetlb::{AllocFlags, AllocRequest, HugeFolio, RegionSet, hugetlb_alloc_folio};
 use hugetlbfs::{Hold, InodeKind, Seals};
 use memmap::{FolioKind, MemMap};
@@ -165,4 +167,26 @@ pub fn cached(count: u32) -> (Machine, InodeId, HugeIndex, HugeFolio) {
         add_to_cache(&mut machine, inode, HugeIndex::new(n as u64), folio).expect("no failure is planned");
     }
     (machine, inode, HugeIndex::new(middle as u64), folios[middle])
+}
+
+/// A machine of so many GiB, all of it in blocks of 512 KiB of which every other one is free: a million of them for 1 TiB.
+#[must_use]
+pub fn scattered(gib: u64) -> Machine {
+    let mut machine = Machine::builder().node(NODE, Bytes::gib(gib)).build().expect("a node of that size can be");
+    let request = PageRequest::new(Order::new(7), GfpFlags::HIGHUSER_MOVABLE, NODE);
+    let mut between = Vec::new();
+    while machine.alloc_pages(&request).is_ok() {
+        between.extend(machine.alloc_pages(&request));
+    }
+    for block in between {
+        machine.free_pages(block).expect("it is held");
+    }
+    machine
+}
+
+/// What is asked of it.
+#[must_use]
+pub fn why_no_gigabyte(machine: &Machine) -> Why {
+    let order = HugeSize::G1.order(machine.page_shift()).expect("larger than a base page");
+    machine.why(&Wanted { candidates: 3, ..Wanted::of(order) })
 }

@@ -75,7 +75,7 @@ pub const REGION_EXTREMES: [(&str, &str); 2] = [("regions", "few"), ("regions", 
 pub const FULL_EXTREMES: [(&str, &str); 2] = [("zone_pair", "empty_huge"), ("zone_pair", "full_huge")];
 
 /// All benches in the order in which they are shown: whole paths, then room by room.
-pub const ROWS: [Row; 32] = [
+pub const ROWS: [Row; 33] = [
     row("grow_and_shrink", "empty", "pool: grow + shrink by a 2 MiB page, pool empty").at_most(600),
     row("grow_and_shrink", "thousand", "pool: grow + shrink by a 2 MiB page, pool of 1,000").at_most(600),
     row("fault_and_unmap", "reserved", "reserved fault + unmap of a 2 MiB page"),
@@ -117,4 +117,7 @@ pub const ROWS: [Row; 32] = [
     row("add_and_remove", "empty", "filemap: add + remove of a page, file otherwise empty"),
     row("add_and_remove", "thousand", "filemap: add + remove of a page among 1,000"),
     row("look_at_pool", "one_node", "facade: the counters of a pool"),
+    row("why", "scattered", "facade: why is there no 1 GiB page, 1 TiB with 1,000,000 blocks")
+        .of(1)
+        .at_most(100_000_000),
 ];

@@ -13,6 +13,7 @@ mod output;
 mod record;
 mod run;
 mod saved;
+mod why;
 mod zoneinfo;
 
 use std::path::PathBuf;
@@ -109,6 +110,10 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         scenario: Option<PathBuf>,
     },
+    /// Says why there is no huge page: what stands in the way of it, who has that, and what would make it go.
+    ///
+    /// Ends with 1 if no such page could be had.
+    Why(why::Asked),
     /// Prints the page that describes the scenario language.
     Grammar,
 }
@@ -128,6 +133,7 @@ fn main() -> ExitCode {
         Command::Convert { file, recorded } => files::convert(&file, recorded.as_deref(), &mut output),
         Command::Explain(asked) => explain::explain(&asked, &mut output),
         Command::Tree { folder, scenario } => explain::tree(&folder, scenario.as_deref(), &mut output),
+        Command::Why(asked) => why::why(&asked, &mut output),
         Command::Grammar => files::grammar(&mut output),
     };
     match done {

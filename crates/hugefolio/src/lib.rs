@@ -35,6 +35,7 @@ mod shared_env;
 mod state;
 pub mod text;
 mod validate;
+pub mod why;
 
 pub use builder::{BuildError, MachineBuilder};
 pub use calls::{

@@ -130,6 +130,15 @@ impl Zone {
         self.merge_blocks(up(block.into(), self.pageblock), order, migratetype, placement);
     }
 
+    /// The same for a block of the largest order, which does not merge.
+    #[inline]
+    pub(crate) fn free_top_block(&mut self, block: u32, migratetype: Migratetype) {
+        self.count_freed(migratetype, size(self.top));
+        let lists = &mut self.lists[migratetype.index()];
+        lists.occupied |= bit(self.top);
+        self.runs.push_one(lists.of_mut(self.top), block);
+    }
+
     /// The same for a piece of a pageblock, or for all pieces of one together. Nothing of it but its start has a mark any more.
     #[inline(always)]
     pub(crate) fn free_piece(&mut self, slot: u32, order: usize, migratetype: Migratetype, placement: Placement) {
@@ -343,18 +352,25 @@ impl Zone {
     /// Takes the head of a list of blocks of at least a pageblock.
     #[inline]
     pub(crate) fn pop_large(&mut self, order: usize, migratetype: Migratetype) -> Option<u64> {
-        let lists = &mut self.lists[migratetype.index()];
-        let list = lists.of_mut(order);
-        if order != self.top {
-            let frame = (!list.is_empty()).then(|| up(list.head.into(), self.pageblock))?;
-            self.unlink_large(frame, order, migratetype);
-            return Some(frame);
+        if order == self.top {
+            return self.pop_top(migratetype);
         }
+        let list = self.lists[migratetype.index()].of(order);
+        let frame = (!list.is_empty()).then(|| up(list.head.into(), self.pageblock))?;
+        self.unlink_large(frame, order, migratetype);
+        Some(frame)
+    }
+
+    /// The same for the largest order.
+    #[inline]
+    pub(crate) fn pop_top(&mut self, migratetype: Migratetype) -> Option<u64> {
+        let lists = &mut self.lists[migratetype.index()];
+        let list = lists.of_mut(self.top);
         let block = self.runs.pop(list)?;
         if list.is_empty() {
-            lists.occupied &= !bit(order);
+            lists.occupied &= !bit(self.top);
         }
-        Some(up(block.into(), order))
+        Some(up(block.into(), self.top))
     }
 
     /// The first frame of a list.

@@ -14,7 +14,7 @@ use crate::list::End;
 use crate::marks::{Level, MarkCheck};
 use crate::owner::BadFree;
 use crate::pageblock::Mark;
-use crate::pcp::{BelowHigh, Early, LISTS, PerCpuPages, PerCpuState, ZonePressure};
+use crate::pcp::{BelowHigh, Crowd, Early, LISTS, PerCpuPages, PerCpuState, ZonePressure};
 use crate::stack::{Cached, Fill};
 use crate::tuning::PcpTuning;
 use crate::zone::{Want, Zone, bit, down, order_of, size, up};
@@ -42,7 +42,7 @@ impl Zone {
         for &(pfn, order, migratetype) in state.pages.iter().rev() {
             let at = usize::from(order.get());
             let was = pfn.get().checked_sub(self.base).map_or(Mark::NONE, |frame| self.mark_at(frame));
-            let list = lists.list_of(order, migratetype).ok_or(BadFree::Misaligned { pfn, order });
+            let list = self.list_of(&lists, order, migratetype).ok_or(BadFree::Misaligned { pfn, order });
             match list.and_then(|list| Ok((list, self.take_back(pfn, at, Mark::cached(at))?.0))) {
                 Ok((list, place)) => {
                     before.push((place, at, was));
@@ -58,10 +58,18 @@ impl Zone {
         Ok(lists)
     }
 
+    /// The list of an order and a type of requests. Huge pages that are pieces of a pageblock are listed apart from others.
+    #[inline]
+    fn list_of(&self, lists: &PerCpuPages, order: Order, migratetype: Migratetype) -> Option<usize> {
+        let (list, at) = (lists.list_of(order, migratetype)?, usize::from(order.get()));
+        let pieces = at < self.pageblock && lists.huge_pages(at).is_some();
+        Some(if pieces { PerCpuPages::of_pieces(list) } else { list })
+    }
+
     /// The blocks of one list of a processor, from head to tail.
     #[must_use]
     pub fn cached(&self, lists: &PerCpuPages, order: Order, migratetype: Migratetype) -> Vec<Pfn> {
-        let blocks = lists.list_of(order, migratetype).map_or(&[][..], |list| lists.lists[list].coldest_first());
+        let blocks = self.list_of(lists, order, migratetype).map_or(&[][..], |list| lists.lists[list].coldest_first());
         blocks.iter().rev().map(|block| block.pfn).collect()
     }
 
@@ -119,7 +127,7 @@ impl Zone {
     fn take_block_quietly(&mut self, lists: &mut PerCpuPages, order: Order, migratetype: Migratetype) -> Option<Pfn> {
         let at = usize::from(order.get());
         let migratetype = self.type_of_request(migratetype);
-        let Some(pages) = lists.huge_pages(at).filter(|_| at >= self.pageblock) else {
+        let Some(pages) = lists.huge_pages(at) else {
             cold_path();
             return self.take_piece_quietly(lists, order, migratetype);
         };
@@ -132,7 +140,7 @@ impl Zone {
 
     #[inline(never)]
     fn take_piece_quietly(&mut self, lists: &mut PerCpuPages, order: Order, migratetype: Migratetype) -> Option<Pfn> {
-        let list = lists.list_of(order, migratetype)?;
+        let list = self.list_of(lists, order, migratetype)?;
         let block = lists.take(list, order.pages().get())?;
         Some(self.hand_out(block, order.get().into()))
     }
@@ -146,13 +154,20 @@ impl Zone {
         flags: AllocFlags,
     ) -> Option<Pfn> {
         let want = Want { order, migratetype: self.type_of_request(migratetype), flags };
-        let Some(list) = lists.list_of(want.order, want.migratetype) else { return self.take(want) };
+        let Some(list) = self.list_of(lists, want.order, want.migratetype) else { return self.take(want) };
         let order = usize::from(want.order.get());
         // Huge pages of one type are on the list of another, where nobody has looked yet.
         if let Some(block) = lists.take(list, size(order)) {
             return Some(self.hand_out(block, order));
         }
         let most = lists.next_batch(order, self.pressure.below_high);
+        if most == 2
+            && self.is_fetched_plainly(flags)
+            && let Some((first, second)) = self.take_pair(order, want.migratetype)
+        {
+            lists.keep_second(list, second, size(order));
+            return Some(first);
+        }
         self.fetch(lists.lists[list].fill(usize::try_from(most).unwrap_or(0)), want);
         lists.count += up(lists.lists[list].len() as u64, order);
         let Some(block) = lists.take(list, size(order)) else {
@@ -166,7 +181,7 @@ impl Zone {
     #[doc(alias = "rmqueue_bulk")]
     fn fetch(&mut self, mut fill: Fill<'_>, want: Want) {
         let order = usize::from(want.order.get());
-        let plain = !want.flags.contains(AllocFlags::CMA) && self.events.is_none();
+        let plain = self.is_fetched_plainly(want.flags);
         let mut mode = Mode::Own;
         while fill.room() > 0 {
             if plain && mode == Mode::Own && self.take_parts(&mut fill, order, want.migratetype) {
@@ -176,6 +191,41 @@ impl Zone {
             let place = if order < self.pageblock { self.refine(frame) } else { self.block(frame) };
             self.set_mark(place, order, Mark::cached(order));
             fill.add(Cached { pfn: self.pfn(frame), place });
+        }
+    }
+
+    /// Do blocks come from lists of their own type as long as these have any, and does nobody look on?
+    fn is_fetched_plainly(&self, flags: AllocFlags) -> bool {
+        (!flags.contains(AllocFlags::CMA) || self.free_cma == 0) && self.events.is_none()
+    }
+
+    /// Takes two blocks of at least a pageblock where both are parts of the smallest free block: the first one is handed out, the second
+    /// one comes on a list.
+    fn take_pair(&mut self, order: usize, migratetype: Migratetype) -> Option<(Pfn, Cached)> {
+        let fitting = self.lists[migratetype.index()].occupied >> order;
+        if order < self.pageblock || fitting == 0 || fitting & 1 != 0 {
+            return None;
+        }
+        let found = order + fitting.trailing_zeros() as usize;
+        let frame = if found == self.top { self.pop_top(migratetype) } else { self.pop_large(found, migratetype) }?;
+        let (first, second) = (self.block(frame), self.block(frame + size(order)));
+        self.blocks.record(first).mark = Mark::used(order);
+        self.blocks.record(second).mark = Mark::cached(order);
+        self.count_taken(migratetype, size(order + 1));
+        if found > order + 1 {
+            self.push_rest(frame, size(order + 1), found, migratetype);
+        }
+        Some((self.pfn(frame), Cached { pfn: self.pfn(frame + size(order)), place: second }))
+    }
+
+    /// Puts back what is left of a block of at least a pageblock behind its first `taken` frames.
+    #[inline]
+    fn push_rest(&mut self, frame: u64, taken: u64, order: usize, migratetype: Migratetype) {
+        let mut at = taken;
+        while at < size(order) {
+            let rest = at.trailing_zeros();
+            self.push_large(frame + at, rest as usize, migratetype, End::Head);
+            at += 1 << rest;
         }
     }
 
@@ -242,13 +292,9 @@ impl Zone {
             self.blocks.record(first + part * step).mark = Mark::cached(order);
         }
         fill.add_parts(Cached { pfn: self.pfn(frame), place: first }, parts as usize, size(order), step);
-        self.count_taken(migratetype, up(parts.into(), order));
-        let mut at = up(parts.into(), order);
-        while at < size(found) {
-            let rest = at.trailing_zeros();
-            self.push_large(frame + at, rest as usize, migratetype, End::Head);
-            at += 1 << rest;
-        }
+        let taken = up(parts.into(), order);
+        self.count_taken(migratetype, taken);
+        self.push_rest(frame, taken, found, migratetype);
         true
     }
 
@@ -290,10 +336,15 @@ impl Zone {
         #[expect(clippy::cast_possible_truncation, reason = "only the bits inside a pageblock count")]
         let place = self.frames.slot(record.frames, frame as u32);
         let Some(mark) = self.frames.get_mut(place) else { return false };
-        if !self.is_calm || !mark.is_used(0) || !lists.put_quietly(list, Cached { pfn, place }, 1) {
+        if !self.is_calm || !mark.is_used(0) {
             return false;
         }
+        let Some(crowd) = lists.put_quietly(list, Cached { pfn, place }, 1) else { return false };
         *mark = Mark::cached(0);
+        if crowd == Crowd::MayNot {
+            cold_path();
+            self.give_back_after(lists, pfn, Order::ZERO);
+        }
         true
     }
 
@@ -311,11 +362,22 @@ impl Zone {
             return false;
         }
         #[expect(clippy::cast_possible_truncation, reason = "there is a record of it")]
-        let put = lists.put_quietly(list, Cached { pfn, place: block as u32 }, pages);
-        if put {
-            record.mark = Mark::cached(at);
+        let place = block as u32;
+        let Some(crowd) = lists.put_quietly(list, Cached { pfn, place }, pages) else { return false };
+        record.mark = Mark::cached(at);
+        if crowd == Crowd::MayNot {
+            cold_path();
+            self.give_back_after(lists, pfn, order);
         }
-        put
+        true
+    }
+
+    /// Gives back what may be too much after a block came on its list.
+    #[inline(never)]
+    fn give_back_after(&mut self, lists: &mut PerCpuPages, pfn: Pfn, order: Order) {
+        if let Some(list) = lists.list_of(order, self.migratetype(pfn)) {
+            self.give_back_too_much(lists, list, Early::No);
+        }
     }
 
     #[inline(never)]
@@ -326,7 +388,7 @@ impl Zone {
             Migratetype::Cma | Migratetype::HighAtomic => Migratetype::Movable,
             other => other,
         };
-        let Some(list) = lists.list_of(order, listed) else {
+        let Some(list) = self.list_of(lists, order, listed) else {
             self.set_mark(place, at, Mark::NONE);
             self.put_block(place, at, migratetype);
             return Ok(());
@@ -421,33 +483,27 @@ impl Zone {
 
     /// Gives back blocks of at least a pageblock, the halves of a largest block as one.
     fn give_back_blocks(&mut self, blocks: &[Cached], order: usize) {
+        let paired = order == self.pageblock && order + 1 == self.top;
         let mut rest = blocks;
-        while !rest.is_empty() {
-            rest = &rest[self.give_back_block(rest, order)..];
-        }
-    }
-
-    /// Gives back a block, and the next one with it if they are the halves of a largest block; how many that were.
-    #[inline]
-    fn give_back_block(&mut self, blocks: &[Cached], order: usize) -> usize {
-        let block = blocks[0].place;
-        let record = self.blocks.record(block);
-        record.mark = Mark::NONE;
-        let migratetype = record.migratetype();
-        if order == self.pageblock
-            && order + 1 == self.top
-            && block & 1 == 0
-            && blocks.get(1).is_some_and(|next| next.place == block + 1)
-        {
-            let other = self.blocks.record(block + 1);
-            if other.migratetype() == migratetype {
+        while let Some((&Cached { place, .. }, behind)) = rest.split_first() {
+            let record = self.blocks.record(place);
+            record.mark = Mark::NONE;
+            let migratetype = record.migratetype();
+            if paired
+                && place & 1 == 0
+                && let Some((next, behind)) = behind.split_first()
+                && next.place == place + 1
+                && let other = self.blocks.record(next.place)
+                && other.migratetype() == migratetype
+            {
                 other.mark = Mark::NONE;
-                self.free_block(block, self.top, migratetype, Placement::Usual);
-                return 2;
+                self.free_top_block(place >> 1, migratetype);
+                rest = behind;
+                continue;
             }
+            self.free_block(place, order, migratetype, Placement::Usual);
+            rest = behind;
         }
-        self.free_block(block, order, migratetype, Placement::Usual);
-        1
     }
 
     /// Gives everything back.

@@ -110,10 +110,7 @@ impl Zone {
     /// Without grouping all pages count as unmovable.
     #[inline]
     pub(crate) fn type_of_request(&self, migratetype: Migratetype) -> Migratetype {
-        match self.grouping {
-            Grouping::ByMobility => migratetype,
-            Grouping::Off => Migratetype::Unmovable,
-        }
+        self.requested[migratetype.index()]
     }
 
     /// The first type whose blocks may serve `start` and that has a block of exactly `order`.

@@ -173,7 +173,7 @@ impl Zone {
         // A list of that order or of a larger one has a block.
         let fits = u64::from(occupied) >= pages;
         // The rest of the block itself is of no use.
-        fits && least.checked_add(pages).is_some_and(|needed| self.free_plain >= needed)
+        fits && self.free_plain.checked_sub(least).is_some_and(|usable| usable >= pages)
     }
 
     #[inline(never)]

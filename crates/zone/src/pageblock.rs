@@ -78,7 +78,7 @@ impl Mark {
     /// Is this an allocated block of `order`?
     #[inline]
     pub(crate) const fn is_used(self, order: usize) -> bool {
-        ((self.0 & !Self::CAN_MOVE) ^ Self::USED) as usize == order
+        self.0 & !Self::CAN_MOVE == Self::used(order).0
     }
 
     pub(crate) const fn start(self) -> Start {

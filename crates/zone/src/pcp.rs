@@ -13,8 +13,10 @@ use crate::zone::size;
 const COSTLY: usize = 3;
 /// A batch grows up to so many doublings.
 const BATCH_SCALE: u32 = 5;
-/// Lists of the small orders, by type, and behind them those of huge pages.
-pub(crate) const LISTS: usize = HUGE_LISTS + (1 << TYPE_SHIFT);
+/// No more pages freed lately are counted, whatever the batch.
+const MOST_COUNTED: u64 = 1 << 40;
+/// Lists of the small orders, by type, behind them those of huge pages, and those of huge pages that are pieces of a pageblock.
+pub(crate) const LISTS: usize = HUGE_LISTS + (2 << TYPE_SHIFT);
 const HUGE_LISTS: usize = (COSTLY + 1) << TYPE_SHIFT;
 /// Room for all types. Lists of those that no request has stay empty.
 const TYPE_SHIFT: usize = 3;
@@ -104,8 +106,7 @@ impl PerCpuPages {
             lists: [const { Stack::EMPTY }; LISTS],
             count: 0,
             quiet: 0,
-            // It is not counted any more from a certain point on, which lies far below.
-            free_count: state.free_count.get().min(1 << 40),
+            free_count: state.free_count.get().min(MOST_COUNTED),
             most_counted: 0,
             many_from: 0,
             alloc_factor: state.alloc_factor.min(BATCH_SCALE),
@@ -121,18 +122,23 @@ impl PerCpuPages {
         lists
     }
 
-    /// Works out what follows from the bounds; after every change of one.
+    /// Works out what follows from the bounds; after every change of the tuning.
     fn settle(&mut self) {
-        self.quiet = if self.tuning.clamp(self.high()).get() == self.high { self.high } else { 0 };
-        self.most_counted = self.tuning.batch.get() << BATCH_SCALE;
+        self.settle_high();
+        self.most_counted = (self.tuning.batch.get() << BATCH_SCALE).min(MOST_COUNTED);
         self.many_from = self.tuning.batch.get().saturating_add(self.tuning.high_min.get() / 2);
     }
 
+    /// The same after a change of the upper bound alone.
+    #[inline]
+    fn settle_high(&mut self) {
+        self.quiet = if self.tuning.clamp(self.high()).get() == self.high { self.high } else { 0 };
+    }
+
+    #[inline]
     pub(crate) fn set_high(&mut self, high: u64) {
-        if self.high != high {
-            self.high = high;
-            self.settle();
-        }
+        self.high = high;
+        self.settle_high();
     }
 
     /// Base pages on all lists.
@@ -239,17 +245,25 @@ impl PerCpuPages {
         self.free_count >>= 1;
     }
 
-    /// Puts a page, or a huge page, on a list where that is all there is to do: nothing was done otherwise.
+    /// Puts a page, or a huge page, on a list that has room for it; nothing was done otherwise.
     #[inline(always)]
-    pub(crate) fn put_quietly(&mut self, list: usize, block: Cached, pages: u64) -> bool {
+    pub(crate) fn put_quietly(&mut self, list: usize, block: Cached, pages: u64) -> Option<Crowd> {
         let count = self.count + pages;
-        if count >= self.quiet || !self.lists[list].push_quietly(block) {
-            return false;
+        if !self.lists[list].push_quietly(block) {
+            return None;
         }
-        self.last_free = LastFree::Single;
         self.count = count;
+        self.last_free = LastFree::Single;
         self.count_freed(pages);
-        true
+        Some(if count < self.quiet { Crowd::Fits } else { Crowd::MayNot })
+    }
+
+    /// One of two blocks that were fetched for an empty list, while the other one is handed out.
+    #[inline]
+    pub(crate) fn keep_second(&mut self, list: usize, block: Cached, pages: u64) {
+        self.lists[list].push(block);
+        self.count += pages;
+        self.note_request();
     }
 
     /// The list of single pages of a type; one that stays empty where processors keep none of that type.
@@ -263,6 +277,11 @@ impl PerCpuPages {
     #[inline(always)]
     pub(crate) const fn huge_list(migratetype: Migratetype) -> usize {
         HUGE_LISTS + migratetype.index()
+    }
+
+    /// The list of huge pages that takes the place of `list` where they are pieces of a pageblock: their places are other numbers.
+    pub(crate) const fn of_pieces(list: usize) -> usize {
+        list + (1 << TYPE_SHIFT)
     }
 
     /// The size of blocks of this order, if they are huge pages with lists of their own.
@@ -285,7 +304,8 @@ impl PerCpuPages {
     fn count_freed(&mut self, pages: u64) {
         self.alloc_factor >>= 1;
         if self.free_count < self.most_counted {
-            self.free_count += pages;
+            // Far below what the number holds.
+            self.free_count = self.free_count.wrapping_add(pages);
         }
     }
 
@@ -299,14 +319,13 @@ impl PerCpuPages {
     pub(crate) fn next_batch(&mut self, order: usize, below_high: BelowHigh) -> u64 {
         let batch = self.tuning.batch.get();
         let high = self.tuning.clamp(self.high()).get();
-        self.set_high(high);
         if high < batch {
+            self.set_high(high);
             return 1;
         }
         let mut pages = if order == 0 { batch << self.alloc_factor } else { batch };
-        if self.tuning.high_min != self.tuning.high_max && below_high == BelowHigh::No {
-            self.set_high(high.saturating_add(pages).min(self.tuning.high_max.get()));
-        }
+        let grows = self.tuning.high_min != self.tuning.high_max && below_high == BelowHigh::No;
+        self.set_high(if grows { high.saturating_add(pages).min(self.tuning.high_max.get()) } else { high });
         if order == 0 {
             let most = high.saturating_sub(self.count).saturating_sub(batch).max(batch);
             if pages <= most && self.alloc_factor < BATCH_SCALE {
@@ -377,6 +396,13 @@ impl PerCpuPages {
         let again = core::mem::replace(&mut self.last_free, LastFree::Block) == LastFree::Block;
         if many && again && kept { Early::Yes } else { Early::No }
     }
+}
+
+/// Whether what is on the lists fits, without a closer look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Crowd {
+    Fits,
+    MayNot,
 }
 
 /// Whether pages are given back although the lists are not full.

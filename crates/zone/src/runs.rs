@@ -65,6 +65,21 @@ impl Nodes for Runs {
 }
 
 impl Runs {
+    /// Adds one block at the head, of which the host does not know.
+    #[inline(always)]
+    pub(crate) fn push_one(&mut self, list: &mut FreeList, block: u32) {
+        list.blocks += 1;
+        if let Some(run) = self.nodes.get_mut(list.head as usize)
+            && run.news == News::Unreported
+            && Run::joins((block, block), (run.first, run.last))
+        {
+            run.first = block;
+            return;
+        }
+        let node = self.add(block, block, News::Unreported);
+        list.link(self, node, End::Head);
+    }
+
     /// Adds the blocks from `first` to `last`, so that `first` is nearer to the head.
     #[inline]
     pub(crate) fn push(&mut self, list: &mut FreeList, first: u32, last: u32, end: End) {

@@ -56,7 +56,15 @@ impl Stack {
         room
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, block: Cached) {
+        if !self.push_quietly(block) {
+            self.push_slowly(block);
+        }
+    }
+
+    #[cold]
+    fn push_slowly(&mut self, block: Cached) {
         if self.blocks.is_empty() {
             self.blocks.reserve(Self::FEWEST);
         }
@@ -74,7 +82,7 @@ impl Stack {
         if self.start >= self.blocks.len() {
             self.blocks.clear();
             self.start = 0;
-        } else if self.start > self.blocks.len() / 2 {
+        } else if self.start > self.blocks.len() / 4 * 3 {
             self.blocks.drain(..self.start);
             self.start = 0;
         }

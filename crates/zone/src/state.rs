@@ -164,7 +164,8 @@ impl Zone {
         zone.set_marks(state.marks);
         zone.protection = state.protection;
         zone.set_boost(state.boost);
-        (zone.boost_factor, zone.grouping) = (state.boost_factor, state.grouping);
+        zone.boost_factor = state.boost_factor;
+        zone.set_grouping(state.grouping);
         zone.validate().map_err(StateError::Broken)?;
         Ok(zone)
     }

@@ -58,6 +58,8 @@ pub struct Zone {
     pub(crate) reserved_highatomic: u64,
     pub(crate) isolated_blocks: u64,
     pub(crate) grouping: Grouping,
+    /// What requests of each type get for it.
+    pub(crate) requested: [Migratetype; Migratetype::COUNT],
     pub(crate) managed: u64,
     /// Frames that boot kept, ascending.
     pub(crate) reserved: Vec<(Pfn, Pfn)>,
@@ -178,6 +180,7 @@ impl Zone {
             reserved_highatomic: 0,
             isolated_blocks: 0,
             grouping: Grouping::ByMobility,
+            requested: Migratetype::ALL,
             managed: layout.spans.iter().map(|(start, end)| end.get() - start.get()).sum(),
             reserved: Vec::new(),
             marks: Watermarks::default(),
@@ -295,6 +298,10 @@ impl Zone {
     #[doc(alias = "page_group_by_mobility_disabled")]
     pub const fn set_grouping(&mut self, grouping: Grouping) {
         self.grouping = grouping;
+        self.requested = match grouping {
+            Grouping::ByMobility => Migratetype::ALL,
+            Grouping::Off => [Migratetype::Unmovable; Migratetype::COUNT],
+        };
     }
 
     /// Starts (again) to keep the zone's events from now on.

@@ -21,8 +21,14 @@ pub(crate) enum Placement {
 impl Zone {
     /// Takes the smallest block that fits from the lists of one type, splitting it if need be.
     #[doc(alias = "__rmqueue_smallest")]
-    #[inline]
+    #[inline(never)]
     pub(crate) fn take_smallest(&mut self, order: usize, migratetype: Migratetype) -> Option<u64> {
+        self.take_smallest_here(order, migratetype)
+    }
+
+    /// The same without a call, for the one place that most requests come by.
+    #[inline(always)]
+    pub(crate) fn take_smallest_here(&mut self, order: usize, migratetype: Migratetype) -> Option<u64> {
         #[expect(clippy::cast_possible_truncation, reason = "orders of a zone are below 16")]
         let fitting = self.lists[migratetype.index()].occupied.wrapping_shr(order as u32);
         if fitting == 0 {
@@ -36,7 +42,7 @@ impl Zone {
     }
 
     /// Takes the block at the head of a list and puts what is too much of it back.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_head(&mut self, order: usize, found: usize, migratetype: Migratetype) -> Option<u64> {
         let frame = if found < self.pageblock {
             let slot = self.pop_piece(found, migratetype)?;
@@ -53,7 +59,7 @@ impl Zone {
 
     /// Puts the upper halves of a block of `high` on their lists until a block of `low` is left.
     #[doc(alias = "expand")]
-    #[inline]
+    #[inline(always)]
     pub(crate) fn split(&mut self, frame: u64, low: usize, high: usize, migratetype: Migratetype) {
         let mut at = high;
         while at > low && at > self.pageblock {
@@ -84,13 +90,24 @@ impl Zone {
     #[inline]
     pub fn put(&mut self, pfn: Pfn, order: Order) -> Result<(), BadFree> {
         let order = usize::from(order.get());
+        if order > self.top { self.put_large(pfn, order) } else { self.put_small(pfn, order) }
+    }
+
+    #[inline(never)]
+    fn put_large(&mut self, pfn: Pfn, order: usize) -> Result<(), BadFree> {
+        let (first, _) = self.take_back(pfn, order, Mark::NONE)?;
+        self.put_range(first, order);
+        Ok(())
+    }
+
+    fn put_small(&mut self, pfn: Pfn, order: usize) -> Result<(), BadFree> {
         let (place, migratetype) = self.take_back(pfn, order, Mark::NONE)?;
         self.put_block(place, order, migratetype);
         Ok(())
     }
 
     /// The same for a block that has no mark any more.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn put_block(&mut self, place: u32, order: usize, migratetype: Migratetype) {
         if order < self.pageblock {
             self.free_piece(place, order, migratetype, Placement::Usual);
@@ -102,17 +119,19 @@ impl Zone {
     }
 
     /// Gives back more than a pageblock.
+    #[inline(always)]
     fn put_range(&mut self, first: u32, order: usize) {
         let (frame, pages) = (up(first.into(), self.pageblock), size(order));
-        let last = self.block(frame + pages - 1);
+        let last_frame = frame + (pages - 1);
+        let last = self.block(last_frame);
         if order >= self.top
             && let Some(migratetype) = self.blocks.common_type(first, last)
         {
             // Piece by piece, each of these blocks would have been merged and put before the one below it.
-            let (low, high) = (self.top_block(frame), self.top_block(frame + pages - 1));
+            let (low, high) = (self.top_block(frame), self.top_block(last_frame));
             let lists = &mut self.lists[migratetype.index()];
-            self.runs.push(lists.of_mut(self.top), high, low, End::Head);
-            lists.settle(self.top);
+            self.runs.push_down(lists.of_mut(self.top), high, low);
+            lists.occupied |= bit(self.top);
             self.count_freed(migratetype, pages);
             return;
         }
@@ -136,7 +155,7 @@ impl Zone {
         self.count_freed(migratetype, size(self.top));
         let lists = &mut self.lists[migratetype.index()];
         lists.occupied |= bit(self.top);
-        self.runs.push_one(lists.of_mut(self.top), block);
+        self.runs.push_down(lists.of_mut(self.top), block, block);
     }
 
     /// The same for a piece of a pageblock, or for all pieces of one together. Nothing of it but its start has a mark any more.
@@ -350,7 +369,7 @@ impl Zone {
     }
 
     /// Takes the head of a list of blocks of at least a pageblock.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pop_large(&mut self, order: usize, migratetype: Migratetype) -> Option<u64> {
         if order == self.top {
             return self.pop_top(migratetype);
@@ -362,7 +381,7 @@ impl Zone {
     }
 
     /// The same for the largest order.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pop_top(&mut self, migratetype: Migratetype) -> Option<u64> {
         let lists = &mut self.lists[migratetype.index()];
         let list = lists.of_mut(self.top);

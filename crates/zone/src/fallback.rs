@@ -29,8 +29,15 @@ impl Zone {
     #[doc(alias = "rmqueue_buddy")]
     #[inline]
     pub fn take(&mut self, want: Want) -> Option<Pfn> {
+        if usize::from(want.order.get()) > self.top {
+            return self.take_range(want.order);
+        }
+        self.take_block(want)
+    }
+
+    fn take_block(&mut self, want: Want) -> Option<Pfn> {
         let order = usize::from(want.order.get());
-        let frame = if order > self.top { self.take_range(want.order) } else { self.take_frame(order, want) }?;
+        let frame = self.take_frame(order, want)?;
         self.mark_used(frame, order);
         Some(self.pfn(frame))
     }
@@ -39,7 +46,7 @@ impl Zone {
     fn take_frame(&mut self, order: usize, want: Want) -> Option<u64> {
         // Most requests have no right that leads elsewhere and find a block of their own type.
         if !want.flags.intersects(AllocFlags::HIGHATOMIC.with(AllocFlags::CMA))
-            && let Some(frame) = self.take_smallest(order, self.type_of_request(want.migratetype))
+            && let Some(frame) = self.take_smallest_here(order, self.type_of_request(want.migratetype))
         {
             return Some(frame);
         }

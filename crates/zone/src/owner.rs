@@ -73,7 +73,7 @@ impl core::error::Error for BadFree {}
 
 impl Zone {
     /// Notes that a block was handed out.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn mark_used(&mut self, frame: u64, order: usize) {
         if order < self.pageblock {
             let slot = self.refine(frame);

@@ -217,7 +217,14 @@ impl Pageblocks {
     }
 
     /// The type that all blocks from `first` to `last` have, if they have the same.
+    #[inline]
     pub(crate) fn common_type(&self, first: u32, last: u32) -> Option<Migratetype> {
+        let chunks = &self.chunks[(first >> CHUNK_SHIFT) as usize..=(last >> CHUNK_SHIFT) as usize];
+        let untouched = |chunk: &Option<Box<Chunk>>| chunk.as_ref().is_none_or(|chunk| chunk.deviating == 0);
+        if chunks.iter().all(untouched) { Some(Migratetype::Movable) } else { self.common_type_of_each(first, last) }
+    }
+
+    fn common_type_of_each(&self, first: u32, last: u32) -> Option<Migratetype> {
         let common = self.migratetype(first);
         let mut block = first;
         while block <= last {

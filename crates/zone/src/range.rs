@@ -2,20 +2,32 @@
 
 use alloc::vec::Vec;
 
-use units::{Migratetype, Order};
+use units::{Migratetype, Order, Pfn};
 
 use crate::list::NIL;
+use crate::pageblock::Mark;
 use crate::zone::{Zone, down, size, up};
 
 impl Zone {
     /// Takes the lowest aligned range that is free in blocks of the largest order.
     #[doc(alias = "alloc_contig_pages")]
     #[inline(never)]
-    pub(crate) fn take_range(&mut self, order: Order) -> Option<u64> {
-        let blocks = size(usize::from(order.get()) - self.top);
-        if let Some(start) = self.take_from_lowest_run(blocks) {
-            return Some(up(start, self.top));
-        }
+    pub(crate) fn take_range(&mut self, order: Order) -> Option<Pfn> {
+        let order = usize::from(order.get());
+        let blocks = size(order - self.top);
+        let start = match self.take_from_lowest_run(blocks) {
+            Some(start) => start,
+            None => self.take_from_runs(blocks)?,
+        };
+        let frame = up(start, self.top);
+        let block = self.block(frame);
+        self.blocks.record(block).mark = Mark::used(order);
+        Some(self.pfn(frame))
+    }
+
+    /// Takes the range from wherever it is: runs that follow each other may have it together.
+    #[cold]
+    fn take_from_runs(&mut self, blocks: u64) -> Option<u64> {
         let start = self.range_in_runs(blocks)?;
         let (first, last) = (u32::try_from(start).ok()?, u32::try_from(start + blocks - 1).ok()?);
         for migratetype in Migratetype::OF_REQUESTS {
@@ -24,7 +36,7 @@ impl Zone {
             lists.settle(self.top);
             self.count_taken(migratetype, up(taken, self.top));
         }
-        Some(up(start, self.top))
+        Some(start)
     }
 
     /// All runs: the lowest and the last block.
@@ -37,36 +49,36 @@ impl Zone {
     fn aligned(&self, start: u64, blocks: u64) -> u64 {
         let offset = down(self.base, self.top);
         // A range has a power of two of blocks.
-        ((start + offset + blocks - 1) & !(blocks - 1)) - offset
+        ((start + offset + (blocks - 1)) & !(blocks - 1)) - offset
     }
 
     /// Takes the range where the lowest run of all has it: no other one can begin before.
+    #[inline]
     fn take_from_lowest_run(&mut self, blocks: u64) -> Option<u64> {
-        let (mut lowest, mut found) = (NIL, None);
+        let mut found = (NIL, NIL, Migratetype::Movable);
         for migratetype in Migratetype::OF_REQUESTS {
-            if let Some((node, start)) = self.runs.lowest(*self.lists[migratetype.index()].of(self.top))
-                && start < lowest
-            {
-                (lowest, found) = (start, Some((node, migratetype)));
+            let (start, node) = self.runs.lowest(*self.lists[migratetype.index()].of(self.top));
+            if start < found.0 {
+                found = (start, node, migratetype);
             }
         }
-        let (node, migratetype) = found?;
+        let (lowest, node, migratetype) = found;
         let start = self.aligned(lowest.into(), blocks);
-        let (first, last) = (u32::try_from(start).ok()?, u32::try_from(start + blocks - 1).ok()?);
-        if !self.runs.has(node, first, last) {
-            return None;
-        }
+        let (first, last) = (u32::try_from(start).ok()?, u32::try_from(start + (blocks - 1)).ok()?);
         let lists = &mut self.lists[migratetype.index()];
         let list = lists.of_mut(self.top);
-        self.runs.cut(list, node, first, last);
+        if !self.runs.take_from(list, node, first, last) {
+            return None;
+        }
         list.blocks -= blocks;
-        lists.settle(self.top);
-        self.count_taken(migratetype, up(blocks, self.top));
+        if list.is_empty() {
+            lists.settle(self.top);
+        }
+        self.free_plain -= up(blocks, self.top);
         Some(start)
     }
 
-    /// The range wherever it is: runs that follow each other may have it together.
-    #[cold]
+    /// Where it is.
     fn range_in_runs(&self, blocks: u64) -> Option<u64> {
         let mut free: Vec<(u64, u64)> = self.all_runs().collect();
         free.sort_unstable();

@@ -38,8 +38,8 @@ impl Run {
     /// Are blocks that go from head to tail as `before` and then as `after` one run?
     #[inline]
     const fn joins(before: (u32, u32), after: (u32, u32)) -> bool {
-        let upwards = before.1 + 1 == after.0 && before.0 <= before.1 && after.0 <= after.1;
-        let downwards = before.1 == after.0 + 1 && before.0 >= before.1 && after.0 >= after.1;
+        let upwards = before.1.wrapping_add(1) == after.0 && before.0 <= before.1 && after.0 <= after.1;
+        let downwards = before.1 == after.0.wrapping_add(1) && before.0 >= before.1 && after.0 >= after.1;
         upwards || downwards
     }
 }
@@ -65,18 +65,18 @@ impl Nodes for Runs {
 }
 
 impl Runs {
-    /// Adds one block at the head, of which the host does not know.
+    /// Adds blocks of which the host does not know at the head, the highest first.
     #[inline(always)]
-    pub(crate) fn push_one(&mut self, list: &mut FreeList, block: u32) {
-        list.blocks += 1;
+    pub(crate) fn push_down(&mut self, list: &mut FreeList, high: u32, low: u32) {
+        list.blocks += u64::from(high - low) + 1;
         if let Some(run) = self.nodes.get_mut(list.head as usize)
             && run.news == News::Unreported
-            && Run::joins((block, block), (run.first, run.last))
+            && Run::joins((high, low), (run.first, run.last))
         {
-            run.first = block;
+            run.first = high;
             return;
         }
-        let node = self.add(block, block, News::Unreported);
+        let node = self.add(high, low, News::Unreported);
         list.link(self, node, End::Head);
     }
 
@@ -115,7 +115,7 @@ impl Runs {
     }
 
     /// Takes the block at the head.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pop(&mut self, list: &mut FreeList) -> Option<u32> {
         let node = list.head;
         let run = self.nodes.get_mut(node as usize)?;
@@ -150,22 +150,35 @@ impl Runs {
         removed
     }
 
-    /// The run of a list with the lowest block, and that block.
-    pub(crate) fn lowest(&self, list: FreeList) -> Option<(u32, u32)> {
-        let (mut node, mut lowest) = (list.head, None);
+    /// The lowest block of a list and the run that has it; [`NIL`] for both where there is none.
+    #[inline]
+    pub(crate) fn lowest(&self, list: FreeList) -> (u32, u32) {
+        let (mut node, mut lowest) = (list.head, (NIL, NIL));
         while node != NIL {
-            let run = self.nodes[node as usize];
-            if lowest.is_none_or(|(_, start)| run.lowest() < start) {
-                lowest = Some((node, run.lowest()));
+            let run = &self.nodes[node as usize];
+            if run.lowest() < lowest.0 {
+                lowest = (run.lowest(), node);
             }
             node = run.link.next;
         }
         lowest
     }
 
-    /// Has a run all blocks from `from` to `to`?
-    pub(crate) fn has(&self, node: u32, from: u32, to: u32) -> bool {
-        self.nodes[node as usize].contains(from) && self.nodes[node as usize].contains(to)
+    /// Takes the blocks from `from` to `to` out of a run, if it has all of them. The count of blocks is the caller's.
+    #[inline]
+    pub(crate) fn take_from(&mut self, list: &mut FreeList, node: u32, from: u32, to: u32) -> bool {
+        let Some(run) = self.nodes.get(node as usize) else { return false };
+        let (lowest, highest) = (run.first.min(run.last), run.first.max(run.last));
+        if from < lowest || highest < to {
+            return false;
+        }
+        if from == lowest && to == highest {
+            list.unlink(self, node);
+            self.spare.push(node);
+        } else {
+            self.cut(list, node, from, to);
+        }
+        true
     }
 
     /// Takes the blocks from `from` to `to` out of the run that has them.
@@ -220,13 +233,16 @@ impl Runs {
         })
     }
 
-    #[inline(never)]
+    #[inline]
     fn add(&mut self, first: u32, last: u32, news: News) -> u32 {
         let run = Run { first, last, link: Link::NONE, news };
-        if let Some(node) = self.spare.pop() {
-            self.nodes[node as usize] = run;
-            return node;
-        }
+        let Some(node) = self.spare.pop() else { return self.add_node(run) };
+        self.nodes[node as usize] = run;
+        node
+    }
+
+    #[cold]
+    fn add_node(&mut self, run: Run) -> u32 {
         self.nodes.push(run);
         u32::try_from(self.nodes.len() - 1).expect("there are fewer runs than frames")
     }

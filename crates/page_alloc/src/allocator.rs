@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
+use core::hint::cold_path;
 
 use memmap::Broken;
 use policy::{NodeSpec, Topology, TopologyError, ZoneRef};
@@ -401,6 +402,7 @@ impl Zones for PageAllocator {
     #[inline]
     fn with_zone<R>(&mut self, zone: ZoneRef, f: impl FnOnce(ZoneParts<'_>) -> R) -> Option<R> {
         if self.rules.counters == Counters::ByProcessor {
+            cold_path();
             return self.with_counted(zone, f);
         }
         self.parts(zone).map(f)

@@ -97,7 +97,8 @@ pub(crate) fn ready<P: Zones>(p: &mut P, request: &PageRequest) -> Option<Block>
     let flags = gfp::cma(migratetype, p.rules().grouping);
     let check = MarkCheck { order, level: Level::High, highest, flags };
     let local = p.cpu_node() == zone.node;
-    let taken = p.with_zone(zone, |parts| {
+    let wakes = request.gfp.contains(GfpFlags::KSWAPD_RECLAIM);
+    let taken = p.with_zone(zone, move |parts| {
         let below = parts.zone.pressure().below_high == BelowHigh::Yes;
         if below || !parts.growth.is_nothing() || !parts.zone.is_above_fast(check) {
             return None;
@@ -107,7 +108,7 @@ pub(crate) fn ready<P: Zones>(p: &mut P, request: &PageRequest) -> Option<Block>
         counts.allocated += order.pages().get();
         counts.hit += 1;
         *(if local { &mut counts.local } else { &mut counts.other }) += 1;
-        Some((pfn, request.gfp.contains(GfpFlags::KSWAPD_RECLAIM) && parts.zone.take_boosted()))
+        Some((pfn, wakes && parts.zone.take_boosted()))
     });
     let (pfn, boosted) = taken??;
     if boosted {

@@ -16,6 +16,7 @@ mod event;
 pub mod extfrag;
 mod fallback;
 mod frames;
+mod give_back;
 mod grouping;
 mod highatomic;
 mod in_use;

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use units::CgroupId;
+use units::{CgroupId, Nodemask};
 
 use crate::Charges;
 use crate::count::Account;
@@ -129,6 +129,9 @@ pub(crate) struct Group {
     /// What its children get.
     pub(crate) hands_on: Controller,
     pub(crate) processes: u64,
+    /// The nodes that its processes may use; none where it is as above it.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub(crate) mems: Nodemask,
     /// By hstate.
     pub(crate) accounts: Vec<Account>,
     /// What the memory controller knows.
@@ -191,6 +194,7 @@ impl Charges {
             controller,
             hands_on,
             processes: 0,
+            mems: Nodemask::EMPTY,
             accounts: alloc::vec![Account::default(); self.hstates],
             memory: Memory::new(memory),
         })

@@ -4,6 +4,8 @@
 //! without a reservation. The root group is not accounted. Owners are recorded as ids that forward to the parent once their
 //! group is removed, so nothing has to be walked at removal: what the group was charged for in use is its parent's from then on,
 //! which held it all along; what it reserved stays its own until the reservation goes.
+//!
+//! As groups are kept here, so is which nodes the processes of each may use.
 #![no_std]
 
 extern crate alloc;
@@ -12,6 +14,7 @@ mod charges;
 mod count;
 mod group;
 mod memory;
+mod mems;
 mod recount;
 mod state;
 

@@ -58,8 +58,9 @@ pub(crate) fn random(what: &Random, output: &mut Output) -> io::Result<Status> {
         let mut versus = Versus { target: &mut target, kernel, watches: &mut watches };
         for (index, seed) in (0..what.scripts).map(|index| (index, what.seed.saturating_add(index))) {
             let in_turn = Profile::ALL[usize::try_from(index).unwrap_or(0) % Profile::ALL.len()];
-            let came = versus.random(seed, what.profile.unwrap_or(in_turn), what.ops)?;
-            let header = Header { script: came.0.script.clone(), ..Header::default() };
+            let profile = what.profile.unwrap_or(in_turn);
+            let came = versus.random(seed, profile, what.ops)?;
+            let header = Header { script: came.0.script.clone(), machine: profile.machine(), ..Header::default() };
             done.take(&mut versus, &header, came)?;
             if done.found.is_some() {
                 break;

@@ -39,12 +39,12 @@ pub mod why;
 
 pub use builder::{BuildError, MachineBuilder};
 pub use calls::{
-    Admin, BadFd, CallError, Calls, Cause, CgroupCounter, CgroupLimitError, CopyCall, DemoteCallError, Env,
-    FallocateCallError, FallocateMode, Frame, FtruncateError, InjectError, Injection, KnobError, MapCall, MapCallError,
-    MapSource, MemfdFlags, MountCallError, MovePageError, Moves, NamedSize, NoPolicyNodes, NoSegment, NoSuchSize,
-    OpenCall, OpenCallError, Pages, Poison, Policies, PoolView, ReadCallError, ResizeCallError, SegmentCall,
-    SegmentCallError, SegmentId, SizeWithoutHuge, SoftOfflineCallError, Truncate, TruncateByNameError, UffdCallError,
-    UffdResult, UnpoisonCallError, WriteCallError, Writer,
+    Admin, BadFd, CallError, Calls, Cause, CgroupCounter, CgroupLimitError, CopyCall, CpusetError, DemoteCallError,
+    Env, FallocateCallError, FallocateMode, Frame, FtruncateError, InjectError, Injection, KnobError, MapCall,
+    MapCallError, MapSource, MemfdFlags, MigratePagesError, MountCallError, MovePageError, Moves, NamedSize,
+    NoPolicyNodes, NoSegment, NoSuchSize, OpenCall, OpenCallError, Pages, Poison, Policies, PoolView, ReadCallError,
+    ResizeCallError, SegmentCall, SegmentCallError, SegmentId, SizeWithoutHuge, SoftOfflineCallError, Truncate,
+    TruncateByNameError, UffdCallError, UffdResult, UnpoisonCallError, WriteCallError, Writer,
 };
 pub use fault_plan::{FaultPlan, RefusedAt};
 pub use machine::{Machine, Sysctls};
@@ -80,7 +80,8 @@ pub use mm::{
 pub use page_alloc::{BlockError, Blocks, CmaAreas, CmaUse, HeldBlock, Mobility, NoPages, Source};
 pub use policy::{
     CoreSize, DriverId, GateReason, MemoryRange, Mempolicy, Mode, MovableRequest, NodeCap, NodeCaps, NodeSpec,
-    NodeStates, Placement, PrivateError, PrivateNode, Reach, Topology, TopologyError, Weights, ZoneRef, movable_starts,
+    NodeStates, NodesMean, Placement, PolicyInForce, PrivateError, PrivateNode, Reach, Topology, TopologyError,
+    Weights, Wish, ZoneRef, movable_starts,
 };
 pub use units::{
     Blame, BlockId, Bytes, CgroupId, CpuId, Event, GfpFlags, HstateId, HugeCount, HugeIndex, HugeRange, HugeSize,

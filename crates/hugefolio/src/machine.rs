@@ -44,6 +44,9 @@ pub struct Sysctls {
     pub(crate) pages: Knobs,
     /// How far a boost of the marks may go.
     pub(crate) boost: BoostFactor,
+    /// How many pages each node gets in a row under a weighted policy.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub(crate) weights: policy::Weights,
 }
 
 impl Sysctls {
@@ -59,6 +62,7 @@ impl Sysctls {
             real_failure: false,
             pages,
             boost: BoostFactor::default(),
+            weights: policy::Weights::EVEN,
         }
     }
 }

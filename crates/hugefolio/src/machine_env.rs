@@ -64,6 +64,10 @@ impl policy::Env for Machine {
     fn with_topology<R>(&mut self, f: impl FnOnce(&Topology) -> R) -> R {
         f(self.pages.topology())
     }
+
+    fn weights(&mut self) -> policy::Weights {
+        self.sysctls.weights
+    }
 }
 
 impl Zones for Machine {
@@ -298,6 +302,10 @@ impl crate::calls::Env for Machine {
     }
 
     #[inline]
+    fn pids(&mut self) -> Vec<Pid> {
+        self.processes.keys().collect()
+    }
+
     fn with_process<R>(&mut self, pid: Pid, f: impl FnOnce(&mut Process) -> R) -> Option<R> {
         self.processes.get_mut(pid).map(f)
     }

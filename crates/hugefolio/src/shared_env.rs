@@ -75,6 +75,10 @@ impl policy::Env for OnCpu<'_> {
     fn with_topology<R>(&mut self, f: impl FnOnce(&Topology) -> R) -> R {
         f(self.shared.pages.topology())
     }
+
+    fn weights(&mut self) -> policy::Weights {
+        self.shared.sysctls.with(|sysctls| sysctls.weights)
+    }
 }
 
 impl Zones for OnCpu<'_> {
@@ -297,6 +301,10 @@ impl crate::calls::Env for OnCpu<'_> {
 
     fn new_process(&mut self, process: Process) -> Pid {
         self.shared.processes.with(|processes| processes.insert(process))
+    }
+
+    fn pids(&mut self) -> Vec<Pid> {
+        self.shared.processes.with(|processes| processes.keys().collect())
     }
 
     fn with_process<R>(&mut self, pid: Pid, f: impl FnOnce(&mut Process) -> R) -> Option<R> {

@@ -12,14 +12,17 @@
 mod buddyinfo;
 mod cgroup;
 mod counter;
+mod cpuset;
 mod cursor;
 mod knob;
 mod line;
 mod meminfo;
 mod mount;
+mod numa_maps;
 mod page_knob;
 mod pagetypeinfo;
 mod process;
+mod weights;
 mod write;
 mod zoneinfo;
 
@@ -29,6 +32,7 @@ pub use cgroup::{
     ControllerWrites, cgroup_limit, subtree_control,
 };
 pub use counter::{CounterName, Counters, Vmstat, VmstatItem};
+pub use cpuset::{CpusetFile, CpusetPath, NoCpusetFile, node_list};
 pub use cursor::TextError;
 pub use knob::{
     Access, CgroupCoreFile, CgroupFile, CgroupV1File, KnobPath, KnobPathError, MemoryFile, NodeKnob, PoolKnob,
@@ -38,9 +42,11 @@ pub use line::ReportError;
 pub(crate) use line::number;
 pub use meminfo::{CmaMeminfo, HugetlbMeminfo, NodeHugepages, ShowMemLine};
 pub use mount::{MountSize, MountText, MountTextError};
+pub use numa_maps::{NodeRanges, NumaMapsLine, PolicyText};
 pub use page_knob::{NoPageKnob, PageKnob, PageKnobError, PageKnobWrite};
 pub use pagetypeinfo::{BlockRow, BlockTable, FreeListRow, ListLength, NodePagetypes, Pagetypeinfo};
 pub use process::{HugetlbPages, SmapsHugetlb, VmFlag, VmFlags};
+pub use weights::{NoWeightFile, WeightFile};
 pub(crate) use write::length;
 pub use write::{KnobValue, KnobWrite, ShmGroup, Switch, WriteError, Written, demote_size, sysctl_count, sysfs_count};
 pub use zoneinfo::{Pageset, PopulatedZone, ZonePages, ZoneReport, Zoneinfo};

@@ -173,7 +173,7 @@ fn origin(draw: &mut Draw, all: Nodemask, cgroup: Option<CgroupId>) -> (Origin, 
         _ => Mempolicy::Default,
     };
     let nodes = policy.reservation_nodes(allowed);
-    (Origin { local, allowed, policy, cgroup, credentials: Credentials::root() }, nodes)
+    (Origin { local, allowed, policy: policy.into(), cgroup, credentials: Credentials::root() }, nodes)
 }
 
 /// The machine's text, with the nodes that count for the task.

@@ -169,7 +169,7 @@ const OPERATIONS: [Operation; 27] = [
         // Pages that a child maps too stay; those of its own go, one after the other.
         let own = [s.shared, s.private + pages(3)];
         own.iter().all(|&at| s.machine.write_byte(s.parent, at, 9).is_ok())
-            && s.machine.migrate_pages(s.parent, Nodemask::of(N0), Nodemask::of(N1)).is_ok()
+            && s.machine.migrate_pages(s.parent, Nodemask::of(N0), Nodemask::of(N1), MoveScope::All).is_ok()
             && own.iter().all(|&at| s.machine.node_of(s.parent, at) == Ok(N1))
     }),
     ("soft offline", Leaves::Steps(|s| total(s) == 12), |s| {

@@ -97,8 +97,11 @@ fn a_node_s_file_changes_that_node_alone() {
 #[test]
 fn the_mempolicy_file_heeds_the_writer() {
     let mut machine = two_nodes("");
-    let writer =
-        Writer { local: NodeId::new(0), policy: Mempolicy::Bind { nodes: Nodemask::of(NodeId::new(1)), home: None } };
+    let writer = Writer {
+        local: NodeId::new(0),
+        policy: Mempolicy::Bind { nodes: Nodemask::of(NodeId::new(1)), home: None }.into(),
+        ..Writer::default()
+    };
     machine.write_file_as(&writer, "/proc/sys/vm/nr_hugepages_mempolicy", "4").unwrap();
     let pool = machine.pool(HugeSize::M2).unwrap();
     assert_eq!(pool.nodes.iter().map(|(_, n)| n.nr.get()).collect::<Vec<_>>(), [0, 4]);
@@ -108,10 +111,10 @@ fn the_mempolicy_file_heeds_the_writer() {
 fn an_interleaving_task_spreads_its_pages_and_a_bound_one_finds_none() {
     let mut machine = two_nodes("hugepages=0:4,1:4");
     let both = Nodemask::first(2);
-    let origin = |policy| Origin {
+    let origin = |policy: Mempolicy| Origin {
         local: NodeId::new(0),
         allowed: both,
-        policy,
+        policy: policy.into(),
         cgroup: None,
         credentials: Credentials::root(),
     };

@@ -134,9 +134,9 @@ fn a_process_gets_pages_where_its_policy_says() {
     let far = NodeId::new(1);
     let builder = Machine::builder().node(NODE, Bytes::gib(1)).node(far, Bytes::gib(1));
     let mut machine = builder.build().unwrap();
-    let node_of = |machine: &mut Machine, policy| {
+    let node_of = |machine: &mut Machine, policy: Mempolicy| {
         let credentials = Credentials::root();
-        let origin = Origin { local: NODE, allowed: Nodemask::ALL, policy, cgroup: None, credentials };
+        let origin = Origin { local: NODE, allowed: Nodemask::ALL, policy: policy.into(), cgroup: None, credentials };
         let pid = machine.spawn_as(origin).unwrap();
         let block = machine.alloc_pages_for(pid, Order::ZERO, GfpFlags::HIGHUSER_MOVABLE).unwrap();
         machine.block(block).unwrap().zone.node

@@ -11,7 +11,7 @@ use hugefolio::pages::PageRequest;
 use hugefolio::{
     Admin, Bytes, Calls, Credentials, DriverId, GfpFlags, HugeCount, HugeIndex, HugeSize, Machine, MapCall, MapFlags,
     MemoryRange, Mempolicy, NodeCaps, NodeId, Nodemask, Order, Origin, Pages, Pfn, PrivateNode, ResizeNodes, Share,
-    Weights, ZoneKind, ZoneRef,
+    ZoneKind, ZoneRef,
 };
 
 /// What a node of a drawn machine is.
@@ -33,6 +33,8 @@ struct World {
     zones: Vec<Vec<ZoneKind>>,
     /// Nodes whose memory is all in use.
     full: BTreeSet<usize>,
+    /// How many pages each gets in a row under a weighted policy.
+    weights: Vec<u8>,
     /// For each node, all others in the order in which it looks for memory.
     lists: Vec<Vec<usize>>,
 }
@@ -76,8 +78,13 @@ impl World {
             (_, 0) => vec![ZoneKind::Dma32, ZoneKind::Dma],
             _ => vec![ZoneKind::Normal],
         });
-        let zones = zones.collect();
-        let mut world = Self { shapes, distances, zones, full: BTreeSet::new(), lists: Vec::new() };
+        let zones: Vec<Vec<ZoneKind>> = zones.collect();
+        let weights = zones.iter().zip(&shapes).map(|(zones, shape): (&Vec<ZoneKind>, &Shape)| {
+            let plain = zones.is_empty() || *shape == Shape::Private;
+            if plain { 1 } else { draw.of(&[1, 1, 2, 3]) }
+        });
+        let weights = weights.collect();
+        let mut world = Self { shapes, distances, zones, full: BTreeSet::new(), weights, lists: Vec::new() };
         world.lists = world.lists();
         world
     }
@@ -133,7 +140,12 @@ impl World {
                 builder = builder.distance(node(n), node(m), self.distances[n][m]);
             }
         }
-        builder.build().unwrap_or_else(|error| panic!("{self:?}: {error}"))
+        let mut machine = builder.build().unwrap_or_else(|error| panic!("{self:?}: {error}"));
+        for n in (0..self.shapes.len()).filter(|&n| self.has_memory(n)) {
+            let path = format!("/sys/kernel/mm/mempolicy/weighted_interleave/node{n}");
+            machine.write_file(&path, &self.weights[n].to_string()).expect("a weight");
+        }
+        machine
     }
 
     /// Takes all memory of some nodes, to the last page.
@@ -179,8 +191,9 @@ impl World {
                 let nodes = members(nodes);
                 (nodes[usize::try_from(turn).expect("small") % nodes.len()], vec![None])
             }
-            Mempolicy::WeightedInterleave(Weights(weights)) => {
-                let row: Vec<usize> = weights.iter().flat_map(|&(n, w)| vec![at(n); usize::from(w.max(1))]).collect();
+            &Mempolicy::WeightedInterleave(nodes) => {
+                let row: Vec<usize> =
+                    members(nodes).iter().flat_map(|&n| vec![n; usize::from(self.weights[n])]).collect();
                 (row[usize::try_from(turn).expect("small") % row.len()], vec![None])
             }
             other => panic!("{other:?} is not drawn"),
@@ -225,12 +238,7 @@ impl Wish {
             3 => Mempolicy::PreferredMany { nodes: some(draw), home: home(draw) },
             4 => Mempolicy::Bind { nodes: some(draw), home: home(draw) },
             5 => Mempolicy::Interleave(some(draw)),
-            _ => {
-                let weight = |n| (n, u8::try_from(draw.below(4)).expect("small"));
-                Mempolicy::WeightedInterleave(Weights(
-                    Nodemask::first(u8::try_from(count).expect("small")).iter().map(weight).collect(),
-                ))
-            }
+            _ => Mempolicy::WeightedInterleave(some(draw)),
         };
         let allowed = if draw.chance(2) { Nodemask::ALL } else { some(draw) };
         Self { local: any(draw), allowed, policy }
@@ -238,7 +246,7 @@ impl Wish {
 
     fn spawn(&self, machine: &mut Machine) -> hugefolio::Pid {
         let Self { local, allowed, policy } = self.clone();
-        let origin = Origin { local, allowed, policy, cgroup: None, credentials: Credentials::root() };
+        let origin = Origin { local, allowed, policy: policy.into(), cgroup: None, credentials: Credentials::root() };
         machine.spawn_as(origin).expect("nobody limits processes")
     }
 }
@@ -357,13 +365,13 @@ fn counts_go_to_the_nodes_of_the_writer() {
             &Mempolicy::Preferred(n) => vec![at(n)],
             &Mempolicy::PreferredMany { nodes, .. }
             | &Mempolicy::Bind { nodes, .. }
-            | &Mempolicy::Interleave(nodes) => members(nodes),
-            Mempolicy::WeightedInterleave(Weights(weights)) => weights.iter().map(|&(n, _)| at(n)).collect(),
+            | &Mempolicy::Interleave(nodes)
+            | &Mempolicy::WeightedInterleave(nodes) => members(nodes),
             other => panic!("{other:?} is not drawn"),
         };
         let wanted: Vec<usize> = wanted.into_iter().filter(|&n| world.has_memory(n)).collect();
         let count = draw.below(9);
-        let writer = Writer { local, policy: policy.clone() };
+        let writer = Writer { local, policy: policy.into(), ..Writer::default() };
         machine.write_file_as(&writer, PATH, &count.to_string()).expect("a number");
         let nodes: Vec<usize> = members(machine.topology().nodes());
         let counts: BTreeMap<usize, u64> =

@@ -57,7 +57,7 @@ pub use region::{Piece, RegionSet};
 pub use reserve::{
     ReserveRefusal, ReserveRequest, close_private_map, open_private_map, reserve_pages, unreserve_after_removal,
 };
-pub use resize::{ResizeError, ResizeNodes, fill_at_boot, set_max, set_overcommit};
+pub use resize::{ResizeError, ResizeNodes, fill_at_boot, set_max, set_max_within, set_overcommit};
 pub use restore::{installed, last_unmap, owner_installed, restore_reserve_on_error, still_mapped};
 pub use resv_map::{Commit, Holder, MapKind, NoDescriptor, ResvMap, Ticket};
 pub use shelf::Shelf;

@@ -40,7 +40,25 @@ pub fn set_max<P: Env>(p: &mut P, hstate: HstateId, count: HugeCount, nodes: Res
     if !p.hstate(hstate).resizable {
         return Err(ResizeError::BootOnly);
     }
-    fill_at_boot(p, hstate, count, nodes)
+    resize(p, hstate, count, nodes, Nodemask::ALL)
+}
+
+/// As [`set_max`], for a writer whose cpuset allows these nodes: no page is made on others, though they have their turns.
+///
+/// # Errors
+/// As [`set_max`].
+#[doc(alias = "nr_hugepages_mempolicy")]
+pub fn set_max_within<P: Env>(
+    p: &mut P,
+    hstate: HstateId,
+    count: HugeCount,
+    nodes: ResizeNodes,
+    within: Nodemask,
+) -> Result<(), ResizeError> {
+    if !p.hstate(hstate).resizable {
+        return Err(ResizeError::BootOnly);
+    }
+    resize(p, hstate, count, nodes, within)
 }
 
 /// As [`set_max`], while the machine boots: gigantic pages can be had even where they cannot later.
@@ -53,6 +71,16 @@ pub fn fill_at_boot<P: Env>(
     hstate: HstateId,
     count: HugeCount,
     nodes: ResizeNodes,
+) -> Result<(), ResizeError> {
+    resize(p, hstate, count, nodes, Nodemask::ALL)
+}
+
+fn resize<P: Env>(
+    p: &mut P,
+    hstate: HstateId,
+    count: HugeCount,
+    nodes: ResizeNodes,
+    within: Nodemask,
 ) -> Result<(), ResizeError> {
     let online = p.with_topology(policy::Topology::nodes);
     let allowed = match nodes {
@@ -67,7 +95,7 @@ pub fn fill_at_boot<P: Env>(
                 ResizeNodes::Global(_) => count,
                 ResizeNodes::Node(node) => pool.with_node_at(node, count),
             };
-            let target = Target { count, allowed };
+            let target = Target { count, allowed, within };
             pool.absorb_surplus(target);
             (target, pool.next_step(target))
         });
@@ -96,6 +124,8 @@ struct Target {
     count: HugeCount,
     /// Where pages come from and go to.
     allowed: Nodemask,
+    /// Where whoever asks may have pages made.
+    within: Nodemask,
 }
 
 /// What the ledger wants done next, already noted there.
@@ -123,7 +153,7 @@ fn step_by_step<P: Env>(p: &mut P, h: Hstate, target: Target, first: Step) {
             Step::Grow { node, slot } => {
                 let retry = if refused_before.contains(node) { GfpFlags::NORETRY } else { GfpFlags::RETRY_MAYFAIL };
                 let effort = GfpFlags::THISNODE | retry;
-                if let Ok(folio) = new_folio(p, h, slot, Placement::local(node), Nodemask::ALL, effort) {
+                if let Ok(folio) = new_folio(p, h, slot, Placement::local(node), target.within, effort) {
                     refused_before = refused_before.without(node);
                     refused_in_a_row = Nodemask::EMPTY;
                     p.with_pool(h.id, |pool| pool.place(folio));
@@ -181,12 +211,12 @@ impl Pool {
     /// The pool-wide count that leaves all other nodes as they are and gives `node` `count` persistent pages.
     fn with_node_at(&self, node: NodeId, count: HugeCount) -> HugeCount {
         let here = self.node(node);
-        count.saturating_add(self.persistent() - (here.nr - here.surplus))
+        count.saturating_add(self.persistent().saturating_add(here.surplus).saturating_sub(here.nr))
     }
 
     /// Surplus pages become persistent, as far as the pool is short.
     #[inline]
-    fn absorb_surplus(&mut self, Target { count, allowed }: Target) {
+    fn absorb_surplus(&mut self, Target { count, allowed, .. }: Target) {
         while !self.surplus.is_zero() && self.persistent() < count {
             let Some(node) = self.next_allocating(allowed, |n| !n.surplus.is_zero()) else { return };
             self.surplus -= ONE;
@@ -195,7 +225,7 @@ impl Pool {
     }
 
     /// Persistent pages become surplus, as far as the pool is too large: they leave it once they are freed.
-    fn convert_to_surplus(&mut self, Target { count, allowed }: Target) {
+    fn convert_to_surplus(&mut self, Target { count, allowed, .. }: Target) {
         while self.persistent() > count {
             let Some(node) = self.next_freeing(allowed, |n| n.surplus < n.nr) else { return };
             self.surplus += ONE;

@@ -2,7 +2,7 @@
 
 use filemap::Markers;
 use hugetlb::{AllocRefusal, Holder, MapAlloc, Purpose};
-use policy::Mempolicy;
+use policy::{PolicyInForce, Weights};
 use units::{Access, Blame, Bytes, CgroupId, HugeIndex, HugeRange, InodeId, Ledger, NodeId, Nodemask, Scope};
 
 use crate::truncate::{remove_page, unmap_everywhere};
@@ -26,7 +26,7 @@ pub struct Origin {
     /// Nodes its cpuset allows.
     pub allowed: Nodemask,
     /// Its policy.
-    pub policy: Mempolicy,
+    pub policy: PolicyInForce,
     /// Who pays.
     pub cgroup: Option<CgroupId>,
     /// Who asks.
@@ -118,12 +118,13 @@ fn allocate_page<P: Env>(p: &mut P, id: InodeId, index: HugeIndex, origin: &Orig
     }
     let (hstate, map, subpool) =
         p.with_inode(id, |inode| (inode.hstate, inode.map, inode.subpool)).ok_or(FallocateError::NoInode)?;
+    let weights = if origin.policy.heeds_weights() { &p.weights() } else { &Weights::EVEN };
     let want = MapAlloc {
         hstate,
         holder: Holder::Shared(map),
         index,
         subpool,
-        placement: origin.policy.interpret(origin.local, origin.allowed, index),
+        placement: origin.policy.interpret(origin.local, origin.allowed, index, weights),
         allowed: origin.allowed,
         cgroup: origin.cgroup,
         purpose: Purpose::Instantiate,

@@ -11,7 +11,7 @@ use lab::generate::{Generator, Profile};
 use lab::instance::Instance;
 use lab::model::{NaiveMachine, Quirks};
 use lab::op::Op;
-use lab::scenario::Scenario;
+use lab::scenario::{HeaderLine, Scenario};
 use lab::shrink::shrink;
 use lab::target::{Answer, Header, MachineLine, Target, diff_fields};
 
@@ -19,7 +19,7 @@ use lab::target::{Answer, Header, MachineLine, Target, diff_fields};
 const RUN: u64 = 200;
 
 /// Tests in this file that share the steps.
-const SHARES: u64 = 15;
+const SHARES: u64 = 17;
 
 fn from_environment(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual)
@@ -103,11 +103,12 @@ fn run(seed: u64, profile: Profile) {
 fn report(seed: u64, profile: Profile, ops: &[Op], wrong: &str) -> ! {
     let machine = profile.machine();
     let short = shrink(ops, 5000, |ops| wrong_with(machine.as_ref(), ops).is_some());
+    let header = machine.clone().map(HeaderLine::Machine).map_or(String::new(), |line| format!("{line}\n"));
     let scenario: String = short.iter().map(|op| format!("{op}\n")).collect();
     let shortest = wrong_with(machine.as_ref(), &short).unwrap_or_default();
     panic!(
         "{profile:?} seed {seed}: {wrong}\nreplay: HUGEFOLIO_MODEL_SEED={seed} HUGEFOLIO_MODEL_STEPS={} cargo test -p \
-         hugefolio-lab --test model\nthe shortest sequence that fails, as a scenario:\n\n{scenario}\n{shortest}",
+         hugefolio-lab --test model\nthe shortest sequence that fails, as a scenario:\n\n{header}{scenario}\n{shortest}",
         RUN * SHARES
     );
 }
@@ -194,6 +195,17 @@ fn watched_memory_part_1() {
 #[test]
 fn watched_memory_part_2() {
     share(Profile::Uffd, 1);
+}
+
+/// Two nodes: policies, cpusets and moves among everything else.
+#[test]
+fn two_nodes_part_1() {
+    share(Profile::Numa, 0);
+}
+
+#[test]
+fn two_nodes_part_2() {
+    share(Profile::Numa, 1);
 }
 
 /// Memory ends for both at the same page, for the administrator and for surplus pages.

@@ -63,6 +63,9 @@ fn endless_write(ops: &[&Op]) -> Option<String> {
     None
 }
 
+/// Where the weights of nodes are.
+pub(crate) const WEIGHTS: &str = "/sys/kernel/mm/mempolicy/weighted_interleave/";
+
 /// Why `op` is not done, if it is not.
 pub fn refusal(op: &Op) -> Option<String> {
     if ends_beyond_files(op) {
@@ -75,7 +78,7 @@ pub fn refusal(op: &Op) -> Option<String> {
         Op::SetNr(op::SetNr { value, size, .. }) => too_many(value, most(*size), "huge pages"),
         Op::SysctlNr(op::SysctlNr { value }) => too_many(value, PAGES_2M, "huge pages"),
         Op::SetOvercommit(op::SetOvercommit { value, .. }) => too_many(value, SURPLUS_2M, "surplus pages"),
-        Op::Write(op::Write { path, value }) => written(&path.0, value),
+        Op::Write(op::Write { path, value, .. }) => written(&path.0, value),
         Op::Open(op::Open { path, .. })
         | Op::Unlink(op::Unlink { path, .. })
         | Op::Truncate(op::Truncate { path, .. }) => {
@@ -86,6 +89,7 @@ pub fn refusal(op: &Op) -> Option<String> {
         | Op::CgMax(op::CgMax { cg, .. })
         | Op::CgRsvdMax(op::CgRsvdMax { cg, .. })
         | Op::CgMemoryMax(op::CgMemoryMax { cg, .. })
+        | Op::CgMems(op::CgMems { cg, .. })
         | Op::CgAttach(op::CgAttach { cg, .. })
         | Op::CgRmdir(op::CgRmdir { cg })
         | Op::Spawn(op::Spawn { cg: Some(cg), .. }) => outside(cg.as_str()),
@@ -116,6 +120,9 @@ fn is_of_node(path: &str) -> bool {
 
 fn written(path: &str, value: &Written) -> Option<String> {
     let pool = path.starts_with("/sys/kernel/mm/hugepages/") || is_of_node(path);
+    if path.starts_with(WEIGHTS) && !path.contains("..") {
+        return None;
+    }
     if !(KNOBS.contains(&path) || pool) || path.contains("..") {
         return Some(format!("{path} is not a file that a script may write on this host"));
     }

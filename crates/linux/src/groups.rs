@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lab::op::{CgroupName, SizeName, Switch, Written};
+use lab::op::{CgroupName, NodeList, SizeName, Switch, Value, Written};
 use lab::target::{Answer, CgroupCounters, CgroupSizes, Extras, MemoryAccounting, MemoryCounters, Ordered};
 use rustix::io::Errno;
 
@@ -52,6 +52,8 @@ impl Groups {
             if self.memory == MemoryAccounting::HugePages {
                 let _ = host::write(path.join("cgroup.subtree_control"), "+memory");
             }
+            // By itself, for a kernel may have one and not the other.
+            let _ = host::write(path.join("cgroup.subtree_control"), "+cpuset");
         }
         match self.known.iter_mut().find(|(name, _)| name == cg.as_str()) {
             Some((_, live)) => *live = true,
@@ -91,6 +93,12 @@ impl Groups {
         }
         let lim = fs::read_to_string(&path).ok().map(|text| text.trim_end_matches('\n').to_owned());
         Answer { extras: Extras { lim, ..Extras::default() }, ..Answer::ok() }
+    }
+
+    /// Says which nodes processes of a group may use.
+    pub(crate) fn mems(&self, cg: &CgroupName, nodes: NodeList) -> Answer {
+        let text = if nodes.bits() == 0 { "\n".to_owned() } else { nodes.to_text() };
+        done(io(host::write(self.path(cg.as_str()).join("cpuset.mems"), &text)))
     }
 
     /// Moves a process; `/` is the root.

@@ -16,6 +16,7 @@ use crate::message::Request;
 use crate::mounts::Mounts;
 use crate::snapshot::{self, Snapshot};
 use crate::sys::memory::SLOTS;
+use crate::sys::placement;
 use crate::sys::process::{Interrupts, User};
 use crate::sys::segment;
 use crate::{Damage, StartError, bounds, pools};
@@ -95,6 +96,17 @@ impl Running {
         let refused = |what: &'static str| move |error| StartError::Refused(format!("{what}: {error}"));
         let mounts = Mounts::separate(snapshot::mounts()).map_err(refused("namespaces"))?;
         snapshot.make_group().map_err(|error| StartError::Refused(format!("control groups: {error}")))?;
+        if let (true, Some((root, ours))) = (host.expendable, host.cgroups.as_ref().zip(host.group())) {
+            // Nobody puts it back, so this is for hosts that are thrown away.
+            for group in [root, &ours] {
+                let _ = host::write(group.join("cgroup.subtree_control"), "+cpuset");
+            }
+        }
+        if let [first, _, ..] = host::nodes()[..] {
+            // Processes run on the first node until they are told otherwise, and what nobody does is done there.
+            placement::run_on(&host::processors_of(first))
+                .map_err(|error| StartError::Refused(format!("processors: {error}")))?;
+        }
         let groups = host.cgroups.clone().zip(host.group()).map(|(root, ours)| Groups::new(root, ours));
         Ok((mounts, groups))
     }
@@ -142,6 +154,17 @@ impl Running {
         if !self.host.expendable && ops.iter().any(breaks) {
             return Some(
                 "the host is not one whose memory may be broken: it was not booted with hugefolio.expendable".into(),
+            );
+        }
+        let of_nodes = |op: &&Op| match op {
+            Op::CgMems(_) => true,
+            Op::Write(op::Write { path, .. }) => path.0.starts_with(bounds::WEIGHTS),
+            _ => false,
+        };
+        if !self.host.expendable && ops.iter().any(of_nodes) {
+            return Some(
+                "cpusets and weights of the host are left alone: it was not booted with hugefolio.expendable"
+                    .to_owned(),
             );
         }
         bounds::script_refusal(ops)
@@ -250,7 +273,8 @@ impl Running {
             Op::Demote(op::Demote { value, size }) => done(pools::set(*size, "demote", &value.bytes())),
             Op::DemoteSize(op::DemoteSize { value, size }) => done(pools::set(*size, "demote_size", &value.bytes())),
             Op::SetHvo(op::SetHvo { value }) => write("/proc/sys/vm/hugetlb_optimize_vmemmap", &value.bytes()),
-            Op::Write(op::Write { path, value }) => write(&path.0, &value.bytes()),
+            Op::Write(op::Write { path, value, by: None }) => write(&path.0, &value.bytes()),
+            Op::Write(op::Write { by: Some(actor), .. }) => self.asked_of(*actor, op),
             Op::Mount(op) => self.mounts.mount(op),
             Op::Umount(op::Umount { mount, lazy }) => self.mounts.umount(mount, *lazy),
             Op::Open(op::Open { path, .. })
@@ -289,6 +313,7 @@ impl Running {
             Op::CgRsvdMax(op::CgRsvdMax { cg, value, size }) => groups.limit(cg, *size, "rsvd.max", value),
             Op::CgMemoryMax(op::CgMemoryMax { cg, value }) => groups.limit_memory(cg, value),
             Op::CgRmdir(op::CgRmdir { cg }) => groups.remove(cg),
+            Op::CgMems(op::CgMems { cg, nodes }) => groups.mems(cg, *nodes),
             Op::CgAttach(op::CgAttach { actor, cg }) => match self.actors.get(&actor.number()) {
                 Some(process) => done(groups.attach(cg, process.pid())),
                 None => StepResult::BadActor.into(),
@@ -418,6 +443,10 @@ impl Target for Running {
         }
         if self.host.nodes.len() > 1 {
             pools::begin_at_first_node();
+            for node in host::nodes() {
+                // Where weights can be written, they are even again.
+                let _ = host::write(format!("{}node{node}", bounds::WEIGHTS), "1");
+            }
         }
         for (size, count) in boot(header, self.host.nodes.len()).map_err(BeginError::Machine)? {
             let set = pools::set_nr(size, None, &op::Written::Number(count));

@@ -8,7 +8,7 @@ use filemap::NoCacheNode;
 use hugetlb::{AllocRefusal, HugeFolio, MapAlloc, Purpose};
 use hugetlbfs::Origin;
 use memmap::MappedBy;
-use policy::{Mempolicy, Placement};
+use policy::{Placement, Weights};
 use units::{Access, Blame, Bytes, HugeIndex, Ledger, MmId, Pfn, Scope, Site, Vaddr};
 
 use crate::cow::write_to_protected;
@@ -281,9 +281,10 @@ pub(crate) fn keep<P: Env, E: From<NoCacheNode>>(
 #[doc(alias("get_vma_policy", "huge_node"))]
 pub(crate) fn placement<P: Env>(p: &mut P, place: &Place<'_>) -> Placement {
     let Place { mm, vma, index, origin, .. } = *place;
-    let interpret = |policy: &Mempolicy| policy.interpret(origin.local, origin.allowed, index);
-    let own = vma.policy.and_then(|slot| p.with_vmas(mm, |vmas| vmas.policy(slot).map(interpret)).flatten());
-    own.unwrap_or_else(|| interpret(&origin.policy))
+    let own = vma.policy.and_then(|slot| p.with_vmas(mm, |vmas| vmas.policy(slot).copied()).flatten());
+    let policy = own.as_ref().unwrap_or(&origin.policy);
+    let weights = if policy.heeds_weights() { &p.weights() } else { &Weights::EVEN };
+    policy.interpret(origin.local, origin.allowed, index, weights)
 }
 
 /// Allocates for this place.

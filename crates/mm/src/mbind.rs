@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use hugetlb::{Fallback, Target};
 use hugetlbfs::Origin;
-use policy::{Mempolicy, Mode};
+use policy::{Mempolicy, Mode, PolicyInForce, Wish};
 use units::{Access, Blame, Bytes, HugeCount, Ledger, MmId, NodeId, Nodemask, Scope, Vaddr, VaddrRange};
 
 use crate::fault::{Place, placement};
@@ -110,23 +110,24 @@ pub fn mbind<P: Env>(
     origin: &Origin,
     start: Vaddr,
     len: Bytes,
-    policy: &Mempolicy,
+    wish: &Wish,
     existing: Existing,
 ) -> Result<(), MbindError> {
     let range = p.page_range(start, len).ok_or(MbindError::BadRange(start))?;
     if range.is_empty() {
         return Ok(());
     }
-    let policy = usable_policy(p, origin, policy).ok_or(MbindError::NoNodes)?;
+    let policy = usable_policy(p, origin, wish).ok_or(MbindError::NoNodes)?;
+    let is_default = *policy == Mempolicy::Default;
     let elsewhere = p.scope(Scope::AddressSpace(mm, Access::Write), |p| {
         let empty = p.with_vmas(mm, |vmas| vmas.over(range).next().is_none()) != Some(false);
-        if (empty || policy != Mempolicy::Default)
+        if (empty || !is_default)
             && let Some(hole) = first_hole(p, mm, range)
         {
             return Err(MbindError::Hole(hole));
         }
-        let elsewhere = look_elsewhere(p, mm, range, policy.nodes());
-        if existing == Existing::Refused && policy != Mempolicy::Default && !elsewhere.is_empty() {
+        let elsewhere = look_elsewhere(p, mm, range, wish.nodes());
+        if existing == Existing::Refused && !is_default && !elsewhere.is_empty() {
             return Err(MbindError::Elsewhere(HugeCount::new(elsewhere.len() as u64)));
         }
         for vma in p.with_vmas(mm, |vmas| vmas.copy_over(range)).unwrap_or_default() {
@@ -167,18 +168,18 @@ pub fn set_home_node<P: Env>(p: &mut P, mm: MmId, start: Vaddr, len: Bytes, home
     })
 }
 
-fn set_policy<P: Env>(p: &mut P, mm: MmId, start: Vaddr, policy: &Mempolicy) {
+fn set_policy<P: Env>(p: &mut P, mm: MmId, start: Vaddr, policy: &PolicyInForce) {
     p.with_vmas(mm, |vmas| {
-        let slot = (*policy != Mempolicy::Default).then(|| vmas.add_policy(policy));
+        let slot = (**policy != Mempolicy::Default).then(|| vmas.add_policy(policy));
         vmas.update(start, |vma| vma.policy = slot);
     });
 }
 
-/// The policy with those of its nodes that the task may use and that have memory; nothing if none is left of those it needs.
+/// What a wish is for a task; nothing if none of the nodes that it needs has memory that the task may use.
 #[doc(alias("mpol_set_nodemask", "mpol_new"))]
-pub fn usable_policy<P: Env>(p: &mut P, origin: &Origin, policy: &Mempolicy) -> Option<Mempolicy> {
-    let online = p.with_topology(policy::Topology::nodes);
-    policy.narrowed(online.intersection(origin.allowed))
+pub fn usable_policy<P: Env>(p: &mut P, origin: &Origin, wish: &Wish) -> Option<PolicyInForce> {
+    let with_memory = p.with_topology(policy::Topology::nodes);
+    PolicyInForce::new(wish, origin.allowed, with_memory)
 }
 
 /// Every page of a range that lies on none of the nodes.
@@ -197,7 +198,7 @@ fn target<P: Env>(p: &mut P, mm: MmId, addr: Vaddr, origin: &Origin) -> Target {
     if placement.mode == Mode::PreferredMany {
         placement.mode = Mode::Bind;
     }
-    Target { placement, allowed: Nodemask::ALL, fallback: Fallback::Permitted }
+    Target { placement, allowed: origin.allowed, fallback: Fallback::Permitted }
 }
 
 fn move_elsewhere<P: Env>(p: &mut P, elsewhere: Vec<(Entry, Target)>, existing: Existing) -> Result<(), MbindError> {

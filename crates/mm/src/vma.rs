@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use filemap::MappedArea;
-use policy::Mempolicy;
+use policy::PolicyInForce;
 use units::{HstateId, HugeIndex, HugeRange, HugeSize, InodeId, MmId, Name, ResvMapId, Vaddr, VaddrRange, VmaId};
 
 use crate::{Registration, UffdModes};
@@ -150,7 +150,7 @@ pub struct VmaTree {
     areas: BTreeMap<Vaddr, Vma>,
     /// Policies of areas, each once. Few are ever used, so none is taken out.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
-    policies: Vec<Mempolicy>,
+    policies: Vec<PolicyInForce>,
 }
 
 impl VmaTree {
@@ -216,10 +216,10 @@ impl VmaTree {
     }
 
     /// A name for a policy of areas.
-    pub fn add_policy(&mut self, policy: &Mempolicy) -> PolicySlot {
+    pub fn add_policy(&mut self, policy: &PolicyInForce) -> PolicySlot {
         let known = self.policies.iter().position(|known| known == policy);
         let at = known.unwrap_or_else(|| {
-            self.policies.push(policy.clone());
+            self.policies.push(*policy);
             self.policies.len() - 1
         });
         PolicySlot(u32::try_from(at).unwrap_or(u32::MAX))
@@ -228,8 +228,16 @@ impl VmaTree {
     /// The policy of that name.
     #[doc(alias("vma_policy", "vm_policy"))]
     #[must_use]
-    pub fn policy(&self, slot: PolicySlot) -> Option<&Mempolicy> {
+    pub fn policy(&self, slot: PolicySlot) -> Option<&PolicyInForce> {
         self.policies.get(slot.0 as usize)
+    }
+
+    /// Makes all policies again for a task that may use the nodes `allowed`.
+    #[doc(alias = "mpol_rebind_mm")]
+    pub fn rebind_policies(&mut self, allowed: units::Nodemask) {
+        for policy in &mut self.policies {
+            *policy = policy.rebound(allowed);
+        }
     }
 
     /// Every place where an area names something.

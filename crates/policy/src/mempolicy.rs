@@ -1,14 +1,12 @@
 //! Memory policies and what they mean for one allocation.
 
-use alloc::vec::Vec;
-
 use units::{HugeIndex, NodeId, Nodemask, ZoneKind};
 
 use crate::topology::Topology;
 
 /// What a task or an area wishes about placement.
 #[doc(alias = "mempolicy")]
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Mempolicy {
@@ -35,14 +33,49 @@ pub enum Mempolicy {
     },
     /// One huge page on each in turn.
     Interleave(Nodemask),
-    /// In turn, several on the heavier ones.
-    WeightedInterleave(Weights),
+    /// In turn, as many in a row on each as the machine's weights say.
+    WeightedInterleave(Nodemask),
 }
 
-/// Nodes and how many huge pages each gets in a row; a weight of zero counts as one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Weights(pub Vec<(NodeId, u8)>);
+/// How many pages each node gets in a row when it is its turn: the weights of the machine.
+#[doc(alias("weighted_interleave", "iw_table"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
+pub struct Weights([[u8; 32]; 2]);
+
+impl Weights {
+    /// One page on each.
+    pub const EVEN: Self = Self([[1; 32]; 2]);
+
+    /// The weight of a node. Zero counts as one.
+    #[must_use]
+    pub fn get(&self, node: NodeId) -> u8 {
+        self.0[node.index() / 32 % 2][node.index() % 32].max(1)
+    }
+
+    /// Changes the weight of a node.
+    pub fn set(&mut self, node: NodeId, weight: u8) {
+        self.0[node.index() / 32 % 2][node.index() % 32] = weight;
+    }
+
+    fn turn(&self, nodes: Nodemask, index: HugeIndex) -> Option<NodeId> {
+        let total: u64 = nodes.iter().map(|node| u64::from(self.get(node))).sum();
+        let mut turn = index.get().checked_rem(total)?;
+        for node in nodes.iter() {
+            match turn.checked_sub(u64::from(self.get(node))) {
+                Some(rest) => turn = rest,
+                None => return Some(node),
+            }
+        }
+        None
+    }
+}
+
+impl Default for Weights {
+    fn default() -> Self {
+        Self::EVEN
+    }
+}
 
 /// How the allocator is to read a [`Placement`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,59 +139,71 @@ fn binds(mask: Nodemask, highest: ZoneKind, topology: &Topology) -> bool {
 
 impl Mempolicy {
     /// Interprets the policy for the page at `interleave_index`, for a task that runs on `local` and whose cpuset allows
-    /// `allowed`.
+    /// `allowed`. Only [`Mempolicy::WeightedInterleave`] looks at the weights.
     #[doc(alias("huge_node", "policy_nodemask"))]
     #[must_use]
-    pub fn interpret(&self, local: NodeId, allowed: Nodemask, interleave_index: HugeIndex) -> Placement {
-        match self {
+    pub fn interpret(
+        &self,
+        local: NodeId,
+        allowed: Nodemask,
+        interleave_index: HugeIndex,
+        weights: &Weights,
+    ) -> Placement {
+        match *self {
             Self::Default | Self::Local => Placement::local(local),
-            &Self::Preferred(nid) => Placement { nid, nodemask: None, mode: Mode::Preferred },
-            &Self::PreferredMany { nodes, home } => {
+            Self::Preferred(nid) => Placement { nid, nodemask: None, mode: Mode::Preferred },
+            Self::PreferredMany { nodes, home } => {
                 Placement { nid: home.unwrap_or(local), nodemask: Some(nodes), mode: Mode::PreferredMany }
             }
-            &Self::Bind { nodes, home } => {
+            Self::Bind { nodes, home } => {
                 let nodemask = (!nodes.intersection(allowed).is_empty()).then_some(nodes);
                 Placement { nid: home.unwrap_or(local), nodemask, mode: Mode::Bind }
             }
-            &Self::Interleave(nodes) => {
+            Self::Interleave(nodes) => {
                 let turn = interleave_index.get() % u64::from(nodes.len().max(1));
                 let nid = nodes.iter().zip(0..).find_map(|(node, i)| (i == turn).then_some(node));
                 Placement { nid: nid.unwrap_or(local), nodemask: None, mode: Mode::Interleave }
             }
-            Self::WeightedInterleave(weights) => {
-                let nid = weights.turn(interleave_index).unwrap_or(local);
+            Self::WeightedInterleave(nodes) => {
+                let nid = weights.turn(nodes, interleave_index).unwrap_or(local);
                 Placement { nid, nodemask: None, mode: Mode::Interleave }
             }
         }
     }
 
+    /// Does its meaning depend on the weights of the machine?
+    #[must_use]
+    #[inline]
+    pub const fn heeds_weights(&self) -> bool {
+        matches!(self, Self::WeightedInterleave(_))
+    }
+
     /// The nodes that it speaks of; none where it means the node of the task.
     #[must_use]
-    pub fn nodes(&self) -> Nodemask {
-        match self {
+    pub const fn nodes(&self) -> Nodemask {
+        match *self {
             Self::Default | Self::Local => Nodemask::EMPTY,
-            &Self::Preferred(node) => Nodemask::of(node),
-            &Self::PreferredMany { nodes, .. } | &Self::Bind { nodes, .. } | &Self::Interleave(nodes) => nodes,
-            Self::WeightedInterleave(weights) => weights.0.iter().map(|&(node, _)| node).collect(),
+            Self::Preferred(node) => Nodemask::of(node),
+            Self::PreferredMany { nodes, .. }
+            | Self::Bind { nodes, .. }
+            | Self::Interleave(nodes)
+            | Self::WeightedInterleave(nodes) => nodes,
         }
     }
 
-    /// The same among the nodes `usable`; nothing if it speaks of nodes and none of them is left.
-    #[doc(alias("mpol_set_nodemask", "mpol_new_nodemask"))]
+    /// The same about `nodes`; nothing if it speaks of nodes and these are none.
     #[must_use]
-    pub fn narrowed(&self, usable: Nodemask) -> Option<Self> {
-        let narrowed = match self {
-            Self::Default | Self::Local => return Some(self.clone()),
-            &Self::Preferred(node) => Self::Preferred(node),
-            &Self::PreferredMany { nodes, home } => Self::PreferredMany { nodes: nodes.intersection(usable), home },
-            &Self::Bind { nodes, home } => Self::Bind { nodes: nodes.intersection(usable), home },
-            &Self::Interleave(nodes) => Self::Interleave(nodes.intersection(usable)),
-            Self::WeightedInterleave(weights) => {
-                let left = weights.0.iter().copied().filter(|&(node, _)| usable.contains(node));
-                Self::WeightedInterleave(Weights(left.collect()))
-            }
-        };
-        (!narrowed.nodes().intersection(usable).is_empty()).then_some(narrowed)
+    pub(crate) fn on(&self, nodes: Nodemask) -> Option<Self> {
+        let first = nodes.iter().next();
+        Some(match (*self, first) {
+            (Self::Default | Self::Local, _) => *self,
+            (_, None) => return None,
+            (Self::Preferred(_), Some(first)) => Self::Preferred(first),
+            (Self::PreferredMany { home, .. }, _) => Self::PreferredMany { nodes, home },
+            (Self::Bind { home, .. }, _) => Self::Bind { nodes, home },
+            (Self::Interleave(_), _) => Self::Interleave(nodes),
+            (Self::WeightedInterleave(_), _) => Self::WeightedInterleave(nodes),
+        })
     }
 
     /// The same, beginning to look at `home`; nothing for a policy that does not begin anywhere.
@@ -190,25 +235,8 @@ impl Mempolicy {
         match self {
             Self::Default => None,
             Self::Local => Some(Nodemask::of(local)),
-            &Self::Preferred(node) => Some(Nodemask::of(node)),
-            &Self::PreferredMany { nodes, .. } | &Self::Bind { nodes, .. } | &Self::Interleave(nodes) => Some(nodes),
-            Self::WeightedInterleave(weights) => Some(weights.0.iter().map(|&(node, _)| node).collect()),
+            other => Some(other.nodes()),
         }
-    }
-}
-
-impl Weights {
-    fn turn(&self, index: HugeIndex) -> Option<NodeId> {
-        let weight = |w: u8| u64::from(w.max(1));
-        let total: u64 = self.0.iter().map(|&(_, w)| weight(w)).sum();
-        let mut turn = index.get().checked_rem(total)?;
-        for &(node, w) in &self.0 {
-            match turn.checked_sub(weight(w)) {
-                Some(rest) => turn = rest,
-                None => return Some(node),
-            }
-        }
-        None
     }
 }
 
@@ -223,21 +251,24 @@ mod tests {
     #[test]
     fn interleave_takes_turns_by_index() {
         let policy = Mempolicy::Interleave(nodes(&[1, 4, 6]));
-        let nid = |i| policy.interpret(NodeId::new(0), Nodemask::ALL, HugeIndex::new(i)).nid.get();
+        let nid = |i| policy.interpret(NodeId::new(0), Nodemask::ALL, HugeIndex::new(i), &Weights::EVEN).nid.get();
         assert_eq!([0, 1, 2, 3, 7].map(nid), [1, 4, 6, 1, 4]);
     }
 
     #[test]
     fn weights_count_and_zero_counts_as_one() {
-        let policy = Mempolicy::WeightedInterleave(Weights(alloc::vec![(NodeId::new(0), 2), (NodeId::new(1), 0)]));
-        let nid = |i| policy.interpret(NodeId::new(0), Nodemask::ALL, HugeIndex::new(i)).nid.get();
+        let mut weights = Weights::EVEN;
+        weights.set(NodeId::new(0), 2);
+        weights.set(NodeId::new(1), 0);
+        let policy = Mempolicy::WeightedInterleave(nodes(&[0, 1]));
+        let nid = |i| policy.interpret(NodeId::new(0), Nodemask::ALL, HugeIndex::new(i), &weights).nid.get();
         assert_eq!([0, 1, 2, 3, 4, 5].map(nid), [0, 0, 1, 0, 0, 1]);
     }
 
     #[test]
     fn bind_outside_the_cpuset_binds_nothing() {
         let policy = Mempolicy::Bind { nodes: nodes(&[1]), home: None };
-        let mask = |allowed| policy.interpret(NodeId::new(0), allowed, HugeIndex::ZERO).nodemask;
+        let mask = |allowed| policy.interpret(NodeId::new(0), allowed, HugeIndex::ZERO, &Weights::EVEN).nodemask;
         assert_eq!((mask(nodes(&[0])), mask(nodes(&[0, 1]))), (None, Some(nodes(&[1]))));
     }
 }

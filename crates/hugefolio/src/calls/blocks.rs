@@ -38,7 +38,8 @@ pub trait Pages: Env + Sized {
     #[doc(alias("alloc_pages_mpol", "folio_alloc_mpol"))]
     fn alloc_pages_for(&mut self, pid: Pid, order: Order, gfp: GfpFlags) -> Result<BlockId, CallError<NoPages>> {
         let origin = self.with_process(pid, |process| process.origin.clone()).ok_or(CallError::NoProcess)?;
-        let placement = origin.policy.interpret(origin.local, origin.allowed, HugeIndex::ZERO);
+        let weights = self.weights();
+        let placement = origin.policy.interpret(origin.local, origin.allowed, HugeIndex::ZERO, &weights);
         let mut request = PageRequest::new(order, gfp, placement.nid);
         (request.task.allowed, request.task.walled) = (origin.allowed, origin.allowed);
         Ok(page_alloc::take_block(self, &request, &placement)?)

@@ -98,7 +98,10 @@ pub(super) fn attach<P: Env>(p: &mut P, pid: Pid, cgroup: Option<CgroupId>) -> R
     enter(p, cgroup)?;
     let left = p.with_process(pid, |process| core::mem::replace(&mut process.origin.cgroup, cgroup));
     leave(p, left.unwrap_or(cgroup));
-    left.map(|_| ()).ok_or(CallError::NoProcess)
+    left.ok_or(CallError::NoProcess)?;
+    let allowed = super::cpuset::effective(p, cgroup);
+    super::cpuset::confine(p, pid, allowed);
+    Ok(())
 }
 
 /// The group that a process is in where one was named: the root is one only where it is accounted.

@@ -5,7 +5,7 @@ use hugetlbfs::Origin;
 use memmap::FolioKind;
 use mm::{Failed, FaultError, MemoryFailure, MigrateError, MoveScope, SoftOfflineError, SoftOfflined, Touch};
 use policy::Placement;
-use units::{Blame, Ledger, MmId, NodeId, Nodemask, PageCount, Pfn, Vaddr};
+use units::{Blame, Ledger, MmId, NodeId, Nodemask, Pfn, Vaddr};
 
 use super::Env;
 use crate::text::Switch;
@@ -162,6 +162,12 @@ pub(super) fn folio_at<P: Env>(p: &mut P, mm: MmId, addr: Vaddr) -> Result<huget
     hugetlb::folio_at(p, pfn).ok_or(MovePageError::Absent(addr))
 }
 
+/// On that node, or nowhere.
+pub(super) fn there(node: NodeId) -> Target {
+    let placement = Placement { nodemask: Some(Nodemask::of(node)), ..Placement::local(node) };
+    Target { placement, allowed: Nodemask::ALL, fallback: Fallback::Permitted }
+}
+
 pub(super) fn move_page<P: Env>(
     p: &mut P,
     mm: MmId,
@@ -183,39 +189,8 @@ pub(super) fn move_page<P: Env>(
     if scope == MoveScope::Own && p.with_memmap(|map| map.get(folio.pfn).is_some_and(|r| r.mapcount() > 1)) {
         return Err(MovePageError::Shared(addr));
     }
-    let placement = Placement { nodemask: Some(Nodemask::of(node)), ..Placement::local(node) };
-    let target = Target { placement, allowed: Nodemask::ALL, fallback: Fallback::Permitted };
-    mm::migrate(p, folio.pfn, &target)?;
+    mm::migrate(p, folio.pfn, &there(node))?;
     Ok(folio_at(p, mm, addr)?.node)
-}
-
-pub(super) fn migrate_pages<P: Env>(
-    p: &mut P,
-    mm: MmId,
-    origin: &Origin,
-    from: Nodemask,
-    to: Nodemask,
-) -> Result<PageCount, MovePageError> {
-    let mut stayed = PageCount::ZERO;
-    let entries = p.with_table(mm, |table| table.iter().collect::<Vec<_>>()).unwrap_or_default();
-    for (addr, entry) in entries {
-        let Some(folio) = hugetlb::folio_at(p, entry.pfn) else { continue };
-        let Some(node) = stand_in(folio.node, from, to).filter(|&node| node != folio.node) else { continue };
-        match move_page(p, mm, origin, addr, node, MoveScope::Own) {
-            Ok(_) => (),
-            Err(error @ (MovePageError::NoSuchNode(_) | MovePageError::NotAllowed(_))) => return Err(error),
-            Err(_) => stayed += PageCount::new(1),
-        }
-    }
-    Ok(stayed)
-}
-
-/// The node of `to` that has the place there that `node` has in `from`, counting on from the start where `to` has fewer.
-#[doc(alias = "node_remap")]
-fn stand_in(node: NodeId, from: Nodemask, to: Nodemask) -> Option<NodeId> {
-    let place = from.iter().position(|n| n == node)?;
-    let among: Vec<NodeId> = to.iter().collect();
-    among.get(place % among.len().max(1)).copied()
 }
 
 pub(super) fn inject<P: Env>(

@@ -2,13 +2,13 @@
 
 use charge::{HandOnError, LimitError};
 use hugetlb::{Hstate, Hstates};
-use policy::Mempolicy;
+use policy::PolicyInForce;
 use units::{Bytes, HugeSize, NodeId, Nodemask, PageCount};
 
-use super::{Env, NoSuchSize, cgroup};
+use super::{CpusetError, Env, NoSuchSize, cgroup, cpuset};
 use crate::text::{
-    CgroupPath, CgroupPathError, CmaMeminfo, HugetlbMeminfo, KnobPath, KnobPathError, KnobValue, KnobWrite,
-    NodeHugepages, NodeKnob, PageKnob, PageKnobError, PoolKnob, SysctlKnob, WriteError, Written,
+    CgroupPath, CgroupPathError, CmaMeminfo, CpusetPath, HugetlbMeminfo, KnobPath, KnobPathError, KnobValue, KnobWrite,
+    NodeHugepages, NodeKnob, PageKnob, PageKnobError, PoolKnob, SysctlKnob, WeightFile, WriteError, Written, length,
 };
 use crate::{DemoteError, ResizeError, ResizeNodes};
 
@@ -52,6 +52,12 @@ pub enum KnobError {
     /// The controller cannot be handed on, or not be kept.
     #[error(transparent)]
     HandOn(#[from] HandOnError),
+    /// Nodes that a group cannot be kept to.
+    #[error(transparent)]
+    Cpuset(#[from] CpusetError),
+    /// The file of a group's nodes cannot be written.
+    #[error("{0} can only be read")]
+    ReadOnlyCpusetFile(CpusetPath),
     /// A file about ordinary pages.
     #[error(transparent)]
     Pages(#[from] PageKnobError),
@@ -66,22 +72,30 @@ pub struct Writer {
     /// The node the writer runs on.
     pub local: NodeId,
     /// Its policy, which the `_mempolicy` files heed.
-    pub policy: Mempolicy,
+    pub policy: PolicyInForce,
+    /// The nodes that it may use: a pool grows on no others.
+    pub allowed: Nodemask,
 }
 
 impl Default for Writer {
     fn default() -> Self {
-        Self { local: NodeId::new(0), policy: Mempolicy::Default }
+        Self { local: NodeId::new(0), policy: PolicyInForce::default(), allowed: Nodemask::ALL }
     }
 }
 
 /// Writes text to a file; returns how much of it the file took.
 pub(super) fn write<P: Env>(p: &mut P, path: &str, text: &[u8], writer: &Writer) -> Result<Bytes, KnobError> {
+    if let Ok(path) = path.parse::<CpusetPath>() {
+        return cpuset::write(p, &path, text);
+    }
     if CgroupPath::is_below_root(path) {
         return cgroup::write(p, path, text);
     }
     if let Ok(knob) = path.parse::<PageKnob>() {
         return Ok(super::pages::write(p, knob, text)?);
+    }
+    if let Ok(file) = path.parse::<WeightFile>() {
+        return write_weight(p, file, text);
     }
     let path = KnobPath::parse(path)?;
     let id = target(p, path)?.id;
@@ -96,10 +110,32 @@ pub(super) fn write<P: Env>(p: &mut P, path: &str, text: &[u8], writer: &Writer)
         KnobWrite::Count(count) => match (what(path), nodes_of(path, writer)) {
             (Counted::Overcommit, _) => hugetlb::set_overcommit(p, id, count)?,
             (Counted::Demote, nodes) => hugetlb::demote(p, id, count, nodes)?,
-            (Counted::Nr, nodes) => hugetlb::set_max(p, id, count, nodes)?,
+            (Counted::Nr, nodes) => hugetlb::set_max_within(p, id, count, nodes, writer.allowed)?,
         },
     }
     Ok(consumed)
+}
+
+#[doc(alias = "node_store")]
+fn write_weight<P: Env>(p: &mut P, file: WeightFile, text: &[u8]) -> Result<Bytes, KnobError> {
+    with_node(p, file)?;
+    if text.is_empty() {
+        return Ok(Bytes::ZERO);
+    }
+    let weight = file.read_write(text)?;
+    p.with_sysctls(|sysctls| sysctls.weights.set(file.0, weight));
+    Ok(length(text))
+}
+
+fn show_weight<P: Env>(p: &mut P, file: WeightFile) -> Result<String, KnobError> {
+    with_node(p, file)?;
+    Ok(format!("{}\n", p.with_sysctls(|sysctls| sysctls.weights.get(file.0))))
+}
+
+/// A node without memory has no file.
+fn with_node<P: Env>(p: &mut P, file: WeightFile) -> Result<(), KnobError> {
+    let there = p.with_topology(|t| t.nodes().contains(file.0));
+    if there { Ok(()) } else { Err(ResizeError::NoSuchNode(file.0).into()) }
 }
 
 /// What a count that is written is a count of.
@@ -145,6 +181,12 @@ pub(super) fn read<P: Env>(p: &mut P, path: &str) -> Result<String, KnobError> {
     }
     if let Ok(knob) = path.parse::<PageKnob>() {
         return Ok(super::pages::show(p, knob)?);
+    }
+    if let Ok(file) = path.parse::<WeightFile>() {
+        return show_weight(p, file);
+    }
+    if let Ok(path) = path.parse::<CpusetPath>() {
+        return cpuset::read(p, &path);
     }
     if CgroupPath::is_below_root(path) {
         return cgroup::read(p, path);

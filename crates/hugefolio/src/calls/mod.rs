@@ -6,10 +6,12 @@
 mod admin;
 mod blocks;
 mod cgroup;
+mod cpuset;
 mod file;
 mod frames;
 mod knob;
 mod memory;
+mod migrate;
 mod mount;
 mod moves;
 mod pages;
@@ -22,6 +24,7 @@ mod uffd;
 pub use admin::Admin;
 pub use blocks::Pages;
 pub use cgroup::{CgroupCounter, CgroupLimitError};
+pub use cpuset::CpusetError;
 pub use file::{
     FallocateCallError, FallocateMode, FtruncateError, MemfdFlags, OpenCall, OpenCallError, ReadCallError,
     SizeWithoutHuge, Truncate, TruncateByNameError, WriteCallError,
@@ -31,6 +34,7 @@ pub use frames::{
 };
 pub use knob::{KnobError, Writer};
 pub use memory::{MapCall, MapCallError, MapSource};
+pub use migrate::MigratePagesError;
 pub use mount::MountCallError;
 pub use moves::Moves;
 pub use policies::{NoPolicyNodes, Policies};
@@ -67,6 +71,9 @@ pub trait Env: mm::Env {
 
     /// The section of one process; nothing where it is gone.
     fn with_process<R>(&mut self, pid: Pid, f: impl FnOnce(&mut Process) -> R) -> Option<R>;
+
+    /// All processes.
+    fn pids(&mut self) -> Vec<Pid>;
 
     /// Ends a process.
     fn drop_process(&mut self, pid: Pid) -> Option<Process>;

@@ -2,11 +2,12 @@
 
 use hugetlb::{DissolveError, Dissolved};
 use mm::{FaultError, MemoryFailure, MoveScope, Pin, SoftOfflined, Touch};
-use units::{Bytes, NodeId, Nodemask, PageCount, Pfn, Pid, Vaddr};
+use units::{Bytes, HugeCount, NodeId, Nodemask, Pfn, Pid, Vaddr};
 
 use super::frames::{
     self, Cause, Frame, InjectError, Injection, MovePageError, SoftOfflineCallError, UnpoisonCallError,
 };
+use super::migrate::{self, MigratePagesError};
 use super::process::in_space;
 use super::{CallError, Env};
 
@@ -60,8 +61,17 @@ pub trait Moves: Env + Sized {
 
     /// `migrate_pages`: moves every page of the process that lies on a node of `from` to the node of `to` that stands in its place. Says how
     /// many stayed.
-    fn migrate_pages(&mut self, pid: Pid, from: Nodemask, to: Nodemask) -> Result<PageCount, CallError<MovePageError>> {
-        in_space(self, pid, |p, mm, origin| frames::migrate_pages(p, mm, origin, from, to))
+    ///
+    /// # Errors
+    /// None of the nodes can be used; or there is no page to move to, and those before it have moved.
+    fn migrate_pages(
+        &mut self,
+        pid: Pid,
+        from: Nodemask,
+        to: Nodemask,
+        scope: MoveScope,
+    ) -> Result<HugeCount, CallError<MigratePagesError>> {
+        in_space(self, pid, |p, mm, origin| migrate::migrate_pages(p, mm, origin, from, to, scope))
     }
 
     /// Makes the memory of a range break, page by page, as far as the first that does not: `MADV_HWPOISON` and `MADV_SOFT_OFFLINE`. What

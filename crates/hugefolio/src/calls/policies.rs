@@ -1,11 +1,11 @@
 //! Where pages are to lie: the policies of processes and of their areas.
 
 use mm::{Existing, HomeNodeError, MbindError};
-use policy::Mempolicy;
-use units::{Blame, Bytes, Ledger, NodeId, Pid, Vaddr};
+use policy::Wish;
+use units::{Blame, Bytes, CgroupId, Ledger, NodeId, Nodemask, Pid, Vaddr};
 
 use super::process::in_space;
-use super::{CallError, Env};
+use super::{CallError, CpusetError, Env, cpuset};
 
 /// None of a policy's nodes has memory that the task may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,8 +24,9 @@ pub trait Policies: Env + Sized {
     ///
     /// # Errors
     /// No node is left of those that the policy speaks of; the old policy stays.
-    fn set_mempolicy(&mut self, pid: Pid, policy: &Mempolicy) -> Result<(), CallError<NoPolicyNodes>> {
-        let policy = in_space(self, pid, |p, _, origin| mm::usable_policy(p, origin, policy).ok_or(NoPolicyNodes))?;
+    fn set_mempolicy(&mut self, pid: Pid, wish: impl Into<Wish>) -> Result<(), CallError<NoPolicyNodes>> {
+        let wish = wish.into();
+        let policy = in_space(self, pid, |p, _, origin| mm::usable_policy(p, origin, &wish).ok_or(NoPolicyNodes))?;
         self.with_process(pid, |process| process.origin.policy = policy).ok_or(CallError::NoProcess)
     }
 
@@ -38,10 +39,11 @@ pub trait Policies: Env + Sized {
         pid: Pid,
         start: Vaddr,
         len: Bytes,
-        policy: &Mempolicy,
+        wish: impl Into<Wish>,
         existing: Existing,
     ) -> Result<(), CallError<MbindError>> {
-        in_space(self, pid, |p, mm, origin| mm::mbind(p, mm, origin, start, len, policy, existing))
+        let wish = wish.into();
+        in_space(self, pid, |p, mm, origin| mm::mbind(p, mm, origin, start, len, &wish, existing))
     }
 
     /// `set_mempolicy_home_node`: where the policies of a range begin to look.
@@ -56,6 +58,22 @@ pub trait Policies: Env + Sized {
         home: NodeId,
     ) -> Result<(), CallError<HomeNodeError>> {
         in_space(self, pid, |p, mm, _| mm::set_home_node(p, mm, start, len, home))
+    }
+
+    /// Writes `cpuset.mems` of a control group: the nodes that its processes may use, those of the group above if there are none. Their
+    /// policies change with it, and pages on nodes that they may not use any more move.
+    ///
+    /// # Errors
+    /// No such group, one without controllers, or a node without memory.
+    #[doc(alias("cpuset.mems", "mems_allowed"))]
+    fn set_cpuset(&mut self, cgroup: CgroupId, nodes: Nodemask) -> Result<(), CpusetError> {
+        cpuset::set_mems(self, cgroup, nodes)
+    }
+
+    /// The nodes that processes of a group may use; nothing stands for the root.
+    #[doc(alias = "cpuset.mems.effective")]
+    fn cpuset(&mut self, cgroup: Option<CgroupId>) -> Nodemask {
+        cpuset::effective(self, cgroup)
     }
 
     /// Lets a process run on the processors of a node from now on: that is where *local* is for it. Says whether there is such a process.

@@ -3,7 +3,7 @@
 use charge::EnterError;
 use hugetlbfs::{Credentials, Hold, Origin};
 use mm::ForkError;
-use policy::Mempolicy;
+use policy::PolicyInForce;
 use units::{CgroupId, MmId, NodeId, Pid};
 
 use super::{CallError, Env, cgroup};
@@ -40,9 +40,9 @@ pub(super) fn spawn_as<P: Env>(p: &mut P, origin: Origin) -> Result<Pid, EnterEr
 }
 
 fn usual_origin<P: Env>(p: &mut P, cgroup: Option<CgroupId>) -> Origin {
-    let allowed = p.with_topology(policy::Topology::nodes);
-    let local = allowed.next_from(NodeId::new(0)).unwrap_or_default();
-    Origin { local, allowed, policy: Mempolicy::Default, cgroup, credentials: Credentials::root() }
+    let local = p.with_topology(policy::Topology::nodes).next_from(NodeId::new(0)).unwrap_or_default();
+    let allowed = super::cpuset::effective(p, cgroup);
+    Origin { local, allowed, policy: PolicyInForce::default(), cgroup, credentials: Credentials::root() }
 }
 
 /// The process is counted in its group already.

@@ -4,7 +4,9 @@ use hugetlb::{DissolveError, UnpoisonError};
 use mm::{HomeNodeError, MbindError, MigrateError, SoftOfflineError};
 
 use super::{Errno, ToErrno};
-use crate::calls::{InjectError, MovePageError, NoPolicyNodes, SoftOfflineCallError, UnpoisonCallError};
+use crate::calls::{
+    CpusetError, InjectError, MigratePagesError, MovePageError, NoPolicyNodes, SoftOfflineCallError, UnpoisonCallError,
+};
 
 impl ToErrno for MigrateError {
     fn errno(&self) -> Errno {
@@ -24,6 +26,25 @@ impl ToErrno for MovePageError {
             Self::NoSuchNode(_) => Errno::ENODEV,
             Self::NotAllowed(_) | Self::Shared(_) => Errno::EACCES,
             Self::Migrate(error) => error.errno(),
+        }
+    }
+}
+
+impl ToErrno for MigratePagesError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoNodes => Errno::EINVAL,
+            Self::NoTarget(_) => Errno::ENOMEM,
+        }
+    }
+}
+
+impl ToErrno for CpusetError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::NoGroup => Errno::ENOENT,
+            Self::NoMemory(_) => Errno::EINVAL,
+            Self::HasProcesses { .. } => Errno::ENOSPC,
         }
     }
 }

@@ -23,6 +23,7 @@ mod gigantic;
 mod groups;
 mod limits;
 mod memory;
+mod placement;
 mod random;
 mod uffd;
 mod users;
@@ -30,7 +31,9 @@ mod view;
 
 use std::collections::VecDeque;
 
-use crate::op::{Access, Actor, Exit, Fork, Kill, Nop, Op, SetNr, SetOvercommit, SizeName, Spawn, SysctlNr, Written};
+use crate::op::{
+    Access, Actor, Exit, Fork, Kill, Nop, Op, SetNr, SetOvercommit, Size, SizeName, Spawn, SysctlNr, Written,
+};
 use crate::target::{Answer, MachineLine, MemoryAccounting};
 use gigantic::Gigantic;
 use random::Random;
@@ -60,6 +63,8 @@ pub enum Profile {
     Gig,
     /// As [`Cgroup`](Self::Cgroup), with limits on memory, on a machine whose memory controller accounts huge pages.
     Memcg,
+    /// Several nodes: half of it is about where pages lie, the rest as [`Mix`](Self::Mix).
+    Numa,
 }
 
 /// A kind of operation.
@@ -173,7 +178,7 @@ impl Profile {
 
     /// Every profile that can be asked for.
     pub fn named() -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().chain([Profile::Gig, Profile::Memcg])
+        Self::ALL.into_iter().chain([Profile::Gig, Profile::Memcg, Profile::Numa])
     }
 
     /// Its name, as scripts carry it.
@@ -188,18 +193,22 @@ impl Profile {
             Profile::Uffd => "uffd",
             Profile::Gig => "gig",
             Profile::Memcg => "memcg",
+            Profile::Numa => "numa",
         }
     }
 
     /// The machine that its scripts need, if it is not that of the recordings.
     pub fn machine(self) -> Option<MachineLine> {
-        let memory = MemoryAccounting::HugePages;
-        (self == Profile::Memcg).then(|| MachineLine { memory, ..MachineLine::default() })
+        match self {
+            Profile::Memcg => Some(MachineLine { memory: MemoryAccounting::HugePages, ..MachineLine::default() }),
+            Profile::Numa => Some(MachineLine { nodes: vec![Size::bytes(1 << 30); 2], ..MachineLine::default() }),
+            _ => None,
+        }
     }
 
     fn weights(self) -> Vec<(Action, u32)> {
         let like = match self {
-            Profile::Gig => Profile::Mix,
+            Profile::Gig | Profile::Numa => Profile::Mix,
             Profile::Memcg => Profile::Cgroup,
             other => other,
         };
@@ -234,12 +243,19 @@ pub struct Generator {
     view: View,
     gigantic: Gigantic,
     users: Users,
+    /// The nodes of the machine.
+    nodes: u32,
     opening: VecDeque<Op>,
 }
 
 impl Generator {
     /// Operations of a profile, decided by `seed`.
     pub fn new(seed: u64, profile: Profile) -> Self {
+        Self::on_nodes(seed, profile, if profile == Profile::Numa { 2 } else { 1 })
+    }
+
+    /// As [`Self::new`], for a machine with so many nodes.
+    pub fn on_nodes(seed: u64, profile: Profile, nodes: u32) -> Self {
         let mut generator = Self {
             random: Random::new(seed),
             profile,
@@ -249,6 +265,7 @@ impl Generator {
             view: View::default(),
             gigantic: Gigantic::default(),
             users: Users::new(seed, profile),
+            nodes,
             opening: VecDeque::new(),
         };
         generator.open();
@@ -276,7 +293,11 @@ impl Generator {
             Profile::Cgroup | Profile::Memcg => *self.random.of(&[4, 8, 16, 24, 24, 64]),
             _ => *self.random.of(&[1, 2, 4, 6, 8, 8, 12, 16, 24, 64]),
         };
-        self.opening.push_back(set_nr(pages));
+        if self.profile == Profile::Numa {
+            self.open_nodes();
+        } else {
+            self.opening.push_back(set_nr(pages));
+        }
         if self.profile == Profile::Gig {
             let value = Written::Number(i64::from(self.random.between(1, 2)));
             self.opening.push_back(SetNr { value, size: SizeName::G1, node: None }.into());
@@ -328,6 +349,12 @@ impl Generator {
             if self.profile == Profile::Gig
                 && self.random.percent(50)
                 && let Some(op) = self.gigantic()
+            {
+                return op;
+            }
+            if self.profile == Profile::Numa
+                && self.random.percent(50)
+                && let Some(op) = self.placement()
             {
                 return op;
             }

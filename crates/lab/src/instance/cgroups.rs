@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use hugefolio::{Admin, CgroupId, HugeCount, HugeSize, Machine, MemoryAccounting, NoGroup, RemoveError};
+use hugefolio::{Admin, CgroupId, HugeCount, HugeSize, Machine, MemoryAccounting, NoGroup, Policies, RemoveError};
 use serde::{Deserialize, Serialize};
 
+use super::placement::mask;
 use super::{Instance, answers};
 use crate::op::{self, CgroupName, Op, SizeName, Switch};
 use crate::target::{Answer, CgroupCounters, CgroupSizes, Counters, Extras, MemoryCounters, StepResult};
@@ -25,6 +26,14 @@ impl Instance {
             Op::CgMax(op::CgMax { cg, value, size }) => self.limit(cg, *size, "max", &value.bytes()),
             Op::CgRsvdMax(op::CgRsvdMax { cg, value, size }) => self.limit(cg, *size, "rsvd.max", &value.bytes()),
             Op::CgMemoryMax(op::CgMemoryMax { cg, value }) => self.limit_memory(cg, &value.bytes()),
+            Op::CgMems(op::CgMems { cg, nodes }) => match self.cgroup_named(cg) {
+                Ok(Some(id)) => match self.machine.set_cpuset(id, mask(*nodes)) {
+                    Ok(()) => Answer::ok(),
+                    Err(error) => answers::refused(&error),
+                },
+                Ok(None) => answers::failed(&NoGroup),
+                Err(error) => answers::failed(&error),
+            },
             Op::CgAttach(op::CgAttach { actor, cg }) => {
                 let Some(pid) = self.pid(*actor) else { return StepResult::BadActor.into() };
                 match self.cgroup_named(cg) {

@@ -1,9 +1,9 @@
 //! Knobs and mounts: what no process does.
 
-use hugefolio::{Admin, Bytes, Calls, HugeSize, Site, UmountError, UmountMode};
+use hugefolio::{Admin, Bytes, Calls, HugeSize, Site, UmountError, UmountMode, Writer};
 
 use super::{Instance, answers};
-use crate::op::{self, Op, SizeName, Switch};
+use crate::op::{self, Actor, Op, SizeName, Switch};
 use crate::target::{Answer, StepResult};
 
 impl Instance {
@@ -28,7 +28,7 @@ impl Instance {
                 (format!("/sys/kernel/mm/hugepages/hugepages-{}kB/demote_size", kib(*size)), value)
             }
             Op::SetHvo(op::SetHvo { value }) => ("/proc/sys/vm/hugetlb_optimize_vmemmap".to_owned(), value),
-            Op::Write(op::Write { path, value }) => (path.0.clone(), value),
+            Op::Write(op::Write { path, value, .. }) => (path.0.clone(), value),
             _ => return StepResult::BadOp.into(),
         };
         if let Op::SetNr(op::SetNr { size: SizeName::G1, .. }) = op {
@@ -39,12 +39,26 @@ impl Instance {
         {
             return answer;
         }
-        let result = self.machine.write_file(&path, &value.bytes());
+        let writer = match op {
+            Op::Write(op::Write { by: Some(by), .. }) => match self.writer(*by) {
+                Some(writer) => writer,
+                None => return StepResult::BadActor.into(),
+            },
+            _ => Writer::default(),
+        };
+        let result = self.machine.write_file_as(&writer, &path, &value.bytes());
         self.machine.faults().clear();
         match result {
             Ok(_) => Answer::ok(),
             Err(error) => answers::failed(&error),
         }
+    }
+
+    /// A process as a writer of files.
+    fn writer(&mut self, actor: Actor) -> Option<Writer> {
+        let pid = self.pid(actor)?;
+        let (_, process) = self.machine.processes().find(|(id, _)| *id == pid)?;
+        Some(Writer { local: process.origin.local, policy: process.origin.policy, allowed: process.origin.allowed })
     }
 
     /// Lets a grow of the pool of 1 GiB pages end where it was told to.

@@ -2,11 +2,11 @@
 
 use hugefolio::{
     Bytes, CallError, Existing, InjectError, Injection, Mempolicy, MovePageError, MoveScope, Moves, NoPolicyNodes,
-    NodeId, Nodemask, Pid, Policies, Vaddr,
+    NodeId, Nodemask, NodesMean, Pid, Policies, Vaddr, Wish,
 };
 
 use super::{Instance, answers};
-use crate::op::{self, Flags, MapName, MoveFlag, NodeList, Op, PageIndex, PolicyMode, Span};
+use crate::op::{self, Flags, MapName, MoveFlag, NodeList, NodesAre, Op, PageIndex, PolicyMode, Span};
 use crate::target::{Answer, Extras, StepResult};
 
 impl Instance {
@@ -24,8 +24,8 @@ impl Instance {
                     answers::failed(&NoPolicyNodes)
                 }
             }
-            Op::SetMempolicy(op::SetMempolicy { mode, nodes, .. }) => match policy(*mode, *nodes) {
-                Some(policy) => answers::done(self.machine.set_mempolicy(pid, &policy)),
+            Op::SetMempolicy(op::SetMempolicy { mode, nodes, are, .. }) => match wish(*mode, *nodes, *are) {
+                Some(wish) => answers::done(self.machine.set_mempolicy(pid, wish)),
                 None => answers::failed(&NoPolicyNodes),
             },
             Op::MovePage(op::MovePage { map, page, node, flags, .. }) => self.with_page(actor, map, *page, |m, at| {
@@ -33,6 +33,16 @@ impl Instance {
                 let scope = if all { MoveScope::All } else { MoveScope::Own };
                 on(m.move_page(pid, at, node_of(node.get()), scope))
             }),
+            Op::MigratePages(op::MigratePages { from, to, .. }) => {
+                let stayed = self.machine.migrate_pages(pid, mask(*from), mask(*to), MoveScope::All);
+                match stayed {
+                    Ok(count) => {
+                        let n = i64::try_from(count.get()).ok();
+                        Answer { extras: Extras { n, ..Extras::default() }, ..Answer::ok() }
+                    }
+                    Err(error) => answers::refused(&error),
+                }
+            }
             Op::WhereIs(op::WhereIs { map, page, .. }) => {
                 self.with_page(actor, map, *page, |m, at| on(m.node_of(pid, at)))
             }
@@ -66,13 +76,8 @@ impl Instance {
         let len = Bytes::new(range.len.unsigned());
         let machine = &mut self.machine;
         match op {
-            Op::Mbind(op::Mbind { mode: PolicyMode::Preferred, nodes: Some(nodes), flags: Some(_), .. })
-                if nodes.iter().count() > 1 =>
-            {
-                Answer::not_modelled("moves to the first of several nodes that are preferred")
-            }
-            Op::Mbind(op::Mbind { mode, nodes, flags, .. }) => match policy(*mode, *nodes) {
-                Some(policy) => answers::done(machine.mbind(pid, start, len, &policy, existing(flags.as_ref()))),
+            Op::Mbind(op::Mbind { mode, nodes, flags, are, .. }) => match wish(*mode, *nodes, *are) {
+                Some(wish) => answers::done(machine.mbind(pid, start, len, wish, existing(flags.as_ref()))),
                 None => answers::failed(&NoPolicyNodes),
             },
             Op::HomeNode(op::HomeNode { node, .. }) => {
@@ -105,19 +110,31 @@ fn node_of(number: u32) -> NodeId {
     NodeId::new(u8::try_from(number.min(63)).unwrap_or(63))
 }
 
+pub(super) fn mask(nodes: NodeList) -> Nodemask {
+    nodes.iter().map(NodeId::new).collect()
+}
+
 /// The policy that the words mean; nothing where they contradict each other.
-fn policy(mode: PolicyMode, nodes: Option<NodeList>) -> Option<Mempolicy> {
-    let mask: Nodemask = nodes.into_iter().flat_map(NodeList::iter).map(NodeId::new).collect();
-    let first = mask.iter().next();
-    match (mode, first) {
-        (PolicyMode::Default, None) => Some(Mempolicy::Default),
-        (PolicyMode::Local | PolicyMode::Preferred, None) => Some(Mempolicy::Local),
-        (PolicyMode::Preferred, Some(node)) => Some(Mempolicy::Preferred(node)),
-        (PolicyMode::PreferredMany, Some(_)) => Some(Mempolicy::PreferredMany { nodes: mask, home: None }),
-        (PolicyMode::Bind, Some(_)) => Some(Mempolicy::Bind { nodes: mask, home: None }),
-        (PolicyMode::Interleave, Some(_)) => Some(Mempolicy::Interleave(mask)),
-        _ => None,
-    }
+fn wish(mode: PolicyMode, nodes: Option<NodeList>, are: Option<NodesAre>) -> Option<Wish> {
+    let mask = nodes.map_or(Nodemask::EMPTY, mask);
+    let mean = match are {
+        None => NodesMean::Places,
+        Some(NodesAre::Static) => NodesMean::Static,
+        Some(NodesAre::Relative) => NodesMean::Relative,
+    };
+    let about_none = mask.is_empty();
+    let policy = match mode {
+        PolicyMode::Default if about_none && are.is_none() => Mempolicy::Default,
+        PolicyMode::Local | PolicyMode::Preferred if about_none && are.is_none() => Mempolicy::Local,
+        PolicyMode::Default | PolicyMode::Local => return None,
+        _ if about_none => return None,
+        PolicyMode::Preferred => return Some(Wish::first_of(mask).meaning(mean)),
+        PolicyMode::PreferredMany => Mempolicy::PreferredMany { nodes: mask, home: None },
+        PolicyMode::Bind => Mempolicy::Bind { nodes: mask, home: None },
+        PolicyMode::Interleave => Mempolicy::Interleave(mask),
+        PolicyMode::WeightedInterleave => Mempolicy::WeightedInterleave(mask),
+    };
+    Some(Wish::from(policy).meaning(mean))
 }
 
 fn existing(flags: Option<&Flags<MoveFlag>>) -> Existing {

@@ -21,6 +21,8 @@ pub(super) struct Group {
     accounted: bool,
     /// Its children are accounted.
     hands_on: bool,
+    /// The nodes that its processes may use; none where it is as above it.
+    mems: u64,
     /// Of 2 MiB pages: on pages in use, on reserved ones.
     limits: [Option<i64>; 2],
     events: i64,
@@ -126,7 +128,7 @@ impl NaiveMachine {
     }
 
     /// Whether somebody may have the memory of a page just taken, or nobody needs to pay for it. If not the page goes back.
-    pub(super) fn pays_memory(&mut self, p: u16, restore: bool, mount: Option<MountId>) -> bool {
+    pub(super) fn pays_memory(&mut self, p: u16, restore: bool, mount: Option<MountId>, node: usize) -> bool {
         let line = self.line(self.memory_payer(p));
         let over = line.iter().find(|id| {
             let limit = self.group(**id).memory.limit;
@@ -140,7 +142,7 @@ impl NaiveMachine {
         }
         // Too late, the page belongs to the mount already.
         let mount = mount.filter(|_| self.quirks.has(Quirk::MemoryRefusedTooLate));
-        let page = self.new_page(Page { restore, mount, ..Page::default() });
+        let page = self.new_page(Page { restore, mount, node, ..Page::default() });
         self.free(vec![page]);
         self.memory_refused = true;
         false
@@ -202,6 +204,7 @@ impl NaiveMachine {
             removed: false,
             accounted,
             hands_on: accounted && hands_on,
+            mems: 0,
             limits: [None; 2],
             events: 0,
             local_events: 0,
@@ -241,7 +244,31 @@ impl NaiveMachine {
         }
         let group = self.enterable(&op.cg)?;
         self.process_mut(op.actor.number()).group = group;
+        self.confine(op.actor.number());
         Ok(Answer::ok())
+    }
+
+    /// What was written for the nodes of a group and of those above it, the highest first.
+    pub(super) fn written_mems(&self, group: Option<GroupId>) -> Vec<u64> {
+        self.line(group).into_iter().rev().map(|id| self.group(id).mems).collect()
+    }
+
+    /// Writes the nodes of a group.
+    pub(super) fn write_mems(&mut self, cg: &CgroupName, mems: u64) -> Result<(), Fail> {
+        let all = self.layout.all();
+        let group = self.group_named(cg.as_str()).filter(|group| group.accounted);
+        let group = group.ok_or(Fail::Errno("ENOENT"))?;
+        if mems & !all != 0 {
+            return Err(Fail::Errno("EINVAL"));
+        }
+        let id = group.id;
+        let gives_up = mems == 0 && group.mems != 0;
+        if gives_up && self.processes.values().any(|process| self.is_below(process.group, id)) {
+            return Err(Fail::Errno("ENOSPC"));
+        }
+        let group = self.groups.iter_mut().find(|group| group.id == id);
+        group.expect("the group was found").mems = mems;
+        Ok(())
     }
 
     pub(super) fn cg_max(&mut self, op: &CgMax) -> Outcome {

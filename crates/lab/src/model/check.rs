@@ -21,7 +21,7 @@ impl NaiveMachine {
     /// # Errors
     /// The first rule that does not hold.
     pub fn validate(&self) -> Result<(), Unsound> {
-        let used = self.pool.nr - self.pool.free;
+        let used = self.pool.nr() - self.pool.free();
         check(used == count(self.pages.len()), || {
             format!("{used} pages are in use, and {} are known", self.pages.len())
         })?;

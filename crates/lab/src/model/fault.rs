@@ -1,6 +1,7 @@
 //! Faults: the first touch of a page, and copies on write.
 
 use super::cgroup::{Charge, Payers};
+use super::nodes::Taken;
 use super::pool::Claim;
 use super::world::{FileId, PAGE, Page, PageId, Vma, floor};
 use super::{NaiveMachine, Quirk};
@@ -75,9 +76,10 @@ impl NaiveMachine {
         if !vma.shared {
             self.prepare(p, addr);
         }
-        let payers = self.claim(p, vma, index).ok_or(Fault::Bus)?;
+        let Taken { payers, node } = self.claim(p, vma, index).ok_or(Fault::Bus)?;
         let mount = self.file(vma.file).mount;
-        let page = self.new_page(Page { payers, anon: !vma.shared, cached: vma.shared, mount, ..Page::default() });
+        let page =
+            self.new_page(Page { payers, node, anon: !vma.shared, cached: vma.shared, mount, ..Page::default() });
         if vma.shared {
             self.file_mut(vma.file).cache.insert(index, page);
         } else {
@@ -99,8 +101,9 @@ impl NaiveMachine {
         let vma = self.process(p).vma_at(addr).ok_or(UNMAPPED)?;
         let index = vma.index(addr);
         let owns_page = vma.owner.is_some() && self.page(old).anon;
-        let taken = if owns_page { self.take_of_mount(p, vma.file) } else { self.claim(p, &vma, index) };
-        let Some(payers) = taken else {
+        let rounds = self.rounds(p, Some(&vma), index);
+        let taken = if owns_page { self.take_of_mount(p, vma.file, &rounds) } else { self.claim(p, &vma, index) };
+        let Some(Taken { payers, node }) = taken else {
             if !owns_page {
                 return Err(Fault::Bus);
             }
@@ -117,7 +120,7 @@ impl NaiveMachine {
         self.prepare(p, addr);
         let mount = self.file(vma.file).mount;
         let bytes = self.page(old).bytes.clone();
-        let copy = self.new_page(Page { payers, anon: true, mount, bytes, ..Page::default() });
+        let copy = self.new_page(Page { payers, node, anon: true, mount, bytes, ..Page::default() });
         self.enter(p, addr, copy);
         self.consume(&vma, index, copy);
         let page = self.page_mut(old);
@@ -169,18 +172,20 @@ impl NaiveMachine {
     }
 
     /// Takes a page from the pool for a file page of a VMA: with a reservation if there is one that was not used.
-    pub(super) fn claim(&mut self, p: u16, vma: &Vma, index: u64) -> Option<Payers> {
+    pub(super) fn claim(&mut self, p: u16, vma: &Vma, index: u64) -> Option<Taken> {
+        let rounds = self.rounds(p, Some(vma), index);
         if vma.shared {
-            return self.claim_for_file(p, vma.file, index);
+            return self.claim_for_file(p, vma.file, index, &rounds);
         }
         let owner = vma.owner.and_then(|owner| self.owners.get(&owner));
         let unused = owner.is_some_and(|owner| !owner.consumed.contains_key(&index));
-        let payers = if unused { self.take_reserved(p, vma.file) } else { self.take_of_mount(p, vma.file) };
+        let taken =
+            if unused { self.take_reserved(p, vma.file, &rounds) } else { self.take_of_mount(p, vma.file, &rounds) };
         if self.was_told_too_early() {
             let nobody = PageId(self.fresh_id());
             self.consume(vma, index, nobody);
         }
-        payers
+        taken
     }
 
     /// The page went back, and its place goes on as if it had one.
@@ -189,41 +194,47 @@ impl NaiveMachine {
     }
 
     /// Takes a page that was reserved, if the process's control group may pay for its use.
-    fn take_reserved(&mut self, p: u16, file: FileId) -> Option<Payers> {
+    fn take_reserved(&mut self, p: u16, file: FileId, rounds: &[Vec<usize>]) -> Option<Taken> {
         self.memory_refused = false;
         let usage = self.payer(p);
-        let taken = self.may_charge(usage, Charge::Usage, 1) && self.pool.take(Claim::Reserved);
-        let taken = taken && self.pays_memory(p, true, self.file(file).mount);
-        taken.then_some(Payers { usage, rsvd: None, memory: self.memory_payer(p) })
+        if !self.may_charge(usage, Charge::Usage, 1) {
+            return None;
+        }
+        let node = self.pool.take(Claim::Reserved, rounds)?;
+        let taken = self.pays_memory(p, true, self.file(file).mount, node);
+        let payers = Payers { usage, rsvd: None, memory: self.memory_payer(p) };
+        taken.then_some(Taken { payers, node })
     }
 
     /// Counts a page that nobody reserved against the mount of its file and takes it: one that the minimum lends if it does. The
     /// process's control group pays for it as a reserved page too, and is asked that first.
-    fn take_of_mount(&mut self, p: u16, file: FileId) -> Option<Payers> {
+    fn take_of_mount(&mut self, p: u16, file: FileId, rounds: &[Vec<usize>]) -> Option<Taken> {
         self.memory_refused = false;
         let (mount, payer) = (self.file(file).mount, self.payer(p));
         let missing = self.count_in(mount, 1)?;
         let paid = self.may_charge(payer, Charge::Rsvd, 1) && self.may_charge(payer, Charge::Usage, 1);
         let lent = missing == 0;
-        let taken = paid && self.pool.take(if lent { Claim::Reserved } else { Claim::Unreserved });
-        let taken = taken && self.pays_memory(p, lent, mount);
-        if !taken && !self.was_told_too_early() {
+        let claim = if lent { Claim::Reserved } else { Claim::Unreserved };
+        let node = paid.then(|| self.pool.take(claim, rounds)).flatten();
+        let taken = node.filter(|&node| self.pays_memory(p, lent, mount, node));
+        if taken.is_none() && !self.was_told_too_early() {
             self.refuse_page(mount, 1 - missing);
         }
-        taken.then_some(Payers { usage: payer, rsvd: payer, memory: self.memory_payer(p) })
+        let payers = Payers { usage: payer, rsvd: payer, memory: self.memory_payer(p) };
+        taken.map(|node| Taken { payers, node })
     }
 
     /// Takes a page for a place of a shared file that then cannot have it, and lets it go; says whether there was one. If it
     /// was reserved, for the place or by the minimum of the mount, that is the place's own reservation from now on.
     pub(super) fn claim_in_vain(&mut self, p: u16, vma: &Vma, index: u64) -> bool {
         let before = self.pool.resv;
-        let Some(payers) = self.claim(p, vma, index) else { return false };
+        let Some(Taken { payers, node }) = self.claim(p, vma, index) else { return false };
         let restore = self.pool.resv < before;
         if !restore {
             self.file_mut(vma.file).reserved.remove(&index);
         }
         let mount = self.file(vma.file).mount;
-        let page = self.new_page(Page { payers, mount, restore, ..Page::default() });
+        let page = self.new_page(Page { payers, node, mount, restore, ..Page::default() });
         self.free(vec![page]);
         true
     }
@@ -236,16 +247,15 @@ impl NaiveMachine {
     }
 
     /// Takes a page from the pool for a page of a file, which is then reserved if it was not.
-    pub(super) fn claim_for_file(&mut self, p: u16, file: FileId, index: u64) -> Option<Payers> {
+    pub(super) fn claim_for_file(&mut self, p: u16, file: FileId, index: u64, rounds: &[Vec<usize>]) -> Option<Taken> {
         let reserved = self.file(file).reserved.contains_key(&index);
-        let payers = if reserved { self.take_reserved(p, file) } else { self.take_of_mount(p, file) };
-        if self.was_told_too_early() {
-            self.file_mut(file).reserved.entry(index).or_insert(None);
+        let taken = if reserved { self.take_reserved(p, file, rounds) } else { self.take_of_mount(p, file, rounds) };
+        if taken.is_none() && !self.was_told_too_early() {
+            return None;
         }
-        let payers = payers?;
         // A page that was not reserved is paid for by itself, not by its place.
         self.file_mut(file).reserved.entry(index).or_insert(None);
-        Some(payers)
+        taken
     }
 
     /// A page in use, taken from the pool before.

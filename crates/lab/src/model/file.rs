@@ -1,5 +1,6 @@
 //! Calls on a descriptor: ftruncate, fallocate, fstat, pread, pwrite, fsync.
 
+use super::nodes::Taken;
 use super::seal::{FUTURE_WRITE, GROW, WRITE};
 use super::world::{Descriptor, FileId, Opened, PAGE, Page, count};
 use super::{Fail, NaiveMachine, Outcome};
@@ -74,11 +75,12 @@ impl NaiveMachine {
             if self.file(id).cache.contains_key(&index) {
                 continue;
             }
-            let Some(payers) = self.claim_for_file(p, id, index) else {
+            let rounds = self.rounds(p, None, index);
+            let Some(Taken { payers, node }) = self.claim_for_file(p, id, index, &rounds) else {
                 return Err(Fail::Errno(if self.memory_refused { "ENOMEM" } else { "ENOSPC" }));
             };
             let mount = self.file(id).mount;
-            let page = self.new_page(Page { payers, cached: true, mount, ..Page::default() });
+            let page = self.new_page(Page { payers, node, cached: true, mount, ..Page::default() });
             self.file_mut(id).cache.insert(index, page);
         }
         Ok(())

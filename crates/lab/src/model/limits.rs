@@ -22,7 +22,7 @@ fn pages_of(value: &MountValue, persistent: i64) -> Result<i64, Fail> {
 impl NaiveMachine {
     /// The limits that a mount asks for, its minimum reserved.
     pub(super) fn new_limits(&mut self, op: &crate::op::Mount) -> Result<Option<Limits>, Fail> {
-        let persistent = self.pool.nr - self.pool.surplus;
+        let persistent = self.pool.nr() - self.pool.surplus();
         let read = |value: &Option<MountValue>| value.as_ref().map(|value| pages_of(value, persistent)).transpose();
         let (max, min) = (read(&op.size)?, read(&op.min_size)?);
         if max.is_some_and(|max| min.is_some_and(|min| min > max)) {
@@ -37,11 +37,13 @@ impl NaiveMachine {
         let reserved = min.unwrap_or(0);
         if inodes == Some(0) {
             if self.quirks.has(Quirk::RefusedMountKeepsMinimum) {
-                self.pool.reserve(reserved);
+                let nodes = self.all_nodes();
+                self.pool.reserve(reserved, &nodes);
             }
             return Err(Fail::Errno("ENOMEM"));
         }
-        if !self.pool.reserve(reserved) {
+        let nodes = self.all_nodes();
+        if !self.pool.reserve(reserved, &nodes) {
             return Err(Fail::Errno("ENOMEM"));
         }
         Ok(Some(Limits {

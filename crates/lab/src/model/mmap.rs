@@ -91,6 +91,7 @@ impl NaiveMachine {
             hints: Hints::default(),
             attach: 0,
             watch: None,
+            policy: None,
             place: self.last_place(),
         };
         if !op.flags.has(MmapFlag::Noreserve) {
@@ -189,12 +190,12 @@ impl NaiveMachine {
     }
 
     /// Counts pages against the mount of a file and reserves what its minimum does not lend.
-    fn reserve_of_mount(&mut self, file: FileId, pages: i64) -> bool {
+    fn reserve_of_mount(&mut self, p: u16, file: FileId, pages: i64) -> bool {
         let mount = self.file(file).mount;
         let Some(missing) = self.count_in(mount, pages) else {
             return false;
         };
-        let reserved = self.pool.reserve(missing);
+        let reserved = self.pool.reserve(missing, &self.promise_nodes(p));
         if !reserved {
             self.refuse_reservation(mount, pages, pages - missing);
         }
@@ -209,7 +210,7 @@ impl NaiveMachine {
         if vma.shared {
             let there = self.file(vma.file).reserved.range(range.clone()).count();
             let missing = pages - count(there);
-            if !self.may_charge(payer, Charge::Rsvd, missing) || !self.reserve_of_mount(vma.file, missing) {
+            if !self.may_charge(payer, Charge::Rsvd, missing) || !self.reserve_of_mount(p, vma.file, missing) {
                 return None;
             }
             for index in range {
@@ -217,7 +218,7 @@ impl NaiveMachine {
             }
             return Some(vma);
         }
-        if !self.may_charge(payer, Charge::Rsvd, pages) || !self.reserve_of_mount(vma.file, pages) {
+        if !self.may_charge(payer, Charge::Rsvd, pages) || !self.reserve_of_mount(p, vma.file, pages) {
             return None;
         }
         let owner = OwnerId(self.fresh_id());

@@ -1,7 +1,7 @@
 //! A deliberately simple model of HugeTLB as Linux 6.18 answers: flat lists, sets of single pages, no sharing of code with
 //! the library. What it says is compared with the recorded kernel, and what the library says is compared with it.
 //!
-//! It knows one node and 2 MiB pages; no demotion. What
+//! It knows 2 MiB pages; no demotion, no broken memory. What
 //! it does not know it answers with [`NotModelled`](crate::target::StepResult::NotModelled).
 //!
 //! By itself it is sound: `reserved <= free` always. [`Quirks`] make it copy the accounting defects of the kernel.
@@ -15,6 +15,8 @@ mod fs;
 mod knob;
 mod limits;
 mod mmap;
+mod nodes;
+mod placement;
 mod pool;
 mod process;
 mod query;
@@ -34,10 +36,11 @@ use hugefolio::MemoryAccounting;
 
 use crate::op::{Actor, MapName, MountName, Op, SegmentName, SizeName};
 use crate::target::{
-    Answer, BeginError, Counters, Header, MachineLine, NodeCounters, PoolCounters, StepResult, Target,
+    Answer, BeginError, Counters, Header, MachineLine, NodeCounters, NodeSizes, PoolCounters, StepResult, Target,
 };
 use cgroup::{Group, GroupId};
-use pool::Pool;
+use nodes::Layout;
+use pool::{Pool, PoolNode};
 use world::{File, FileId, Mount, Named, Owner, OwnerId, PAGE, Page, PageId, Process, Segment, WatcherId, count};
 
 pub use check::Unsound;
@@ -78,6 +81,7 @@ fn no_1g(size: Option<SizeName>) -> Result<(), Fail> {
 #[derive(Debug, Clone)]
 pub struct NaiveMachine {
     quirks: Quirks,
+    layout: Layout,
     pool: Pool,
     pages: BTreeMap<PageId, Page>,
     owners: BTreeMap<OwnerId, Owner>,
@@ -123,6 +127,7 @@ impl NaiveMachine {
     pub fn new(quirks: Quirks) -> Self {
         Self {
             quirks,
+            layout: Layout::single(),
             pool: Pool::new(),
             pages: BTreeMap::new(),
             owners: BTreeMap::new(),
@@ -228,6 +233,7 @@ impl NaiveMachine {
             Op::SetNr(op) => self.set_nr(op),
             Op::SysctlNr(op) => self.sysctl_nr(op),
             Op::SetOvercommit(op) => self.set_overcommit(op),
+            Op::Write(op) => self.write(op),
             Op::Mount(op) => self.mount(op),
             Op::Umount(op) => self.umount(op),
             Op::Unlink(op) => self.unlink(op),
@@ -236,6 +242,7 @@ impl NaiveMachine {
             Op::CgMax(op) => self.cg_max(op),
             Op::CgRsvdMax(op) => self.cg_rsvd_max(op),
             Op::CgMemoryMax(op) => self.cg_memory_max(op),
+            Op::CgMems(op) => self.cg_mems(op),
             Op::CgAttach(op) => self.cg_attach(op),
             Op::CgRmdir(op) => self.cg_rmdir(op),
             Op::Spawn(op) => self.spawn(op),
@@ -295,6 +302,13 @@ impl NaiveMachine {
             Op::Shmrm(op) => self.shmrm(op),
             Op::Pagemap(op) => self.pagemap(p, op),
             Op::Smaps(op) => self.smaps(p, op),
+            Op::RunOn(op) => self.run_on(p, op),
+            Op::SetMempolicy(op) => self.set_mempolicy(p, op),
+            Op::Mbind(op) => self.mbind(p, op),
+            Op::HomeNode(op) => self.home_node(p, op),
+            Op::MovePage(op) => self.move_page(p, op),
+            Op::WhereIs(op) => self.where_is(p, op),
+            Op::MigratePages(op) => self.migrate_pages(p, op),
             _ => Err(Fail::NotModelled("this operation")),
         }
     }
@@ -307,13 +321,18 @@ impl Target for NaiveMachine {
 
     fn begin(&mut self, header: &Header) -> Result<(), BeginError> {
         let memory = header.machine.as_ref().map_or(MemoryAccounting::Off, |machine| machine.memory);
-        if header.machine.as_ref().is_some_and(|machine| *machine != MachineLine { memory, ..MachineLine::default() }) {
+        let nodes = header.machine.as_ref().map(|machine| machine.nodes.clone()).unwrap_or_default();
+        let plain = MachineLine { memory, nodes, ..MachineLine::default() };
+        if plain.nodes.len() == 1 || header.machine.as_ref().is_some_and(|machine| *machine != plain) {
             return Err(BeginError::Machine(
-                "the naive model is one node with empty pools of 2 MiB pages; leave out the machine".to_owned(),
+                "the naive model has empty pools of 2 MiB pages; leave out all of the machine but its nodes".to_owned(),
             ));
         }
         *self = Self::new(self.quirks);
         self.accounts_memory = memory == MemoryAccounting::HugePages;
+        if !plain.nodes.is_empty() {
+            self.have_nodes(&plain);
+        }
         Ok(())
     }
 
@@ -325,12 +344,18 @@ impl Target for NaiveMachine {
     }
 
     fn counters(&mut self) -> Counters {
-        let Pool { nr, free, resv, surplus, .. } = self.pool;
-        let mut counters = Counters {
-            m2: PoolCounters { nr, free, resv, surplus },
-            node0_m2: NodeCounters { nr, free, surplus },
-            ..Counters::default()
-        };
+        let pool = &self.pool;
+        let m2 = PoolCounters { nr: pool.nr(), free: pool.free(), resv: pool.resv, surplus: pool.surplus() };
+        let mut counters = Counters { m2, ..Counters::default() };
+        for &node in &self.layout.memory {
+            let PoolNode { nr, free, surplus } = pool.nodes[node];
+            let m2 = NodeCounters { nr, free, surplus };
+            if node == 0 {
+                counters.node0_m2 = m2;
+            } else {
+                counters.nodes.push(node.to_string(), NodeSizes { m2, ..NodeSizes::default() });
+            }
+        }
         self.count_groups(&mut counters);
         for name in &self.mounted {
             if let Some(mount) = self.attached(name) {

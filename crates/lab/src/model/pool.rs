@@ -1,21 +1,38 @@
-//! The counters of the pool of 2 MiB pages, and the rules by which they move.
+//! The counters of the pool of 2 MiB pages, node by node, and the rules by which they move.
 
-/// The counters of the pool, signed because a kernel's own may go below zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pool {
+use std::collections::BTreeSet;
+
+/// What a node has of the pool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct PoolNode {
     /// All pages.
     pub(super) nr: i64,
     /// Free pages.
     pub(super) free: i64,
-    /// Pages promised to mappings.
-    pub(super) resv: i64,
     /// Pages above the persistent number.
     pub(super) surplus: i64,
+}
+
+/// The counters of the pool, signed because a kernel's own may go below zero.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pool {
+    /// By node; those without memory have no pages.
+    pub(super) nodes: Vec<PoolNode>,
+    /// Which of them have memory.
+    with_memory: Nodes,
+    /// Pages promised to mappings.
+    pub(super) resv: i64,
     /// How many surplus pages there may be.
     pub(super) overcommit: u64,
     /// How many huge pages an untouched machine gives.
-    pub(super) memory: i64,
+    memory: i64,
+    /// Where the next page is made, and where the next one is taken away.
+    next_made: usize,
+    next_freed: usize,
 }
+
+/// A set of nodes.
+pub(super) type Nodes = BTreeSet<usize>;
 
 /// How a page is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,53 +68,124 @@ fn obtainable() -> i64 {
 }
 
 impl Pool {
+    /// One node of 24 GiB.
     pub(super) fn new() -> Self {
-        Pool { nr: 0, free: 0, resv: 0, surplus: 0, overcommit: 0, memory: obtainable() }
+        Self { memory: obtainable(), ..Self::of(1, Nodes::from([0])) }
+    }
+
+    /// So many nodes, some of which have memory, and more than anybody asks for.
+    pub(super) fn of(count: usize, with_memory: Nodes) -> Self {
+        let next = with_memory.first().copied().unwrap_or(0);
+        Pool {
+            nodes: vec![PoolNode::default(); count],
+            with_memory,
+            resv: 0,
+            overcommit: 0,
+            memory: 1 << 16,
+            next_made: next,
+            next_freed: next,
+        }
+    }
+
+    pub(super) fn nr(&self) -> i64 {
+        self.nodes.iter().map(|node| node.nr).sum()
+    }
+
+    pub(super) fn free(&self) -> i64 {
+        self.nodes.iter().map(|node| node.free).sum()
+    }
+
+    pub(super) fn surplus(&self) -> i64 {
+        self.nodes.iter().map(|node| node.surplus).sum()
     }
 
     fn persistent(&self) -> i64 {
-        self.nr - self.surplus
+        self.nr() - self.surplus()
     }
 
     /// Whether `more` surplus pages can be had.
     fn may_grow_by(&self, more: i64) -> bool {
-        let surplus = u64::try_from(self.surplus + more).unwrap_or(0);
-        surplus <= self.overcommit && self.nr + more <= self.memory
+        let surplus = u64::try_from(self.surplus() + more).unwrap_or(0);
+        surplus <= self.overcommit && self.nr() + more <= self.memory
     }
 
-    /// The administrator's number: surplus pages become persistent, then pages are allocated; or free pages are
+    /// The first of `nodes` from the cursor on, around and around, that fits. The cursor stands behind it then; or, if none fits, at the first
+    /// of these.
+    fn turn(nodes: &Nodes, cursor: &mut usize, fits: impl Fn(usize) -> bool) -> Option<usize> {
+        let behind = nodes.range(*cursor..).chain(nodes.range(..*cursor)).copied();
+        let order: Vec<usize> = behind.collect();
+        let at = order.iter().position(|&node| fits(node));
+        if let Some(at) = at {
+            *cursor = order[(at + 1) % order.len()];
+        } else if let Some(&first) = order.first() {
+            *cursor = first;
+        }
+        at.map(|at| order[at])
+    }
+
+    /// The administrator's number of all nodes or some: surplus pages become persistent, then pages are made; or free pages are
     /// freed, and what still is too many becomes surplus.
-    pub(super) fn resize(&mut self, target: u64) {
+    pub(super) fn resize(&mut self, target: u64, on: &Nodes) {
+        self.resize_within(target, on, u64::MAX);
+    }
+
+    /// As [`Self::resize`], by somebody who may have pages made on some nodes alone: the others refuse when it is their turn.
+    pub(super) fn resize_within(&mut self, target: u64, on: &Nodes, within: u64) {
         let target = i64::try_from(target).unwrap_or(i64::MAX);
-        let absorbed = self.surplus.min(target - self.persistent()).max(0);
-        self.surplus -= absorbed;
-        let wanted = (target - self.persistent()).max(0);
-        let grown = wanted.min(self.memory - self.nr);
-        self.nr += grown;
-        self.free += grown;
+        let on: Nodes = on.intersection(&self.with_memory).copied().collect();
+        while self.surplus() > 0 && target > self.persistent() {
+            let nodes = &mut self.nodes;
+            let Some(node) = Self::turn(&on, &mut self.next_made, |n| nodes[n].surplus > 0) else { break };
+            self.nodes[node].surplus -= 1;
+        }
+        while target > self.persistent() && self.nr() < self.memory {
+            let Some(node) = Self::turn(&on, &mut self.next_made, |n| within >> n & 1 == 1) else { break };
+            self.nodes[node].nr += 1;
+            self.nodes[node].free += 1;
+        }
         // Pages that reservations or users hold are not freed; the surplus part of the free ones does not count.
-        let free_persistent = if self.free > self.persistent() { (self.free - self.surplus).max(0) } else { self.free };
-        let needed = self.resv + self.persistent() - free_persistent;
+        let (free, persistent) = (self.free(), self.persistent());
+        let free_persistent = if free > persistent { (free - self.surplus()).max(0) } else { free };
+        let needed = self.resv + persistent - free_persistent;
         // The kernel computes unsigned: below zero the floor is enormous and nothing is freed.
         let floor = if needed < 0 { i64::MAX } else { needed.max(target) };
-        let freed = (self.persistent() - floor).min(self.free).max(0);
-        self.nr -= freed;
-        self.free -= freed;
-        self.surplus += (self.persistent() - target).max(0);
+        while self.persistent() > floor {
+            let nodes = &mut self.nodes;
+            let Some(node) = Self::turn(&on, &mut self.next_freed, |n| nodes[n].free > 0) else { break };
+            self.nodes[node].nr -= 1;
+            self.nodes[node].free -= 1;
+        }
+        while self.persistent() > target {
+            let nodes = &mut self.nodes;
+            let fits = |n: usize| nodes[n].surplus < nodes[n].nr;
+            let Some(node) = Self::turn(&on, &mut self.next_freed, fits) else { break };
+            self.nodes[node].surplus += 1;
+        }
     }
 
-    /// Reserves `pages`: missing ones are allocated as surplus, all or none.
-    pub(super) fn reserve(&mut self, pages: i64) -> bool {
-        let missing = (self.resv + pages - self.free).max(0);
-        if missing > 0 && !self.may_grow_by(missing) {
-            return false;
+    /// The administrator's number for one node: the others keep what they have.
+    pub(super) fn resize_node(&mut self, target: u64, node: usize) {
+        // What the other nodes have may be less than nothing, where their surplus is more than their pages; here that counts as nothing.
+        let others = (self.persistent() - (self.nodes[node].nr - self.nodes[node].surplus)).max(0);
+        self.resize(target.saturating_add_signed(others), &Nodes::from([node]));
+    }
+
+    /// Reserves `pages` for a task that may use some nodes: missing ones are made as surplus on the first of these, all or none.
+    pub(super) fn reserve(&mut self, pages: i64, nearest: &[usize]) -> bool {
+        if pages == 0 {
+            return true;
         }
-        self.nr += missing;
-        self.free += missing;
-        self.surplus += missing;
+        let missing = (self.resv + pages - self.free()).max(0);
+        if missing > 0 {
+            let Some(&node) = nearest.first().filter(|_| self.may_grow_by(missing)) else { return false };
+            self.nodes[node].nr += missing;
+            self.nodes[node].free += missing;
+            self.nodes[node].surplus += missing;
+        }
         self.resv += pages;
-        if pages > self.free {
-            // Only a kernel whose `resv` went below zero promises more than all free pages; it notices here.
+        // Roughly: free pages of the nodes count, whoever they were promised to.
+        let at_hand: i64 = nearest.iter().map(|&node| self.nodes[node].free).sum();
+        if pages > at_hand {
             self.unreserve(pages);
             return false;
         }
@@ -107,48 +195,79 @@ impl Pool {
     /// Gives reservations back; as many free surplus pages leave.
     pub(super) fn unreserve(&mut self, pages: i64) {
         self.resv -= pages;
-        let leaving = pages.min(self.surplus).min(self.free).max(0);
-        self.nr -= leaving;
-        self.free -= leaving;
-        self.surplus -= leaving;
+        for _ in 0..pages.min(self.surplus()).max(0) {
+            let nodes = &self.nodes;
+            let fits = |n: usize| nodes[n].surplus > 0 && nodes[n].free > 0;
+            let Some(node) = Self::turn(&self.with_memory, &mut self.next_freed, fits) else { break };
+            self.nodes[node].nr -= 1;
+            self.nodes[node].free -= 1;
+            self.nodes[node].surplus -= 1;
+        }
     }
 
     /// Takes one page into use: a free one, which without reservation must be above what is promised, else a new surplus
-    /// page.
-    pub(super) fn take(&mut self, claim: Claim) -> bool {
-        let may_dequeue = claim == Claim::Reserved || self.free > self.resv;
-        if may_dequeue && self.free > 0 {
-            self.free -= 1;
-        } else if self.may_grow_by(1) {
-            self.nr += 1;
-            self.surplus += 1;
+    /// page. `rounds` are the nodes to look through in order. Where the page lies.
+    pub(super) fn take(&mut self, claim: Claim, rounds: &[Vec<usize>]) -> Option<usize> {
+        let may_dequeue = claim == Claim::Reserved || self.free() > self.resv;
+        let mut all = rounds.iter().flatten().copied();
+        let free = all.clone().find(|&node| may_dequeue && self.nodes[node].free > 0);
+        let node = if let Some(node) = free {
+            self.nodes[node].free -= 1;
+            node
         } else {
-            return false;
-        }
+            let node = all.next().filter(|_| self.may_grow_by(1))?;
+            self.nodes[node].nr += 1;
+            self.nodes[node].surplus += 1;
+            node
+        };
         if claim == Claim::Reserved {
             self.resv -= 1;
         }
-        true
+        Some(node)
     }
 
-    /// Frees one page that was in use. A page that `restores` gives its reservation back. While there is surplus
+    /// Frees one page that was in use. A page that `restores` gives its reservation back. While its node has surplus
     /// the page leaves the pool, unless a promise needs it.
-    pub(super) fn put(&mut self, restores: bool, rule: FreeRule) {
+    pub(super) fn put(&mut self, node: usize, restores: bool, rule: FreeRule) {
         if restores {
             self.resv += 1;
         }
-        let not_needed = rule == FreeRule::SurplusFirst || self.free >= self.resv;
-        if self.surplus > 0 && not_needed {
-            self.nr -= 1;
-            self.surplus -= 1;
+        let not_needed = rule == FreeRule::SurplusFirst || self.free() >= self.resv;
+        let node = &mut self.nodes[node];
+        if node.surplus > 0 && not_needed {
+            node.nr -= 1;
+            node.surplus -= 1;
         } else {
-            self.free += 1;
+            node.free += 1;
         }
     }
 
-    /// What always holds in a sound machine.
+    /// Moves what a page in use stands for to another page, a free one of the first round or one that is made for this: totals stay. Where it is then,
+    /// and whether it was made; nothing if there is nowhere to go.
+    pub(super) fn move_page(&mut self, from: usize, rounds: &[Vec<usize>], rule: FreeRule) -> Option<(usize, bool)> {
+        let first = rounds.first().map_or(&[][..], Vec::as_slice);
+        if self.free() > self.resv
+            && let Some(to) = first.iter().copied().find(|&node| self.nodes[node].free > 0)
+        {
+            self.nodes[to].free -= 1;
+            self.put(from, false, rule);
+            return Some((to, false));
+        }
+        let to = rounds.iter().flatten().copied().next()?;
+        self.nodes[to].nr += 1;
+        self.nodes[from].nr -= 1;
+        if to != from && self.nodes[from].surplus > 0 {
+            self.nodes[from].surplus -= 1;
+            self.nodes[to].surplus += 1;
+        }
+        Some((to, true))
+    }
+
+    /// What always holds in a sound machine. A node may have more surplus than pages: a shrink takes free pages wherever they are.
     pub(super) fn is_sound(&self) -> bool {
-        0 <= self.resv && self.resv <= self.free && self.free <= self.nr && 0 <= self.surplus && self.surplus <= self.nr
+        let sound = |node: &PoolNode| 0 <= node.free && node.free <= node.nr && 0 <= node.surplus;
+        let reserved = 0 <= self.resv && self.resv <= self.free();
+        reserved && self.surplus() <= self.nr() && self.nodes.iter().all(sound)
     }
 }
 
@@ -157,14 +276,14 @@ mod tests {
     use super::*;
 
     fn pool(nr: i64, free: i64, resv: i64, surplus: i64) -> Pool {
-        Pool { nr, free, resv, surplus, overcommit: 0, ..Pool::new() }
+        Pool { nodes: vec![PoolNode { nr, free, surplus }], resv, ..Pool::new() }
     }
 
     #[test]
     fn a_shrink_leaves_used_and_reserved_pages_as_surplus() {
         let mut shrunk = pool(4, 2, 1, 0);
         for (target, expected) in [(0, pool(3, 1, 1, 3)), (2, pool(3, 1, 1, 1)), (3, pool(3, 1, 1, 0))] {
-            shrunk.resize(target);
+            shrunk.resize(target, &Nodes::from([0]));
             assert_eq!(shrunk, expected, "set to {target}");
         }
     }
@@ -172,10 +291,10 @@ mod tests {
     #[test]
     fn a_restored_reservation_keeps_its_page() {
         let mut sound = pool(4, 2, 2, 2);
-        sound.put(true, FreeRule::KeepsPromises);
+        sound.put(0, true, FreeRule::KeepsPromises);
         assert_eq!(sound, pool(4, 3, 3, 2));
         let mut kernel = pool(4, 2, 2, 2);
-        kernel.put(true, FreeRule::SurplusFirst);
+        kernel.put(0, true, FreeRule::SurplusFirst);
         assert_eq!(kernel, pool(3, 2, 3, 1));
     }
 }

@@ -21,7 +21,9 @@ impl NaiveMachine {
         let space = self.fresh_id();
         let id = |id: Option<UserId>| id.map_or(0, UserId::get);
         let user = User { uid: id(op.uid), gid: id(op.gid) };
-        self.processes.insert(number, Process { user, group, space, ..Process::default() });
+        let local = self.layout.memory.first().copied().unwrap_or(0);
+        let allowed = self.mems(group);
+        self.processes.insert(number, Process { user, group, local, allowed, space, ..Process::default() });
         Ok(Answer::ok())
     }
 
@@ -34,6 +36,9 @@ impl NaiveMachine {
         let mut child = Process {
             user: parent.user,
             group: parent.group,
+            local: parent.local,
+            allowed: parent.allowed,
+            policy: parent.policy,
             names: parent.names.clone(),
             descriptors: parent.descriptors.clone(),
             files: parent.files.clone(),

@@ -30,7 +30,8 @@ impl NaiveMachine {
         let reserves = !op.flags.has(SegmentFlag::Noreserve);
         let payer = self.payer(op.actor.number());
         let pages = pages_in(size);
-        if reserves && !(self.may_charge(payer, Charge::Rsvd, pages) && self.pool.reserve(pages)) {
+        let nodes = self.promise_nodes(op.actor.number());
+        if reserves && !(self.may_charge(payer, Charge::Rsvd, pages) && self.pool.reserve(pages, &nodes)) {
             return Err(Fail::Errno("ENOMEM"));
         }
         let file = self.hidden_file(size);
@@ -74,6 +75,7 @@ impl NaiveMachine {
             had_anon: false,
             hints: Hints::default(),
             watch: None,
+            policy: None,
             place: self.last_place(),
         };
         let process = self.process_mut(p);

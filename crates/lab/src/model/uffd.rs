@@ -3,6 +3,7 @@
 //! A place of an address space is protected or not, whether it has a page or none.
 
 use super::fault::Fault;
+use super::nodes::Taken;
 use super::world::{PAGE, Page, PageId, SMALL, TASK_END, Vma, Watch, WatcherId, aligned};
 use super::{Fail, NaiveMachine, Outcome};
 use crate::op::{
@@ -237,11 +238,18 @@ impl NaiveMachine {
         if vma.shared && !self.file(vma.file).holds(index) {
             return Err(if self.claim_in_vain(p, vma, index) { Fail::Errno("EFAULT") } else { exists });
         }
-        let payers = self.claim(p, vma, index).ok_or(exists)?;
+        let Taken { payers, node } = self.claim(p, vma, index).ok_or(exists)?;
         let mount = self.file(vma.file).mount;
         let bytes = (0..PAGE).step_by(4096).filter(|_| byte != 0).map(|at| (at, byte)).collect();
-        let page =
-            self.new_page(Page { payers, anon: !vma.shared, cached: vma.shared, mount, bytes, ..Page::default() });
+        let page = self.new_page(Page {
+            payers,
+            node,
+            anon: !vma.shared,
+            cached: vma.shared,
+            mount,
+            bytes,
+            ..Page::default()
+        });
         if vma.shared {
             self.file_mut(vma.file).cache.insert(index, page);
         } else {

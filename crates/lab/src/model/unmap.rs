@@ -23,7 +23,7 @@ impl NaiveMachine {
         for (addr, id) in gone {
             self.process_mut(p).entries.remove(&addr);
             let index = vma.index(addr);
-            let no_surplus = self.pool.surplus == 0;
+            let no_surplus = self.pool.surplus() == 0;
             let at_once = self.quirks.has(Quirk::OwnerRestoresAtOnce);
             let page = self.page_mut(id);
             page.maps -= 1;
@@ -58,7 +58,7 @@ impl NaiveMachine {
             let restores = page.restore
                 || self.keep_promise(id, page.promise)
                 || (page.mount.is_some() && self.count_out(page.mount, 1, 1) == 0);
-            self.pool.put(restores, rule);
+            self.pool.put(page.node, restores, rule);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::cgroup::{GroupId, Payers};
+use super::nodes::{Bits, Policy};
 use crate::op::{FileName, MapName, MountName, Protection, UffdName};
 
 /// The size of a huge page in bytes; the model knows 2 MiB pages alone.
@@ -68,6 +69,10 @@ pub(super) struct Page {
     /// The owner that dropped it while others mapped it, and the file page: freeing it may give that reservation back.
     pub(super) promise: Option<(OwnerId, u64)>,
     pub(super) payers: Payers,
+    /// Where it lies.
+    pub(super) node: usize,
+    /// It was made for a move on its own node: as long as it is used it is not moved again.
+    pub(super) stuck: bool,
     /// The bytes that are not zero.
     pub(super) bytes: BTreeMap<u64, u8>,
 }
@@ -169,6 +174,8 @@ pub(super) struct Vma {
     pub(super) hints: Hints,
     /// Which userfaultfd watches it.
     pub(super) watch: Option<Watch>,
+    /// Where its pages are to lie; else the process says so.
+    pub(super) policy: Option<Policy>,
     /// Its place in the order of all VMAs; none since it was cut, until the operation is over.
     pub(super) place: Option<u64>,
 }
@@ -222,6 +229,12 @@ pub(super) struct Process {
     pub(super) user: User,
     /// Its control group; none for the root.
     pub(super) group: Option<GroupId>,
+    /// The node that it runs on.
+    pub(super) local: usize,
+    /// The nodes that it may use.
+    pub(super) allowed: Bits,
+    /// Where its pages are to lie.
+    pub(super) policy: Policy,
     /// Its VMAs by address.
     pub(super) vmas: Vec<Vma>,
     /// The page of every mapped huge page address.

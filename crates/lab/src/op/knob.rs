@@ -103,11 +103,14 @@ fn known_knob(path: &str, value: &str) -> Option<Op> {
 /// The operation that `echo VALUE > PATH` is: a known knob, or a write to another file.
 pub(crate) fn write_to(path: Verbatim, value: Written) -> Op {
     let text = super::Argument::print(&value).unwrap_or_default();
-    known_knob(&path.0, &text).unwrap_or(Op::Write(super::Write { path, value }))
+    known_knob(&path.0, &text).unwrap_or(Op::Write(super::Write { path, value, by: None }))
 }
 
 /// The file that `echo VALUE > FILE` writes to do this operation, and the value; `None` if no file stands for it.
 pub(crate) fn file_of(op: &Op, words: &[WordOut]) -> Option<(String, String)> {
+    if let Op::Write(super::Write { by: Some(_), .. }) = op {
+        return None;
+    }
     let text_of = |name: &str| words.iter().find(|word| word.info.name == name)?.text.clone();
     let value = text_of("value")?;
     if let Op::Write(write) = op {

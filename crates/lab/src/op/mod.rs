@@ -43,7 +43,7 @@ pub use flag::{
 };
 pub use frames::{COMPACTED, FrameRange, Gfp, MOVED, Replies, Reply, ZoneName};
 pub use name::{Actor, BlockName, CgroupName, FileName, MapName, MountName, MountPath, SegmentName, UffdName};
-pub use placement::{NodeList, PolicyMode};
+pub use placement::{NodeList, NodesAre, PolicyMode};
 pub use record::{Record, Scalar};
 pub use table::{About, ArgumentInfo, Verb};
 pub use text::{nearest, quote, unquote};

@@ -20,6 +20,8 @@ pub enum PolicyMode {
     Bind,
     /// MPOL_INTERLEAVE.
     Interleave,
+    /// MPOL_WEIGHTED_INTERLEAVE.
+    WeightedInterleave,
 }
 
 const MODES: &[(&str, PolicyMode)] = &[
@@ -29,10 +31,12 @@ const MODES: &[(&str, PolicyMode)] = &[
     ("preferred_many", PolicyMode::PreferredMany),
     ("bind", PolicyMode::Bind),
     ("interleave", PolicyMode::Interleave),
+    ("weighted_interleave", PolicyMode::WeightedInterleave),
 ];
 
 impl Value for PolicyMode {
-    const EXPECTS: &'static str = "a policy: default, local, preferred, preferred_many, bind, interleave";
+    const EXPECTS: &'static str =
+        "a policy: default, local, preferred, preferred_many, bind, interleave, weighted_interleave";
     fn draw(draws: &mut Draws<'_>) -> Self {
         draws.of(MODES).1
     }
@@ -44,6 +48,31 @@ impl Value for PolicyMode {
     }
     fn to_text(&self) -> String {
         MODES.iter().find(|(_, mode)| mode == self).map_or("", |(word, _)| *word).to_owned()
+    }
+}
+
+/// What the nodes of a policy mean once the process may use other ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodesAre {
+    /// MPOL_F_STATIC_NODES.
+    Static,
+    /// MPOL_F_RELATIVE_NODES.
+    Relative,
+}
+
+const MEANINGS: &[(&str, NodesAre)] = &[("static", NodesAre::Static), ("relative", NodesAre::Relative)];
+
+impl Value for NodesAre {
+    const EXPECTS: &'static str = "what nodes mean: static or relative";
+    fn draw(draws: &mut Draws<'_>) -> Self {
+        draws.of(MEANINGS).1
+    }
+    fn from_text(text: &str) -> Result<Self, ValueError> {
+        let known = MEANINGS.iter().find(|(word, _)| *word == text);
+        known.map(|(_, meaning)| *meaning).ok_or_else(|| ValueError::new(format!("nodes are not `{text}`")))
+    }
+    fn to_text(&self) -> String {
+        MEANINGS.iter().find(|(_, meaning)| meaning == self).map_or("", |(word, _)| *word).to_owned()
     }
 }
 

@@ -28,6 +28,12 @@ pub(crate) fn bind(reach: Reach, mode: i32, nodes: u64, flags: u32) -> Result<u6
     checked(call)
 }
 
+/// Moves all pages of this process from nodes to nodes; how many stay.
+pub(crate) fn migrate(from: u64, to: u64) -> Result<u64, Errno> {
+    // SAFETY: the masks have as many bits as they are said to have.
+    checked(unsafe { libc::syscall(libc::SYS_migrate_pages, 0, MOST_NODES, &raw const from, &raw const to) })
+}
+
 /// Says where policies of a range begin to look.
 pub(crate) fn set_home(reach: Reach, node: u32) -> Result<u64, Errno> {
     let (start, len) = (reach.start(), reach.len() as u64);

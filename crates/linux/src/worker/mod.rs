@@ -22,11 +22,11 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
-use crate::errno;
 use crate::message::{LARGEST, Reply, Request};
 use crate::sys::file::RawFd;
 use crate::sys::memory::Reach;
 use crate::sys::{access, process};
+use crate::{errno, host};
 use forked::Private;
 
 /// A mapping as the process knows it: the range that was asked for, whatever has become of it.
@@ -168,6 +168,7 @@ impl Worker {
             About::Segment => self.segment_op(op),
             About::Uffd => self.uffd_op(op).into(),
             About::Placement => self.placement_op(op).into(),
+            About::Knob => written(op).into(),
             _ => self.memory_op(op).into(),
         }
     }
@@ -200,4 +201,14 @@ fn either(result: Tried<Answer>) -> Answer {
 
 fn nomap() -> Answer {
     StepResult::Nomap.into()
+}
+
+/// Writes a file of the kernel as this process.
+fn written(op: &Op) -> Answer {
+    match op {
+        Op::Write(op::Write { path, value, .. }) => {
+            errno::done(host::write(&path.0, &value.bytes()).map_err(|error| errno::of(&error)))
+        }
+        _ => StepResult::BadOp.into(),
+    }
 }

@@ -1,6 +1,6 @@
 //! Operations on where pages lie.
 
-use lab::op::{self, Flags, MapName, MoveFlag, Op, PageIndex, PolicyMode};
+use lab::op::{self, Flags, MapName, MoveFlag, NodesAre, Op, PageIndex, PolicyMode};
 use lab::target::{Answer, Extras, StepResult};
 use rustix::io::Errno;
 
@@ -16,13 +16,19 @@ impl Worker {
                 let processors = processors_of(node.get());
                 if processors.is_empty() { failed(Errno::INVAL) } else { done(placement::run_on(&processors)) }
             }
-            Op::SetMempolicy(op::SetMempolicy { mode, nodes, .. }) => {
-                done(placement::set_policy(mode_number(*mode), nodes.map_or(0, op::NodeList::bits)))
+            Op::SetMempolicy(op::SetMempolicy { mode, nodes, are, .. }) => {
+                done(placement::set_policy(mode_number(*mode, *are), nodes.map_or(0, op::NodeList::bits)))
             }
-            Op::Mbind(op::Mbind { map, range, mode, nodes, flags, .. }) => self.call(map, *range, |reach| {
+            Op::Mbind(op::Mbind { map, range, mode, nodes, flags, are, .. }) => self.call(map, *range, |reach| {
                 let nodes = nodes.map_or(0, op::NodeList::bits);
-                placement::bind(reach, mode_number(*mode), nodes, flag_bits(flags.as_ref()))
+                placement::bind(reach, mode_number(*mode, *are), nodes, flag_bits(flags.as_ref()))
             }),
+            Op::MigratePages(op::MigratePages { from, to, .. }) => match placement::migrate(from.bits(), to.bits()) {
+                Ok(stayed) => {
+                    Answer { extras: Extras { n: i64::try_from(stayed).ok(), ..Extras::default() }, ..Answer::ok() }
+                }
+                Err(errno) => failed(errno),
+            },
             Op::HomeNode(op::HomeNode { map, range, node, .. }) => {
                 self.call(map, *range, |reach| placement::set_home(reach, node.get()))
             }
@@ -60,16 +66,23 @@ impl Worker {
     }
 }
 
-const fn mode_number(mode: PolicyMode) -> i32 {
-    match mode {
-        PolicyMode::Default => libc::MPOL_DEFAULT,
-        PolicyMode::Preferred => libc::MPOL_PREFERRED,
-        PolicyMode::Bind => libc::MPOL_BIND,
-        PolicyMode::Interleave => libc::MPOL_INTERLEAVE,
-        PolicyMode::Local => libc::MPOL_LOCAL,
-        // Not in the C library's list yet.
-        PolicyMode::PreferredMany => 5,
-    }
+const fn mode_number(mode: PolicyMode, are: Option<NodesAre>) -> i32 {
+    let meaning = match are {
+        None => 0,
+        Some(NodesAre::Static) => 1 << 15,
+        Some(NodesAre::Relative) => 1 << 14,
+    };
+    meaning
+        | match mode {
+            PolicyMode::Default => libc::MPOL_DEFAULT,
+            PolicyMode::Preferred => libc::MPOL_PREFERRED,
+            PolicyMode::Bind => libc::MPOL_BIND,
+            PolicyMode::Interleave => libc::MPOL_INTERLEAVE,
+            PolicyMode::Local => libc::MPOL_LOCAL,
+            // Not in the C library's list yet.
+            PolicyMode::PreferredMany => 5,
+            PolicyMode::WeightedInterleave => 6,
+        }
 }
 
 /// The kernel's bit of a flag, which the C library does not name.

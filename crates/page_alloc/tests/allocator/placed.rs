@@ -22,7 +22,7 @@ fn mask(nodes: &[u8]) -> Nodemask {
 }
 
 fn placed(machine: &PageAllocator, ask: &PageRequest, policy: &Mempolicy) -> Placed {
-    let placement = policy.interpret(node(0), ask.task.allowed, HugeIndex::ZERO);
+    let placement = policy.interpret(node(0), ask.task.allowed, HugeIndex::ZERO, &policy::Weights::EVEN);
     place(ask, &placement, Purchase::Other, machine.topology())
 }
 
@@ -83,7 +83,7 @@ fn nasty_a_huge_page_of_an_area() {
     let machine = machine(vec![free(full(at(0, Normal), 4), 9, Movable, &[0]), some(at(1, Normal))]);
     let (huge, index) = (Order::new(9), HugeIndex::ZERO);
     let ask = |policy: &Mempolicy, gfp, purchase| {
-        let placement = policy.interpret(node(0), Nodemask::ALL, index);
+        let placement = policy.interpret(node(0), Nodemask::ALL, index, &policy::Weights::EVEN);
         place(&request(9, gfp), &placement, purchase, machine.topology())
     };
     let area = Purchase::OfArea { huge };

@@ -2,6 +2,7 @@
 
 use crate::op::amount::Written;
 use crate::op::name::CgroupName;
+use crate::op::placement::NodeList;
 use crate::op::table::verbs;
 use crate::op::word::{SizeName, Switch};
 
@@ -44,6 +45,14 @@ verbs! {
         /// The limit in bytes, or max.
         value: Written ["n", "raw"];
     } writes "/sys/fs/cgroup/{cg}/memory.max"
+
+    /// Says which nodes the processes of a control group may use.
+    CgMems = "cg_mems" {
+        /// The group.
+        cg: CgroupName ["cg"];
+        /// The nodes; none stands for those of the group above.
+        nodes: NodeList ["nodes"];
+    }
 
     /// Moves a process into a control group.
     CgAttach = "cg_attach" by actor {

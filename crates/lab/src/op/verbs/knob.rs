@@ -1,6 +1,7 @@
 //! Pools and what else is written to files.
 
 use crate::op::amount::{Node, Verbatim, Written};
+use crate::op::name::Actor;
 use crate::op::table::verbs;
 use crate::op::word::SizeName;
 
@@ -61,5 +62,7 @@ verbs! {
         path: Verbatim ["path"];
         /// What is written.
         value: Written ["n", "raw"];
+        /// The process that writes, whose memory policy some files heed; else the superuser.
+        by: Option<Actor> ["by"];
     }
 }

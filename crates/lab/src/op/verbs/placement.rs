@@ -3,7 +3,7 @@
 use crate::op::amount::{Node, PageIndex, Span};
 use crate::op::flag::{Flags, MoveFlag};
 use crate::op::name::MapName;
-use crate::op::placement::{NodeList, PolicyMode};
+use crate::op::placement::{NodeList, NodesAre, PolicyMode};
 use crate::op::table::verbs;
 
 verbs! {
@@ -21,6 +21,8 @@ verbs! {
         mode: PolicyMode ["mode"];
         /// On which nodes; none if left out.
         nodes: Option<NodeList> ["nodes"];
+        /// What the nodes mean once the process may use other ones; places among these if left out.
+        are: Option<NodesAre> ["are"];
     }
 
     /// Says where pages of a range are to lie.
@@ -35,6 +37,8 @@ verbs! {
         nodes: Option<NodeList> ["nodes"];
         /// What becomes of pages that lie elsewhere; they stay if left out.
         flags: Option<Flags<MoveFlag>> ["flags"];
+        /// What the nodes mean once the process may use other ones; places among these if left out.
+        are: Option<NodesAre> ["are"];
     }
 
     /// Says where the policies of a range begin to look.
@@ -65,6 +69,14 @@ verbs! {
         map: MapName ["m"];
         /// The page.
         page: PageIndex ["pg"];
+    }
+
+    /// Moves all pages of the process from nodes to nodes; answers `n`, how many stay.
+    MigratePages = "migrate_pages" by actor {
+        /// The nodes to leave.
+        from: NodeList ["from"];
+        /// The nodes that stand in their place.
+        to: NodeList ["to"];
     }
 
     /// Breaks the memory of a range, a base page in each huge page. The kernel of a host does it only if the host can be thrown away.

@@ -10,7 +10,7 @@ mod uffd;
 
 use std::fmt;
 
-use mm::FaultError;
+use mm::{FaultError, Warned};
 
 use crate::calls::CallError;
 
@@ -66,7 +66,7 @@ pub trait ToErrno {
 pub enum Signal {
     /// Nothing is mapped there (`SEGV_MAPERR`), the area does not permit it (`SEGV_ACCERR`), or it may only be run (`SEGV_PKUERR`).
     Sigsegv(u8),
-    /// No page can be had (`BUS_ADRERR`), or its memory is broken (`BUS_MCEERR_AR`).
+    /// No page can be had (`BUS_ADRERR`), or its memory is broken: found so by an access (`BUS_MCEERR_AR`), or without one (`BUS_MCEERR_AO`).
     Sigbus(u8),
 }
 
@@ -79,6 +79,16 @@ pub const fn signal(error: &FaultError) -> Signal {
         FaultError::ExecuteOnly(_) => Signal::Sigsegv(4),
         FaultError::Poisoned { .. } => Signal::Sigbus(4),
         _ => Signal::Sigbus(2),
+    }
+}
+
+/// The signal that somebody gets at once whose memory broke.
+#[must_use]
+pub const fn signal_of_failure(told: Warned) -> Option<Signal> {
+    match told {
+        Warned::ByAccess => None,
+        Warned::Required => Some(Signal::Sigbus(4)),
+        Warned::Optional => Some(Signal::Sigbus(5)),
     }
 }
 

@@ -75,7 +75,7 @@ pub use mm::{
     FillRefusal, ForkError, HomeNodeError, MapFlags, MbindError, MemoryFailure, MigrateError, MincoreError, MlockError,
     MmapError, MoveScope, MprotectError, MremapError, MunmapError, PageState, Payload, Pin, Place, PopulateError, Prot,
     ProtectError, RegisterError, Registration, RemapFlags, RemapRequest, Share, Smaps, SoftOfflineError, SoftOfflined,
-    Touch, UffdModes, UnregisterError, Userfault, Victim, VmaFlags, WriteProtection,
+    Touch, UffdModes, UnregisterError, Userfault, Victim, VmaFlags, Warned, WriteProtection,
 };
 pub use page_alloc::{BlockError, Blocks, CmaAreas, CmaUse, HeldBlock, Mobility, NoPages, Source};
 pub use policy::{

@@ -37,6 +37,10 @@ pub struct Sysctls {
     /// Whether pages that still work may be taken out of use.
     #[doc(alias = "enable_soft_offline")]
     pub(crate) soft_offline: Switch,
+    /// Whether all who have broken memory mapped hear of it at once.
+    #[doc(alias = "memory_failure_early_kill")]
+    #[cfg_attr(feature = "serde", serde(default = "off"))]
+    pub(crate) early_kill: Switch,
     /// Whether memory has broken in earnest, and not for a test.
     #[doc(alias = "hw_memory_failure")]
     pub(crate) real_failure: bool,
@@ -49,6 +53,11 @@ pub struct Sysctls {
     pub(crate) weights: policy::Weights,
 }
 
+#[cfg(feature = "serde")]
+const fn off() -> Switch {
+    Switch::Off
+}
+
 impl Sysctls {
     pub(crate) fn new(hvo: HvoDefault, pages: Knobs) -> Self {
         let optimize_vmemmap = match hvo {
@@ -59,6 +68,7 @@ impl Sysctls {
             optimize_vmemmap,
             shm_group: ShmGroup::default(),
             soft_offline: Switch::On,
+            early_kill: Switch::Off,
             real_failure: false,
             pages,
             boost: BoostFactor::default(),

@@ -53,7 +53,7 @@ fn map(machine: &mut Machine, pid: Pid, fd: Fd, from: u64, n: u64) -> Vaddr {
 #[test]
 fn a_files_pages_interleave_by_their_place_in_the_file() {
     let (mut machine, pid) = two_nodes(8);
-    machine.set_mempolicy(pid, &Mempolicy::Interleave(Nodemask::of(N0).with(N1))).unwrap();
+    machine.set_mempolicy(pid, Mempolicy::Interleave(Nodemask::of(N0).with(N1))).unwrap();
     let fd = file(&mut machine, pid, 6);
     let whole = map(&mut machine, pid, fd, 0, 6);
     let tail = map(&mut machine, pid, fd, 3, 3);
@@ -76,11 +76,11 @@ fn a_policy_is_of_the_area_and_not_of_the_file() {
     let fd = file(&mut machine, pid, 4);
     let (here, there) = (map(&mut machine, pid, fd, 0, 4), map(&mut machine, pid, fd, 0, 4));
     let bind = |node| Mempolicy::Bind { nodes: Nodemask::of(node), home: None };
-    machine.mbind(pid, there, pages(4), &bind(N1), Existing::default()).unwrap();
+    machine.mbind(pid, there, pages(4), bind(N1), Existing::default()).unwrap();
     machine.write_byte(pid, here, 1).unwrap();
     machine.write_byte(pid, there + pages(1), 1).unwrap();
     machine.fallocate(pid, fd, FallocateMode::Extend, pages(2), pages(1)).unwrap();
-    machine.set_mempolicy(pid, &bind(N1)).unwrap();
+    machine.set_mempolicy(pid, bind(N1)).unwrap();
     machine.fallocate(pid, fd, FallocateMode::Extend, pages(3), pages(1)).unwrap();
     for (n, node) in [N0, N1, N0, N1].into_iter().enumerate() {
         let at = here + pages(n as u64);
@@ -219,6 +219,67 @@ fn no_gigantic_page_is_made_for_a_move() {
     machine.set_nr_hugepages(HugeSize::G1, huge(1), ResizeNodes::Node(N1)).unwrap();
     assert_eq!(machine.move_page(pid, at, N1, MoveScope::All), Ok(N1));
     assert_eq!(machine.read_byte(pid, at), Ok(7));
+    machine.validate().unwrap();
+}
+
+/// Who breaks memory by an access of his own hears of it at once, if something is lost: a private page that was written, or any page of a
+/// file. Others hear by their next access, or at once where the machine is told so. As a Linux 6.18.12 did.
+#[test]
+fn who_hears_at_once_that_memory_broke() {
+    use hugefolio::Warned;
+    use hugefolio::errno::{Signal, signal_of_failure};
+    let told = |share, written: bool, early| {
+        let (mut machine, pid) = two_nodes(2);
+        machine.tell_of_failures_early(early);
+        let at = machine.mmap(pid, &MapCall::anonymous(pages(1), share)).unwrap();
+        if written {
+            machine.write_byte(pid, at, 1).unwrap();
+        } else {
+            machine.read_byte(pid, at).unwrap();
+        }
+        let child = machine.fork(pid).unwrap();
+        machine.read_byte(child, at).unwrap();
+        // Where it lies does not matter: what was written goes along.
+        machine.move_page(pid, at, N1, MoveScope::All).unwrap();
+        let failures = machine.inject(pid, at, pages(1), Injection::Hard).unwrap();
+        let victims: Vec<Warned> = failures[0].victims.iter().map(|victim| victim.warned).collect();
+        machine.validate().unwrap();
+        victims
+    };
+    let (on, off) = (hugefolio::text::Switch::On, hugefolio::text::Switch::Off);
+    use Warned::{ByAccess, Optional, Required};
+    assert_eq!(told(Share::Private, true, off), [Required, ByAccess]);
+    assert_eq!(told(Share::Private, true, on), [Required, Optional]);
+    assert_eq!(told(Share::Private, false, on), [ByAccess, ByAccess]);
+    assert_eq!(told(Share::Shared, false, off), [Required, ByAccess]);
+    assert_eq!(told(Share::Shared, true, on), [Required, Optional]);
+    let signals = [ByAccess, Required, Optional].map(signal_of_failure);
+    assert_eq!(signals, [None, Some(Signal::Sigbus(4)), Some(Signal::Sigbus(5))]);
+    // Found without an access, it is nobody's in particular; and what is free and used again begins anew.
+    let (mut machine, pid) = two_nodes(1);
+    let at = machine.mmap(pid, &MapCall::anonymous(pages(1), Share::Private)).unwrap();
+    machine.write_byte(pid, at, 1).unwrap();
+    let page = machine.frame_at(pid, at).unwrap();
+    machine.munmap(pid, at, pages(1)).unwrap();
+    let again = machine.mmap(pid, &MapCall::anonymous(pages(1), Share::Private)).unwrap();
+    machine.read_byte(pid, again).unwrap();
+    assert_eq!(machine.frame_at(pid, again), Some(page));
+    machine.tell_of_failures_early(on);
+    assert_eq!(machine.memory_failure(page, Cause::Test).victims[0].warned, ByAccess);
+}
+
+/// `vm.enable_soft_offline` switched off, a page that works stays in use.
+#[test]
+fn soft_offline_can_be_forbidden() {
+    let (mut machine, pid) = two_nodes(2);
+    let at = machine.mmap(pid, &MapCall::anonymous(pages(1), Share::Private)).unwrap();
+    machine.write_byte(pid, at, 1).unwrap();
+    let page = machine.frame_at(pid, at).unwrap();
+    machine.permit_soft_offline(hugefolio::text::Switch::Off);
+    assert_eq!(machine.soft_offline(page), Err(SoftOfflineCallError::Disabled));
+    assert_eq!(machine.frame_at(pid, at), Some(page));
+    machine.permit_soft_offline(hugefolio::text::Switch::On);
+    assert!(machine.soft_offline(page).is_ok());
     machine.validate().unwrap();
 }
 

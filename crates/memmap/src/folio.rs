@@ -48,6 +48,9 @@ pub struct Folio {
     mappings: u32,
     pins: u32,
     anonymous: bool,
+    /// Something was written to it by a mapping of its own.
+    #[cfg_attr(feature = "serde", serde(default))]
+    written: bool,
 }
 
 impl Folio {
@@ -63,6 +66,13 @@ impl Folio {
     #[must_use]
     pub const fn mapcount(&self) -> u32 {
         self.mappings
+    }
+
+    /// Would something be lost with it? A file's page always counts as written.
+    #[doc(alias = "folio_test_dirty")]
+    #[must_use]
+    pub const fn is_dirty(&self) -> bool {
+        self.written || !self.anonymous
     }
 
     /// References of those who keep it where it is while they, or a device, use it. They are among [`Folio::refs`].
@@ -115,7 +125,9 @@ impl MemMap {
     /// Records a block that just came from the page allocator: frozen, no references.
     #[inline]
     pub fn claim(&mut self, pfn: Pfn, order: Order, kind: FolioKind) {
-        let old = self.folios.insert(pfn, Folio { kind, order, refs: 0, mappings: 0, pins: 0, anonymous: false });
+        let old = self
+            .folios
+            .insert(pfn, Folio { kind, order, refs: 0, mappings: 0, pins: 0, anonymous: false, written: false });
         debug_assert!(old.is_none(), "{pfn} was handed out twice");
     }
 
@@ -167,8 +179,16 @@ impl MemMap {
             return None;
         }
         debug_assert_eq!(folio.mappings, 0, "{pfn} has no reference but is mapped");
-        folio.anonymous = false;
+        (folio.anonymous, folio.written) = (false, false);
         Some(Last(folio.kind))
+    }
+
+    /// What is in it is nowhere else from now on.
+    #[doc(alias = "folio_mark_dirty")]
+    pub fn mark_written(&mut self, pfn: Pfn) {
+        if let Some(folio) = self.folio(pfn) {
+            folio.written = true;
+        }
     }
 
     /// Takes a reference that keeps the folio where it is.

@@ -15,6 +15,7 @@ pub(crate) fn write_to_protected<P: Env>(p: &mut P, place: &Place<'_>, entry: En
     let (anonymous, mapcount) =
         p.with_memmap(|map| map.get(entry.pfn).map(|f| (f.is_anonymous(), f.mapcount()))).unwrap_or((false, 0));
     if vma.is_shared() || (anonymous && mapcount == 1) {
+        p.with_memmap(|map| map.mark_written(entry.pfn));
         p.with_table(place.mm, |table| table.make_writable(place.addr));
         return Ok(entry.pfn);
     }
@@ -31,6 +32,7 @@ pub(crate) fn write_to_protected<P: Env>(p: &mut P, place: &Place<'_>, entry: En
             let copy = Entry { pfn: folio.pfn, writable: true, uffd_wp: false, size: vma.size };
             p.with_memmap(|map| {
                 map.add_mapping(copy.pfn, MappedBy::Anonymous);
+                map.mark_written(copy.pfn);
                 map.remove_mapping(entry.pfn);
             });
             p.with_table(place.mm, |table| table.set(place.addr, copy));
@@ -38,6 +40,7 @@ pub(crate) fn write_to_protected<P: Env>(p: &mut P, place: &Place<'_>, entry: En
             Ok(folio.pfn)
         }
         Err(_) if from_owner && steal(p, place, entry.pfn) => {
+            p.with_memmap(|map| map.mark_written(entry.pfn));
             p.with_table(place.mm, |table| table.make_writable(place.addr));
             Ok(entry.pfn)
         }

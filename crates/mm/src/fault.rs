@@ -324,7 +324,12 @@ pub(crate) fn anon_installed<P: Env>(p: &mut P, place: &Place<'_>, folio: HugeFo
 
 /// Maps a folio whose reference the entry takes over.
 pub(crate) fn install<P: Env>(p: &mut P, place: &Place<'_>, entry: Entry, by: MappedBy) {
-    p.with_memmap(|map| map.add_mapping(entry.pfn, by));
+    p.with_memmap(|map| {
+        map.add_mapping(entry.pfn, by);
+        if entry.writable {
+            map.mark_written(entry.pfn);
+        }
+    });
     let old = p.with_table(place.mm, |table| table.set(place.addr, entry)).flatten();
     debug_assert!(old.is_none(), "an entry appeared inside the fault mutex");
 }

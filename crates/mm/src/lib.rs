@@ -35,7 +35,7 @@ pub use mbind::{Existing, HomeNodeError, MbindError, MoveScope, mbind, set_home_
 pub use migrate::{MigrateError, Migrated, migrate, migrate_isolated};
 pub use pin::{Pin, pin, unpin};
 pub use poison::{
-    Failed, MemoryFailure, SoftOfflineError, SoftOfflined, Victim, memory_failure, soft_offline, unpoison,
+    Failed, MemoryFailure, SoftOfflineError, SoftOfflined, Victim, Warned, memory_failure, soft_offline, unpoison,
 };
 pub use populate::{MlockError, PopulateError, mlock, munlock};
 pub use protect::{MprotectError, mprotect};

@@ -126,7 +126,14 @@ fn move_page<P: Env>(p: &mut P, from: HugeFolio, to: HugeFolio, inode: InodeId, 
     let size = p.hstate(from.hstate).size;
     p.with_contents(|contents| contents.copy(from.pfn, to.pfn, size.bytes()));
     hugetlb::move_state(p, from, to);
-    let anonymous = p.with_memmap(|map| map.get(from.pfn).is_some_and(memmap::Folio::is_anonymous));
+    let anonymous = p.with_memmap(|map| {
+        let old = map.get(from.pfn).map(|folio| (folio.is_dirty(), folio.is_anonymous()));
+        let (dirty, anonymous) = old.unwrap_or_default();
+        if dirty {
+            map.mark_written(to.pfn);
+        }
+        anonymous
+    });
     let by = if anonymous { MappedBy::Anonymous } else { MappedBy::File };
     for (area, addr) in places_of(p, inode, index, from.pfn) {
         let Some(entry) = p.with_table(area.mm, |table| table.get(addr)).flatten() else { continue };

@@ -9,13 +9,26 @@ use crate::Env;
 use crate::migrate::{MigrateError, Migrated, migrate_isolated};
 use crate::rmap::{alone, places_of};
 
-/// Somebody who had a broken page mapped. His next access ends in a signal.
+/// When somebody hears that memory of his broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Warned {
+    /// Not until he accesses it again.
+    ByAccess,
+    /// At once, since it was his access that broke it: he cannot go on (`BUS_MCEERR_AR`).
+    Required,
+    /// At once, as he may do something about it (`BUS_MCEERR_AO`).
+    Optional,
+}
+
+/// Somebody who had a broken page mapped. His next access ends in a signal, whether he was told before or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Victim {
     /// The address space.
     pub mm: MmId,
     /// Start of the page there.
     pub addr: Vaddr,
+    /// When he hears of it.
+    pub warned: Warned,
 }
 
 /// What became of a huge page one of whose base pages broke.
@@ -44,9 +57,10 @@ pub struct MemoryFailure {
     pub victims: Vec<Victim>,
 }
 
-/// A base page broke: nobody is to use it again. A free huge page is dissolved around it; one in use is unmapped everywhere.
+/// A base page broke: nobody is to use it again. A free huge page is dissolved around it; one in use is unmapped everywhere. If something was
+/// lost with it, `tell` says when those who had it mapped hear of that; what was never written can be read again from where it came.
 #[doc(alias("try_memory_failure_hugetlb", "me_huge_page"))]
-pub fn memory_failure<P: Env>(p: &mut P, pfn: Pfn) -> MemoryFailure {
+pub fn memory_failure<P: Env>(p: &mut P, pfn: Pfn, tell: impl Fn(MmId) -> Warned) -> MemoryFailure {
     let without_victims = |outcome| MemoryFailure { outcome, victims: Vec::new() };
     let Some(folio) = hugetlb::folio_of(p, pfn) else { return without_victims(Failed::NotHuge) };
     let known = hugetlb::record_poison(p, folio, pfn);
@@ -66,7 +80,7 @@ pub fn memory_failure<P: Env>(p: &mut P, pfn: Pfn) -> MemoryFailure {
     if !in_use {
         return without_victims(Failed::Referenced);
     }
-    let victims = unmap_poisoned(p, folio);
+    let victims = unmap_poisoned(p, folio, tell);
     let outcome = let_go(p, folio);
     MemoryFailure { outcome, victims }
 }
@@ -93,8 +107,10 @@ fn dissolve<P: Env>(p: &mut P, folio: HugeFolio) -> Failed {
 
 /// Takes a folio out of every address space and leaves a note that its memory is broken.
 #[doc(alias = "hwpoison_user_mappings")]
-fn unmap_poisoned<P: Env>(p: &mut P, folio: HugeFolio) -> Vec<Victim> {
+fn unmap_poisoned<P: Env>(p: &mut P, folio: HugeFolio, tell: impl Fn(MmId) -> Warned) -> Vec<Victim> {
     let Some((inode, index)) = p.with_pool(folio.hstate, |pool| pool.home(folio)) else { return Vec::new() };
+    let dirty = p.with_memmap(|map| map.get(folio.pfn).is_some_and(memmap::Folio::is_dirty));
+    let warned = |mm| if dirty { tell(mm) } else { Warned::ByAccess };
     alone(p, inode, |p| {
         let places = places_of(p, inode, index, folio.pfn);
         for &(area, addr) in &places {
@@ -102,7 +118,7 @@ fn unmap_poisoned<P: Env>(p: &mut P, folio: HugeFolio) -> Vec<Victim> {
             p.with_memmap(|map| map.remove_mapping(folio.pfn));
             hugetlb::put_folio(p, folio.pfn, 1);
         }
-        places.into_iter().map(|(area, addr)| Victim { mm: area.mm, addr }).collect()
+        places.into_iter().map(|(area, addr)| Victim { mm: area.mm, addr, warned: warned(area.mm) }).collect()
     })
 }
 

@@ -3,9 +3,9 @@
 use hugetlb::{Fallback, Target, UnpoisonError};
 use hugetlbfs::Origin;
 use memmap::FolioKind;
-use mm::{Failed, FaultError, MemoryFailure, MigrateError, MoveScope, SoftOfflineError, SoftOfflined, Touch};
+use mm::{Failed, FaultError, MemoryFailure, MigrateError, MoveScope, SoftOfflineError, SoftOfflined, Touch, Warned};
 use policy::Placement;
-use units::{Blame, Ledger, MmId, NodeId, Nodemask, Pfn, Vaddr};
+use units::{Blame, Bytes, Ledger, MmId, NodeId, Nodemask, Pfn, Vaddr};
 
 use super::Env;
 use crate::text::Switch;
@@ -100,6 +100,9 @@ pub enum Poison {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InjectError {
+    /// A start between base pages, or an end beyond all numbers.
+    #[error("the range at {0} starts between pages or ends beyond all numbers")]
+    BadRange(Vaddr),
     /// The page cannot be had to begin with.
     #[error(transparent)]
     Fault(#[from] FaultError),
@@ -115,7 +118,7 @@ impl Blame for InjectError {
     fn ledger(&self) -> Option<Ledger> {
         match self {
             Self::Fault(error) => error.ledger(),
-            Self::Known(_) => None,
+            Self::BadRange(_) | Self::Known(_) => None,
             Self::SoftOffline(error) => error.ledger(),
         }
     }
@@ -198,9 +201,12 @@ pub(super) fn inject<P: Env>(
     mm: MmId,
     origin: &Origin,
     start: Vaddr,
-    end: Vaddr,
+    len: Bytes,
     how: Injection,
 ) -> Result<Vec<MemoryFailure>, InjectError> {
+    let base = p.page_shift().bytes();
+    let bad = InjectError::BadRange(start);
+    let end = start.get().checked_add(len.get()).map(Vaddr::new).filter(|_| start.is_aligned(base)).ok_or(bad)?;
     let mut failures = Vec::new();
     let mut at = start;
     while at < end {
@@ -209,7 +215,8 @@ pub(super) fn inject<P: Env>(
         let page = hit.pfn.offset(p.page_shift().pages_floor(hit.offset));
         match how {
             Injection::Hard => {
-                let failure = mm::memory_failure(p, page);
+                let early = p.with_sysctls(|sysctls| sysctls.early_kill);
+                let failure = mm::memory_failure(p, page, |victim| told(victim, Some(mm), early));
                 if failure.outcome == Failed::Known {
                     return Err(InjectError::Known(at));
                 }
@@ -221,6 +228,15 @@ pub(super) fn inject<P: Env>(
         at = at + size.map_or(p.page_shift().bytes(), |size| size.bytes());
     }
     Ok(failures)
+}
+
+/// Whose access it was hears at once; others if the machine tells everybody early.
+#[doc(alias = "task_early_kill")]
+pub(super) fn told(victim: MmId, accessor: Option<MmId>, early: Switch) -> Warned {
+    if accessor == Some(victim) {
+        return Warned::Required;
+    }
+    if early == Switch::On { Warned::Optional } else { Warned::ByAccess }
 }
 
 pub(super) fn soft_offline<P: Env>(p: &mut P, pfn: Pfn) -> Result<SoftOfflined, SoftOfflineCallError> {

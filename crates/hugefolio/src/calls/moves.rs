@@ -10,6 +10,7 @@ use super::frames::{
 use super::migrate::{self, MigratePagesError};
 use super::process::in_space;
 use super::{CallError, Env};
+use crate::text::Switch;
 
 /// What can be done to pages where they lie.
 pub trait Moves: Env + Sized {
@@ -86,7 +87,7 @@ pub trait Moves: Env + Sized {
         len: Bytes,
         how: Injection,
     ) -> Result<Vec<MemoryFailure>, CallError<InjectError>> {
-        in_space(self, pid, |p, mm, origin| frames::inject(p, mm, origin, start, start + len, how))
+        in_space(self, pid, |p, mm, origin| frames::inject(p, mm, origin, start, len, how))
     }
 
     /// A page breaks. Once one did in earnest, none is trusted again.
@@ -95,7 +96,20 @@ pub trait Moves: Env + Sized {
         if cause == Cause::Hardware {
             self.with_sysctls(|sysctls| sysctls.real_failure = true);
         }
-        mm::memory_failure(self, pfn)
+        let early = self.with_sysctls(|sysctls| sysctls.early_kill);
+        mm::memory_failure(self, pfn, |victim| frames::told(victim, None, early))
+    }
+
+    /// `vm.memory_failure_early_kill`: whether all who have a page mapped hear at once that it broke, or by their next access.
+    #[doc(alias = "sysctl_memory_failure_early_kill")]
+    fn tell_of_failures_early(&mut self, switch: Switch) {
+        self.with_sysctls(|sysctls| sysctls.early_kill = switch);
+    }
+
+    /// `vm.enable_soft_offline`: whether pages that work may be taken out of use.
+    #[doc(alias = "sysctl_enable_soft_offline")]
+    fn permit_soft_offline(&mut self, switch: Switch) {
+        self.with_sysctls(|sysctls| sysctls.soft_offline = switch);
     }
 
     /// What a frame is a part of.

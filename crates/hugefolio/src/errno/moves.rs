@@ -69,6 +69,7 @@ impl ToErrno for InjectError {
     fn errno(&self) -> Errno {
         match self {
             Self::Fault(error) => error.errno(),
+            Self::BadRange(_) => Errno::EINVAL,
             Self::Known(_) => Errno::EHWPOISON,
             Self::SoftOffline(error) => error.errno(),
         }

@@ -102,17 +102,39 @@ fn what_is_pinned_stays_and_is_not_given_back() {
 #[test]
 fn a_gigantic_page_moves_what_can_be_moved() {
     let mut machine = machine(Bytes::gib(3));
-    let low = |machine: &mut Machine, gfp| {
-        let block = machine.alloc_pages(&request(9, gfp)).unwrap();
-        (block, machine.block(block).unwrap().pfn)
+    let first_gib = 1 << 18;
+    // Blocks are taken from below; those of the first GiB are given back.
+    let above = |machine: &mut Machine, gfp| {
+        let mut below = Vec::new();
+        loop {
+            let block = machine.alloc_pages(&request(9, gfp)).unwrap();
+            let pfn = machine.block(block).unwrap().pfn;
+            if pfn.get() >= first_gib {
+                below.into_iter().for_each(|block| machine.free_pages(block).unwrap());
+                return (block, pfn);
+            }
+            below.push(block);
+        }
     };
-    let (movable, at) = low(&mut machine, GfpFlags::HIGHUSER_MOVABLE);
-    let gib = Pfn::new(at.get() >> 18 << 18);
-    machine.set_nr_hugepages(HugeSize::G1, HugeCount::new(3), ResizeNodes::Global(Nodemask::ALL)).unwrap();
-    assert_eq!(machine.pool(HugeSize::G1).unwrap().nr, HugeCount::new(2), "the first GiB has two zones");
+    let grow = |machine: &mut Machine, count| {
+        let all = ResizeNodes::Global(Nodemask::ALL);
+        machine.set_nr_hugepages(HugeSize::G1, HugeCount::new(count), all).unwrap();
+        machine.validate().unwrap();
+        machine.pool(HugeSize::G1).unwrap().nr.get()
+    };
+    // The first GiB has two zones, and so is no gigantic page.
+    let (movable, at) = above(&mut machine, GfpFlags::HIGHUSER_MOVABLE);
+    assert_eq!(grow(&mut machine, 3), 2);
     let moved = machine.block(movable).unwrap().pfn;
-    assert!(at == moved || gib.get() > 0, "it was in the way only above the first GiB");
-    assert!(moved.get() < 1 << 18);
+    assert!(moved.get() < first_gib, "{at} was in the way, {moved} is not");
+    // A block that stays keeps its GiB from becoming one.
+    assert_eq!(grow(&mut machine, 0), 0);
+    let (fixed, at) = above(&mut machine, GfpFlags::KERNEL);
+    assert_eq!(grow(&mut machine, 3), 1);
+    assert_eq!(machine.block(fixed).unwrap().pfn, at);
+    machine.free_pages(fixed).unwrap();
+    assert_eq!(grow(&mut machine, 3), 2);
+    machine.free_pages(movable).unwrap();
     machine.validate().unwrap();
 }
 

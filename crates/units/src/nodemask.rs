@@ -20,7 +20,12 @@ impl Nodemask {
     /// The set of one node.
     #[must_use]
     pub const fn of(node: NodeId) -> Self {
-        Self(1 << node.get())
+        Self(Self::bit(node))
+    }
+
+    /// A node beyond the last that can be has no bit: it is in no set.
+    const fn bit(node: NodeId) -> u64 {
+        if node.get() < Self::CAPACITY { 1 << node.get() } else { 0 }
     }
 
     /// The first `count` nodes.
@@ -32,19 +37,19 @@ impl Nodemask {
     /// Is `node` in the set?
     #[must_use]
     pub const fn contains(self, node: NodeId) -> bool {
-        self.0 >> node.get() & 1 == 1
+        self.0 & Self::bit(node) != 0
     }
 
     /// The set with `node` added.
     #[must_use]
     pub const fn with(self, node: NodeId) -> Self {
-        Self(self.0 | 1 << node.get())
+        Self(self.0 | Self::bit(node))
     }
 
     /// The set with `node` taken out.
     #[must_use]
     pub const fn without(self, node: NodeId) -> Self {
-        Self(self.0 & !(1 << node.get()))
+        Self(self.0 & !Self::bit(node))
     }
 
     /// The nodes in both sets.
@@ -74,18 +79,19 @@ impl Nodemask {
     /// The first node at or after `from`, going round past the last one.
     #[must_use]
     pub const fn next_from(self, from: NodeId) -> Option<NodeId> {
-        let turned = self.0.rotate_right(from.get() as u32);
+        let from = from.get() % Self::CAPACITY;
+        let turned = self.0.rotate_right(from as u32);
         if turned == 0 {
             return None;
         }
         #[expect(clippy::cast_possible_truncation, reason = "below 64")]
-        Some(NodeId::new((from.get() + turned.trailing_zeros() as u8) % Self::CAPACITY))
+        Some(NodeId::new((from + turned.trailing_zeros() as u8) % Self::CAPACITY))
     }
 
     /// The node after `node`, going round; `node` itself when it is the only one.
     #[must_use]
     pub const fn next_after(self, node: NodeId) -> Option<NodeId> {
-        self.next_from(NodeId::new((node.get() + 1) % Self::CAPACITY))
+        self.next_from(NodeId::new((node.get() % Self::CAPACITY + 1) % Self::CAPACITY))
     }
 
     /// The nodes in ascending order.

@@ -76,10 +76,12 @@ pub trait Policies: Env + Sized {
         cpuset::effective(self, cgroup)
     }
 
-    /// Lets a process run on the processors of a node from now on: that is where *local* is for it. Says whether there is such a process.
+    /// Lets a process run on the processors of a node from now on: that is where *local* is for it. Says whether there are such a process and such a
+    /// node.
     #[doc(alias("sched_setaffinity", "numa_node_id"))]
     fn run_on_node(&mut self, pid: Pid, node: NodeId) -> bool {
-        self.with_process(pid, |process| process.origin.local = node).is_some()
+        let there = self.with_topology(|topology| topology.states().possible.contains(node));
+        there && self.with_process(pid, |process| process.origin.local = node).is_some()
     }
 }
 

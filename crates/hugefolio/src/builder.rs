@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use charge::{Charges, GroupVersion, MemoryAccounting};
-use hugetlb::boot::{Arch, BootConfig, BootMessage, Platform, PoolRequest, RuntimeGigantic};
-use hugetlb::{Hstate, Hstates, Pool, ResizeNodes, Shelf};
+use hugetlb::boot::{Arch, BootConfig, BootMessage, Parameter, Platform, RuntimeGigantic};
+use hugetlb::{Hstate, Hstates, Pool, Shelf};
 use memmap::{Contents, MemMap};
 use page_alloc::{AllocatorError, Blocks, CmaAreas, Cpusets, Knobs, PageAllocator, Rules};
 use policy::{MemoryRange, NodeSpec, PrivateError, PrivateNode, Topology};
 use slotmap::{SecondaryMap, SlotMap};
 use sync::RankStack;
-use units::{Bytes, HstateId, HugeCount, NodeId, Nodemask, PageCount, PageShift, PerZone, Pfn, Vaddr, ZoneKind};
+use units::{Bytes, HstateId, NodeId, Nodemask, PageCount, PageShift, PerZone, Pfn, Vaddr, ZoneKind};
 use zone::tuning::HighFraction;
 use zone::watermark::{ReserveRatios, ScaleFactor, min_free_default};
 use zone::{Grouping, Zone, ZoneLayout};
@@ -228,10 +228,17 @@ impl MachineBuilder {
             sysctls: Sysctls::new(boot.hvo(), knobs),
             held: RankStack::new(),
         };
+        let mut messages: Vec<BootMessage> = boot.messages().iter().cloned().chain(lent).collect();
         for (id, hstate) in boot.allocation_order() {
-            allocate(&mut machine, id, &hstate.request);
+            let missing = hugetlb::fill_at_boot(&mut machine, id, &hstate.request);
+            let value = hstate.request.to_string();
+            let said = missing.into_iter().map(|problem| BootMessage {
+                parameter: Parameter::Hugepages,
+                value: value.clone(),
+                cause: problem.into(),
+            });
+            messages.extend(said);
         }
-        let messages = boot.messages().iter().cloned().chain(lent).collect();
         Ok((machine, messages))
     }
 
@@ -370,17 +377,4 @@ fn hstates(boot: &BootConfig, platform: &Platform) -> Hstates {
         demote_to: h.demote_to.and_then(|size| boot.hstates().iter().position(|o| o.size == size)).map(id_of),
     });
     Hstates::new(list.collect(), boot.default_id())
-}
-
-/// What the command line asks for, exactly on its nodes where it names some; a shortfall lowers the target.
-fn allocate(machine: &mut Machine, id: HstateId, request: &PoolRequest) {
-    let all = machine.topology().nodes();
-    let asked: Vec<(HugeCount, ResizeNodes)> = match request {
-        PoolRequest::Total(count) => vec![(*count, ResizeNodes::Global(all))],
-        PoolRequest::PerNode(nodes) => nodes.iter().map(|(&n, &count)| (count, ResizeNodes::Node(n))).collect(),
-    };
-    for (count, nodes) in asked {
-        // A node that the machine does not have was refused when the parameter was read.
-        let _ = hugetlb::fill_at_boot(machine, id, count, nodes);
-    }
 }

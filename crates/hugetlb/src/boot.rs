@@ -19,6 +19,7 @@ mod platform;
 
 use alloc_crate::collections::BTreeMap;
 use alloc_crate::vec::Vec;
+use core::fmt;
 use core::num::NonZeroU32;
 
 use page_alloc::CmaUse;
@@ -55,6 +56,18 @@ impl PoolRequest {
     #[must_use]
     pub fn is_none(&self) -> bool {
         self.total().is_zero()
+    }
+}
+
+impl fmt::Display for PoolRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Total(count) => write!(f, "{}", count.get()),
+            Self::PerNode(nodes) => nodes.iter().enumerate().try_for_each(|(n, (node, count))| {
+                let comma = if n == 0 { "" } else { "," };
+                write!(f, "{comma}{}:{}", node.get(), count.get())
+            }),
+        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! The administrator's way in: how many pages a pool has.
 
+use alloc_crate::vec::Vec;
+
 use policy::Placement;
 use units::{Event, GfpFlags, HstateId, HugeCount, NodeId, Nodemask, Scope};
 
+use crate::boot::{CountProblem, PoolRequest};
 use crate::pool::{Condition, Joins, ONE, Pool};
 use crate::surplus::{destroy_claimed, new_folio};
 use crate::{Env, Hstate};
@@ -61,20 +64,6 @@ pub fn set_max_within<P: Env>(
     resize(p, hstate, count, nodes, within)
 }
 
-/// As [`set_max`], while the machine boots: gigantic pages can be had even where they cannot later.
-///
-/// # Errors
-/// The node does not exist.
-#[doc(alias = "hugetlb_hstate_alloc_pages")]
-pub fn fill_at_boot<P: Env>(
-    p: &mut P,
-    hstate: HstateId,
-    count: HugeCount,
-    nodes: ResizeNodes,
-) -> Result<(), ResizeError> {
-    resize(p, hstate, count, nodes, Nodemask::ALL)
-}
-
 fn resize<P: Env>(
     p: &mut P,
     hstate: HstateId,
@@ -102,6 +91,35 @@ fn resize<P: Env>(
         step_by_step(p, h, first.0, first.1);
     });
     Ok(())
+}
+
+/// Allocates what a boot parameter asks for: on each node that it names exactly there, or else in turn on all of them. Where it falls short the
+/// pool's target does too, and this says by how much. How many threads share the work makes no difference to anybody.
+#[doc(alias = "hugetlb_hstate_alloc_pages")]
+pub fn fill_at_boot<P: Env>(p: &mut P, hstate: HstateId, request: &PoolRequest) -> Vec<CountProblem> {
+    let size = p.hstate(hstate).size;
+    let mut missing = Vec::new();
+    let mut note = |node: Option<NodeId>, asked: HugeCount, got: HugeCount| {
+        if got < asked {
+            missing.push(CountProblem::Shortfall { size, node, asked, got });
+        }
+    };
+    match request {
+        PoolRequest::Total(asked) => {
+            // A node that there is not was refused when the parameter was read.
+            let _ = resize(p, hstate, *asked, ResizeNodes::Global(Nodemask::ALL), Nodemask::ALL);
+            note(None, *asked, p.with_pool(hstate, |pool| pool.nr()));
+        }
+        PoolRequest::PerNode(nodes) => {
+            for (&node, &asked) in nodes {
+                let _ = resize(p, hstate, asked, ResizeNodes::Node(node), Nodemask::ALL);
+                note(Some(node), asked, p.with_pool(hstate, |pool| pool.node(node).nr));
+            }
+        }
+    }
+    // Whoever grows the pool later begins at the first node again.
+    p.with_pool(hstate, |pool| pool.next_to_alloc = NodeId::new(0));
+    missing
 }
 
 /// Sets how many surplus pages new allocations may reach. Existing ones stay.

@@ -128,6 +128,18 @@ pub enum CountProblem {
         /// The count given up.
         old: HugeCount,
     },
+    /// Fewer pages could be had than were asked for, and the pool's target is lower by those. As the kernel's log says it.
+    #[error("allocating {} of page size {} failed{}.  Only allocated {} hugepages.", .asked.get(), InLog(*.size), OnNode(*.node), .got.get())]
+    Shortfall {
+        /// Size of the pool's pages.
+        size: HugeSize,
+        /// The node that they were to lie on, where one was named.
+        node: Option<NodeId>,
+        /// How many were asked for.
+        asked: HugeCount,
+        /// How many there are.
+        got: HugeCount,
+    },
     /// The count given before any size was named is used for the default pool.
     #[error("{count} asked for before any size was named go to the default size {size}")]
     ImplicitCountUsed {
@@ -136,6 +148,33 @@ pub enum CountProblem {
         /// The count used.
         count: HugeCount,
     },
+}
+
+/// A size as the kernel's log prints it: three digits.
+struct InLog(HugeSize);
+
+impl fmt::Display for InLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kib = self.0.kib();
+        let (number, unit) = match kib {
+            0x10_0000.. => (kib >> 20, "GiB"),
+            0x400.. => (kib >> 10, "MiB"),
+            _ => (kib, "KiB"),
+        };
+        match number {
+            0..10 => write!(f, "{number}.00 {unit}"),
+            10..100 => write!(f, "{number}.0 {unit}"),
+            _ => write!(f, "{number} {unit}"),
+        }
+    }
+}
+
+struct OnNode(Option<NodeId>);
+
+impl fmt::Display for OnNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |node| write!(f, " node{}", node.get()))
+    }
 }
 
 /// Why a size was refused; a count that follows it is dropped too.

@@ -162,6 +162,12 @@ impl Zone {
     #[inline(always)]
     pub(crate) fn free_piece(&mut self, slot: u32, order: usize, migratetype: Migratetype, placement: Placement) {
         self.count_freed(migratetype, size(order));
+        self.place_piece(slot, order, migratetype, placement);
+    }
+
+    /// The same for a piece that is counted already.
+    #[inline(always)]
+    pub(crate) fn place_piece(&mut self, slot: u32, order: usize, migratetype: Migratetype, placement: Placement) {
         if order < self.pageblock && !self.frames.mark(slot ^ bit(order)).is_free(order) {
             self.push_merged(slot, order, migratetype, placement);
         } else {
@@ -232,7 +238,7 @@ impl Zone {
 
     /// Where a merged block goes: one whose buddy of the next order is free waits at the tail, so that it may still be merged.
     #[doc(alias = "buddy_merge_likely")]
-    #[inline]
+    #[inline(always)]
     fn end_for_piece(&self, slot: u32, order: usize, placement: Placement) -> End {
         if placement == Placement::Tail {
             return End::Tail;
@@ -276,7 +282,7 @@ impl Zone {
         let block = self.block(frame);
         let record = self.blocks.record(block);
         if record.frames == NIL {
-            record.frames = self.frames.refine(block);
+            record.frames = self.frames.refine(block, record.migratetype());
         }
         let page = record.frames;
         #[expect(clippy::cast_possible_truncation, reason = "only the bits inside a pageblock count")]

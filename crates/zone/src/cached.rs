@@ -165,6 +165,12 @@ impl Zone {
             lists.keep_second(list, second, size(order));
             return Some(first);
         }
+        self.fetch_and_take(lists, list, want, most)
+    }
+
+    #[inline(never)]
+    fn fetch_and_take(&mut self, lists: &mut PerCpuPages, list: usize, want: Want, most: u64) -> Option<Pfn> {
+        let order = usize::from(want.order.get());
         self.fetch(lists.lists[list].fill(usize::try_from(most).unwrap_or(0)), want);
         lists.count += up(lists.lists[list].len() as u64, order);
         let Some(block) = lists.take(list, size(order)) else {

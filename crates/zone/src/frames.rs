@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use units::Migratetype;
+
 use crate::list::{End, FreeList, Link, NIL, Nodes, TypeLists};
 use crate::pageblock::Mark;
 use crate::zone::bit;
@@ -16,13 +18,21 @@ pub(crate) struct Frames {
     marks: Vec<Mark>,
     links: PairLinks,
     /// The pageblock of each page.
-    owners: Vec<u32>,
+    owners: Vec<Owner>,
     /// The first slots of pages that no pageblock has.
     spare: Vec<u32>,
     /// The order of a pageblock.
     shift: u32,
     /// The bits of a frame inside its pageblock.
     mask: u32,
+}
+
+/// Whose page it is.
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    block: u32,
+    /// The type of the pageblock, which its record has too: frees at random places find it here.
+    migratetype: Migratetype,
 }
 
 /// One link for each two slots.
@@ -96,10 +106,16 @@ impl Frames {
 
     /// A page for the frames of `block`, all of them allocated: its first slot.
     #[inline]
-    pub(crate) fn refine(&mut self, block: u32) -> u32 {
-        let Some(first) = self.spare.pop() else { return self.add(block) };
-        self.owners[first.wrapping_shr(self.shift) as usize] = block;
+    pub(crate) fn refine(&mut self, block: u32, migratetype: Migratetype) -> u32 {
+        let owner = Owner { block, migratetype };
+        let Some(first) = self.spare.pop() else { return self.add(owner) };
+        self.owners[first.wrapping_shr(self.shift) as usize] = owner;
         first
+    }
+
+    /// The pageblock whose first frame has this slot has another type now.
+    pub(crate) fn retype(&mut self, first: u32, migratetype: Migratetype) {
+        self.owners[first.wrapping_shr(self.shift) as usize].migratetype = migratetype;
     }
 
     /// Gives back a page without any free block.
@@ -110,7 +126,7 @@ impl Frames {
 
     /// Pages are few beside the frames they stand for, so they grow by an eighth and not to double the number.
     #[cold]
-    fn add(&mut self, block: u32) -> u32 {
+    fn add(&mut self, owner: Owner) -> u32 {
         let page = self.owners.len();
         if self.owners.capacity() == page {
             let more = (page / 8).max(8);
@@ -118,7 +134,7 @@ impl Frames {
             self.marks.reserve_exact(more << self.shift);
             self.links.0.reserve_exact((more << self.shift).div_ceil(2));
         }
-        self.owners.push(block);
+        self.owners.push(owner);
         self.marks.resize(self.owners.len() << self.shift, Mark::NONE);
         self.links.0.resize((self.owners.len() << self.shift).div_ceil(2), Link::NONE);
         u32::try_from(page << self.shift).unwrap_or(NIL)
@@ -173,7 +189,13 @@ impl Frames {
     /// The pageblock of a slot.
     #[inline]
     pub(crate) fn owner(&self, slot: u32) -> u32 {
-        self.owners[slot.wrapping_shr(self.shift) as usize]
+        self.owners[slot.wrapping_shr(self.shift) as usize].block
+    }
+
+    /// The type of the pageblock of a slot.
+    #[inline]
+    pub(crate) fn migratetype(&self, slot: u32) -> Migratetype {
+        self.owners[slot.wrapping_shr(self.shift) as usize].migratetype
     }
 
     /// The frame of a slot.

@@ -85,7 +85,7 @@ impl Zone {
     fn give_back_pieces(&mut self, blocks: &[Cached], order: usize) {
         let mut rest = blocks;
         while let Some((&Cached { place, .. }, behind)) = rest.split_first() {
-            let migratetype = self.blocks.migratetype(self.frames.owner(place));
+            let migratetype = self.frames.migratetype(place);
             // Blocks at random places have no right neighbour behind them.
             if place & bit(order) != 0 || behind.first().is_none_or(|next| next.place != place + bit(order)) {
                 self.free_piece(place, order, migratetype, Placement::Usual);

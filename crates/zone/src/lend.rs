@@ -33,7 +33,7 @@ impl Zone {
         lists.settle(self.top);
         self.count_taken(Migratetype::Movable, up(taken, self.top));
         for block in self.block(self.frame(start))..=self.block(self.frame(end) - 1) {
-            self.blocks.set_migratetype(block, Migratetype::Cma);
+            self.set_type(block, Migratetype::Cma);
         }
         let lists = &mut self.lists[Migratetype::Cma.index()];
         self.runs.push(lists.of_mut(self.top), first, last, End::Tail);

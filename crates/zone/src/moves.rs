@@ -36,6 +36,16 @@ impl Zone {
             _ => migratetype,
         };
         self.blocks.set_migratetype(block, stored);
+        self.note_type(block);
+    }
+
+    /// Tells the records of its frames, if it has any, what type a pageblock has now.
+    fn note_type(&mut self, block: u32) {
+        if let Some(record) = self.blocks.get(block)
+            && record.frames != NIL
+        {
+            self.frames.retype(record.frames, record.migratetype());
+        }
     }
 
     /// Says that the owner of an allocated block can move it: it lies on a list of pages in use, or knows how to move itself. The
@@ -143,10 +153,12 @@ impl Zone {
             self.unlink_large(frame, order, from);
             self.count_taken(from, 1 << order);
             self.blocks.isolate(block);
+            self.note_type(block);
             self.free_in_pageblocks(frame, order);
         } else {
             self.move_free(block, from, Migratetype::Isolate);
             self.blocks.isolate(block);
+            self.note_type(block);
         }
         self.isolated_blocks += 1;
         Ok(())
@@ -164,14 +176,17 @@ impl Zone {
         if let Some((whole, order)) = self.covering(block).filter(|&(_, order)| order > self.pageblock) {
             self.unlink_large(whole, order, Migratetype::Isolate);
             self.blocks.unisolate(block);
+            self.note_type(block);
             self.free_in_pageblocks(whole, order);
         } else if self.blocks.mark(block).is_free(self.pageblock) && self.has_free_neighbour(block) {
             self.unlink_large(frame, self.pageblock, Migratetype::Isolate);
             self.blocks.unisolate(block);
+            self.note_type(block);
             self.free_block(block, self.pageblock, to, Placement::Tail);
         } else {
             self.move_free(block, Migratetype::Isolate, to);
             self.blocks.unisolate(block);
+            self.note_type(block);
         }
         self.isolated_blocks -= 1;
     }

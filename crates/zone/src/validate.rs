@@ -49,6 +49,7 @@ impl Zone {
             let (a, b) = (self.pfn(pair[0].frame), self.pfn(pair[1].frame));
             return Err(self.broken(format_args!("the free blocks at {a} and {b} overlap")));
         }
+        self.check_owners()?;
         self.check_merged(&all)?;
         self.check_marks(&all)?;
         self.check_counts(&all)
@@ -119,6 +120,19 @@ impl Zone {
         }
         let inside = u32::try_from(frame & ((1 << self.pageblock) - 1)).ok()?;
         (record.frames != NIL).then(|| self.frames.mark(self.frames.slot(record.frames, inside)))
+    }
+
+    /// The records of frames know whose they are.
+    fn check_owners(&self) -> Result<(), Broken> {
+        let refined = self.blocks.records().filter(|(_, record)| record.frames != NIL);
+        for (block, record) in refined {
+            let known = (self.frames.owner(record.frames), self.frames.migratetype(record.frames));
+            if known != (block, record.migratetype()) {
+                let start = self.pfn(u64::from(block) << self.pageblock);
+                return Err(self.broken(format_args!("the frames of {start} are taken for others: {known:?}")));
+            }
+        }
+        Ok(())
     }
 
     /// Below the order of a pageblock buddies never coexist. Above it they do where they may not merge, and where blocks were

@@ -96,7 +96,7 @@ impl Zone {
     #[inline(never)]
     fn put_large(&mut self, pfn: Pfn, order: usize) -> Result<(), BadFree> {
         let (first, _) = self.take_back(pfn, order, Mark::NONE)?;
-        self.put_range(first, order);
+        self.put_top_blocks(first, order);
         Ok(())
     }
 
@@ -119,23 +119,34 @@ impl Zone {
     }
 
     /// Gives back more than a pageblock.
-    #[inline(always)]
     fn put_range(&mut self, first: u32, order: usize) {
+        if order < self.top {
+            self.put_in_pageblocks(first, order);
+        } else {
+            self.put_top_blocks(first, order);
+        }
+    }
+
+    /// Gives back blocks of the largest order.
+    #[inline(always)]
+    fn put_top_blocks(&mut self, first: u32, order: usize) {
         let (frame, pages) = (up(first.into(), self.pageblock), size(order));
         let last_frame = frame + (pages - 1);
-        let last = self.block(last_frame);
-        if order >= self.top
-            && let Some(migratetype) = self.blocks.common_type(first, last)
-        {
-            // Piece by piece, each of these blocks would have been merged and put before the one below it.
-            let (low, high) = (self.top_block(frame), self.top_block(last_frame));
-            let lists = &mut self.lists[migratetype.index()];
-            self.runs.push_down(lists.of_mut(self.top), high, low);
-            lists.occupied |= bit(self.top);
-            self.count_freed(migratetype, pages);
-            return;
-        }
-        for block in first..=last {
+        let Some(migratetype) = self.blocks.common_type(first, self.block(last_frame)) else {
+            return self.put_in_pageblocks(first, order);
+        };
+        // Piece by piece, each of these blocks would have been merged and put before the one below it.
+        let (low, high) = (self.top_block(frame), self.top_block(last_frame));
+        let lists = &mut self.lists[migratetype.index()];
+        self.runs.push_down(lists.of_mut(self.top), high, low);
+        lists.occupied |= bit(self.top);
+        self.count_freed(migratetype, pages);
+    }
+
+    #[inline(never)]
+    fn put_in_pageblocks(&mut self, first: u32, order: usize) {
+        let frame = up(first.into(), self.pageblock);
+        for block in first..=self.block(frame + (size(order) - 1)) {
             let migratetype = self.blocks.migratetype(block);
             self.free_block(block, self.pageblock, migratetype, Placement::Usual);
         }

@@ -18,6 +18,7 @@ pub struct BadGeometry {
 
 /// The size of base pages and of their descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Geometry {
     shift: PageShift,
     descriptor: Bytes,
@@ -36,6 +37,18 @@ impl Geometry {
         Ok(Self { shift, descriptor })
     }
 
+    /// The size of base pages.
+    #[must_use]
+    pub const fn shift(self) -> PageShift {
+        self.shift
+    }
+
+    /// The size of a descriptor.
+    #[must_use]
+    pub const fn descriptor(self) -> Bytes {
+        self.descriptor
+    }
+
     /// Can a tail say where its head is without naming it? Then tails of one size are all alike.
     #[doc(alias = "compound_info_has_mask")]
     #[must_use]
@@ -50,6 +63,15 @@ impl Geometry {
         // Frames in the order of one page's bytes at a time: no product overflows.
         let (whole, rest) = (frames.get() / page, frames.get() % page);
         PageCount::new(whole * self.descriptor.get() + (rest * self.descriptor.get()).div_ceil(page))
+    }
+
+    /// Pages that the descriptors of these frames lie in, the first and the last in part.
+    #[must_use]
+    pub const fn pages_for(self, start: Pfn, end: Pfn) -> PageCount {
+        if end.get() <= start.get() {
+            return PageCount::ZERO;
+        }
+        PageCount::new(self.page_of(Pfn::new(end.get() - 1)) + 1 - self.page_of(start))
     }
 
     /// Pages that optimising a block gives back.
@@ -74,6 +96,13 @@ impl Geometry {
         let page = self.shift.bytes().get();
         let (whole, rest) = (pfn.get() / page, pfn.get() % page);
         whole * self.descriptor.get() + rest * self.descriptor.get() / page
+    }
+
+    /// The first frame whose descriptor begins in a page.
+    pub(crate) const fn first_of(self, page: u64) -> Pfn {
+        let size = self.shift.bytes().get();
+        let (whole, rest) = (page / self.descriptor.get(), page % self.descriptor.get());
+        Pfn::new(whole * size + (rest * size).div_ceil(self.descriptor.get()))
     }
 
     /// What the tails of a block say of their head, where it does not depend on the block.

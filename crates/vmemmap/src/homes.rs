@@ -7,6 +7,7 @@ use units::{PageCount, Pfn};
 
 /// Where a frame full of descriptors comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Origin {
     /// It was there before there was an allocator.
     Boot,
@@ -55,6 +56,11 @@ impl Homes {
         Some((home.frame.offset(PageCount::new(page - first)), home.origin))
     }
 
+    /// Has any of these pages a frame?
+    pub(crate) fn touches(&self, first: u64, pages: PageCount) -> bool {
+        self.around(first).is_some() || self.0.range(first..first + pages.get()).next().is_some()
+    }
+
     /// Do all of these pages have frames of their own?
     pub(crate) fn cover(&self, first: u64, pages: PageCount) -> bool {
         let past = first + pages.get();
@@ -68,7 +74,7 @@ impl Homes {
 
     /// Pages get frames, which join their neighbours where these follow each other.
     pub(crate) fn put(&mut self, first: u64, home: Home) {
-        debug_assert!((0..home.pages.get()).all(|n| self.get(first + n).is_none()), "page {first} has a frame already");
+        debug_assert!(!self.touches(first, home.pages), "page {first} has a frame already");
         let (mut at, mut joined) = (first, home);
         if let Some((&before, &left)) = self.0.range(..first).next_back()
             && before + left.pages.get() == first

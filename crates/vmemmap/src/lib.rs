@@ -18,6 +18,7 @@ mod homes;
 mod optimise;
 mod pages;
 mod restore;
+mod saved;
 mod state;
 mod tails;
 
@@ -26,6 +27,7 @@ pub use geometry::{BadGeometry, Geometry, TailWord};
 pub use homes::Origin;
 pub use optimise::{Left, Outcome, optimise, optimise_all};
 pub use restore::{NoMetadata, Restored, drop_unused_tails, restore};
+pub use saved::VmemmapState;
 pub use state::{HugeBlock, MemmapPages, Optimising, Vmemmap};
 pub use tails::{TailKey, TailLife};
 

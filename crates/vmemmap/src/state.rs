@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use memmap::Broken;
@@ -27,6 +28,7 @@ pub struct HugeBlock {
 /// Are huge pages to be optimised from now on? Those that are there stay as they are.
 #[doc(alias("hugetlb_optimize_vmemmap", "hugetlb_free_vmemmap"))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Optimising {
     /// No.
     #[default]
@@ -59,9 +61,9 @@ pub struct Vmemmap {
     /// Blocks that read a shared tail, by first frame.
     optimised: BTreeMap<Pfn, TailKey>,
     /// Memory that holds its own descriptors.
-    self_hosted: Vec<(Pfn, Pfn)>,
+    pub(crate) self_hosted: Vec<(Pfn, Pfn)>,
     counts: MemmapPages,
-    flushes: u64,
+    pub(crate) flushes: u64,
 }
 
 impl Vmemmap {
@@ -93,13 +95,28 @@ impl Vmemmap {
         self.tail_life
     }
 
-    /// Frames from `start` to before `end` are described by pages in frames from `home` on.
-    ///
-    /// Both ends lie where a page of descriptors begins.
-    pub fn describe(&mut self, start: Pfn, end: Pfn, home: Pfn, origin: Origin) {
-        let pages = self.geometry.pages_ceil(PageCount::new(end.get() - start.get()));
-        self.homes.put(self.geometry.page_of(start), Home { frame: home, pages, origin });
-        *self.count_mut(origin) += pages;
+    /// Frames from `start` to before `end` are described by pages in frames from `home` on; how many. A page that describes other memory too is
+    /// there already, and none is needed for it.
+    pub fn describe(&mut self, start: Pfn, end: Pfn, home: Pfn, origin: Origin) -> PageCount {
+        let Some((mut first, mut past)) = self.pages_between(start, end) else { return PageCount::ZERO };
+        if self.homes.get(first).is_some() {
+            first += 1;
+        }
+        if past > first && self.homes.get(past - 1).is_some() {
+            past -= 1;
+        }
+        let pages = PageCount::new(past.saturating_sub(first));
+        if !pages.is_zero() {
+            self.homes.put(first, Home { frame: home, pages, origin });
+            *self.count_mut(origin) += pages;
+        }
+        pages
+    }
+
+    /// Pages that describe these frames, the first and the last in part.
+    fn pages_between(&self, start: Pfn, end: Pfn) -> Option<(u64, u64)> {
+        let last = Pfn::new(end.get().checked_sub(1)?);
+        (start <= last).then(|| (self.geometry.page_of(start), self.geometry.page_of(last) + 1))
     }
 
     /// As [`Vmemmap::describe`], for memory that holds its own descriptors: nothing of it is ever optimised.
@@ -216,6 +233,43 @@ impl Vmemmap {
     /// A use that came to nothing; the tail, if nobody reads it.
     pub(crate) fn unuse(&mut self, used: Use) -> Option<Pfn> {
         self.tails.put(used, self.tail_life)
+    }
+
+    /// Frames are numbered below this.
+    pub(crate) const FRAMES: u64 = 1 << 52;
+    /// No block is larger.
+    const LARGEST: Order = Order::new(30);
+
+    /// Optimised blocks by first frame, and whose tail they read.
+    pub(crate) fn optimised_blocks(&self) -> impl Iterator<Item = (Pfn, TailKey)> {
+        self.optimised.iter().map(|(&first, &key)| (first, key))
+    }
+
+    /// A run as it was.
+    pub(crate) fn add_run(&mut self, describes: Pfn, home: Home) -> Result<(), String> {
+        let page = self.geometry.page_of(describes);
+        if self.homes.touches(page, home.pages) {
+            return Err(format!("{describes} is described twice"));
+        }
+        self.homes.put(page, home);
+        *self.count_mut(home.origin) += home.pages;
+        Ok(())
+    }
+
+    /// A block that was optimised.
+    pub(crate) fn add_optimised(&mut self, first: Pfn, key: TailKey) -> Result<(), String> {
+        let possible = key.order <= Self::LARGEST && first.get() < Self::FRAMES;
+        if !possible
+            || self.tails.claim(key).is_none()
+            || self.geometry.freeable(key.order).is_zero()
+            || !first.is_aligned(key.order)
+        {
+            return Err(format!("{first} reads a tail of {key:?}, which cannot be"));
+        }
+        match self.optimised.insert(first, key) {
+            Some(_) => Err(format!("{first} is optimised twice")),
+            None => Ok(()),
+        }
     }
 
     /// Recounts: who reads which tail, that every block described has its pages once, and that no frame holds two.

@@ -7,6 +7,7 @@ use units::{NodeId, Order, Pfn, ZoneKind};
 
 /// What all who read a shared tail have in common. The zone, not only the node: a descriptor says which zone its page is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct TailKey {
     /// The node.
     pub node: NodeId,
@@ -32,6 +33,7 @@ impl TailKey {
 
 /// What becomes of a shared tail that nobody reads any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum TailLife {
     /// It is given back with its last reader.
     #[default]
@@ -92,6 +94,11 @@ impl Tails {
             return None;
         }
         self.pages.remove(&key).map(|tail| tail.frame)
+    }
+
+    /// A tail as it was; whether it is the only one.
+    pub(crate) fn add(&mut self, key: TailKey, tail: Tail) -> bool {
+        self.pages.insert(key, tail).is_none()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (TailKey, Tail)> {

@@ -6,7 +6,7 @@ use crate::world::{MOVABLE, NORMAL, OTHER, World, ZONE};
 use proptest::prelude::*;
 use units::{Order, PageCount, Pfn};
 use vmemmap::{
-    Descriptor, HugeBlock, Left, Outcome, Restored, TailKey, TailLife, drop_unused_tails, optimise, restore,
+    Descriptor, HugeBlock, Left, Outcome, Restored, TailKey, TailLife, Vmemmap, drop_unused_tails, optimise, restore,
 };
 
 /// What a page of descriptors is, said of each one by itself.
@@ -131,6 +131,8 @@ proptest! {
             }
             w.validate().unwrap();
             compare(&mut w, &naive, start)?;
+            let again = Vmemmap::from_state(&w.vmemmap.state());
+            prop_assert_eq!(again.as_ref(), Ok(&w.vmemmap));
         }
         w.plan.clear();
         for (_, block) in blocks {

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 
 use charge::{Charges, GroupVersion, MemoryAccounting};
-use hugetlb::boot::{Arch, BootConfig, BootMessage, Parameter, Platform, RuntimeGigantic};
+use hugetlb::boot::{Arch, BootConfig, BootMessage, HvoDefault, Parameter, Platform, RuntimeGigantic};
 use hugetlb::{Hstate, Hstates, Pool, Shelf};
 use memmap::{Contents, MemMap};
 use page_alloc::{AllocatorError, Blocks, CmaAreas, Cpusets, Knobs, PageAllocator, Rules};
 use policy::{MemoryRange, NodeSpec, PrivateError, PrivateNode, Topology};
 use slotmap::{SecondaryMap, SlotMap};
 use sync::RankStack;
-use units::{Bytes, HstateId, NodeId, Nodemask, PageCount, PageShift, PerZone, Pfn, Vaddr, ZoneKind};
+use units::{Bytes, HstateId, NodeId, Nodemask, Order, PageCount, PageShift, PerZone, Pfn, Vaddr, ZoneKind};
+use vmemmap::Optimising;
 use zone::tuning::HighFraction;
 use zone::watermark::{ReserveRatios, ScaleFactor, min_free_default};
-use zone::{Grouping, Zone, ZoneLayout};
+use zone::{BootMemory, Grouping, StateError, Zone, ZoneLayout};
 
+use crate::descriptors::{DescriptorFrames, frames_for};
 use crate::lent::Lender;
 use crate::machine::{Config, Sysctls};
 use crate::memory_map::{self, Spans, movable_request};
@@ -192,6 +194,8 @@ impl MachineBuilder {
         let ranges = self.memory_map()?;
         let largest = self.arch.largest_buddy_order();
         let zones = memory_map::zones(&ranges, self.arch, &movable_request(&self.cmdline, shift), largest);
+        let align = shift.pages_floor(NODE_ALIGN);
+        let descriptors = DescriptorFrames::place(&ranges, shift, align);
         let topology = self.topology(&zones)?;
         let platform =
             Platform { runtime_gigantic: self.runtime_gigantic, ..Platform::new(self.arch, topology.nodes()) };
@@ -201,10 +205,17 @@ impl MachineBuilder {
         let pools = boot.hstates().len();
         let charges = self.charges(u8::try_from(pools).unwrap_or(u8::MAX))?;
         let knobs = knobs(&zones, shift);
+        let optimising = match boot.hvo() {
+            HvoDefault::On => Optimising::On,
+            HvoDefault::Off => Optimising::Off,
+        };
+        let vmemmap = descriptors.describe(&ranges, shift, optimising);
+        let zones = self.zones(zones, &descriptors)?;
         let (pages, cma, lent) = self.pages(topology, zones, &knobs, &boot)?;
         let mut machine = Machine {
             pages,
             cma,
+            vmemmap,
             blocks: Blocks::new(),
             charges,
             pools: hstates.iter().map(|h| Pool::new(last, h.demote_to)).collect(),
@@ -225,7 +236,7 @@ impl MachineBuilder {
             processes: SlotMap::with_key(),
             faults: FaultPlan::default(),
             events: None,
-            sysctls: Sysctls::new(boot.hvo(), knobs),
+            sysctls: Sysctls::new(knobs),
             held: RankStack::new(),
         };
         let mut messages: Vec<BootMessage> = boot.messages().iter().cloned().chain(lent).collect();
@@ -269,7 +280,8 @@ impl MachineBuilder {
             let first = Pfn::new(0).offset(shift.pages_floor(start));
             let end = first.offset(shift.pages_floor(memory));
             ranges.push(MemoryRange { node, start: first, end, hotpluggable: false, mirrored: false });
-            start = (start + memory).round_up(NODE_ALIGN).unwrap_or(limit);
+            let described = shift.bytes().get() * frames_for(shift.pages_floor(memory), shift).get();
+            start = (start + memory + Bytes::new(described)).round_up(NODE_ALIGN).unwrap_or(limit);
         }
         ranges.sort_by_key(|range| range.start);
         match ranges.windows(2).find(|pair| pair[0].end > pair[1].start) {
@@ -298,16 +310,36 @@ impl MachineBuilder {
         with_private(nodes, &self.private, distance)
     }
 
+    fn zones(
+        &self,
+        zones: BTreeMap<(NodeId, ZoneKind), Spans>,
+        descriptors: &DescriptorFrames,
+    ) -> Result<Vec<Zone>, BuildError> {
+        let largest = self.arch.largest_buddy_order();
+        let pageblock = self.pageblock();
+        let kept = descriptors.zones(&zones);
+        let build = |((node, kind), spans)| {
+            let layout = ZoneLayout { node, kind, spans, largest, pageblock };
+            zone_beside(layout, kept.get(&(node, kind)).copied())
+        };
+        zones.into_iter().map(build).collect()
+    }
+
+    fn pageblock(&self) -> Order {
+        let largest = self.arch.largest_buddy_order();
+        self.arch.pmd_size().order(self.arch.base_page()).unwrap_or(largest).min(largest)
+    }
+
     fn pages(
         &self,
         topology: Topology,
-        zones: BTreeMap<(NodeId, ZoneKind), Spans>,
+        mut zones: Vec<Zone>,
         knobs: &Knobs,
         boot: &BootConfig,
     ) -> Result<(PageAllocator, CmaAreas, Vec<BootMessage>), BuildError> {
         let largest = self.arch.largest_buddy_order();
-        let pageblock = self.arch.pmd_size().order(self.arch.base_page()).unwrap_or(largest).min(largest);
-        let all: PageCount = zones.values().map(pages_of).sum();
+        let pageblock = self.pageblock();
+        let all: PageCount = zones.iter().map(Zone::managed).sum();
         let few = all.get() < pageblock.pages().get() * 6;
         let grouping = if few { Grouping::Off } else { Grouping::ByMobility };
         let rules = Rules { largest, pageblock, grouping, cpusets: Cpusets::On, ..Rules::default() };
@@ -319,8 +351,6 @@ impl MachineBuilder {
         if cpus.is_empty() {
             cpus.extend(topology.states().possible.iter().next());
         }
-        let build = |((node, kind), spans)| Zone::new(ZoneLayout { node, kind, spans, largest, pageblock });
-        let mut zones = zones.into_iter().map(build).collect::<Result<Vec<Zone>, _>>()?;
         let part = self.arch.pmd_size().order(self.arch.base_page()).unwrap_or(pageblock);
         let lender = Lender { zones: &mut zones, shift: self.arch.base_page(), part };
         let (areas, messages) = lender.set_aside(boot.cma(), boot.cma_use(), topology.nodes());
@@ -328,6 +358,23 @@ impl MachineBuilder {
         pages.recompute(knobs);
         Ok((pages, areas, messages))
     }
+}
+
+/// A zone in which boot keeps some frames, which come on top of those it hands out.
+fn zone_beside(mut layout: ZoneLayout, kept: Option<(Pfn, Pfn)>) -> Result<Zone, BuildError> {
+    let Some((start, end)) = kept else { return Ok(Zone::new(layout)?) };
+    let mut boot = BootMemory::new();
+    layout.spans.iter().for_each(|&(start, end)| boot.add(start, end));
+    boot.add(start, end);
+    boot.reserve(start, end);
+    match layout.spans.last_mut() {
+        Some(last) if last.1 == start => last.1 = end,
+        _ => layout.spans.push((start, end)),
+    }
+    boot.zone(layout).map_err(|error| match error {
+        StateError::Zone(error) => error.into(),
+        _ => zone::ZoneError::BadSpan { start }.into(),
+    })
 }
 
 /// The topology of nodes some of which belong to drivers. Their memory comes once they do.

@@ -21,6 +21,7 @@
 
 mod builder;
 mod calls;
+mod descriptors;
 pub mod errno;
 pub mod explain;
 mod fault_plan;
@@ -89,6 +90,10 @@ pub use units::{
     PageShift, Pfn, Pid, ResvMapId, Site, SubpoolId, Ticks, UffdId, Vaddr, VaddrRange, VmaId,
 };
 pub use units::{Migratetype, PerZone, ZoneKind};
+pub use vmemmap::{
+    BadGeometry, Descriptor, FrameSource, Geometry, Left, MemmapPages, NoMetadata, Optimising, SharedTail, TailKey,
+    TailLife, TailWord, Vmemmap, VmemmapState,
+};
 pub use zone::extfrag::Permille;
 pub use zone::{
     AllocFlags, BadFree, BelowHigh, BootMemory, CacheSlice, Found, FreeBlocks, Grouping, Held, IsolateRefusal,

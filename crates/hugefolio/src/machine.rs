@@ -1,6 +1,5 @@
 //! The machine: all state, owned.
 
-use hugetlb::boot::HvoDefault;
 use hugetlb::{Hstates, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
@@ -13,6 +12,7 @@ use units::{
     CpuId, Event, HstateId, InodeId, MmId, MountId, NodeId, PageCount, PageShift, Pid, ResvMapId, SubpoolId, UffdId,
     Vaddr,
 };
+use vmemmap::Vmemmap;
 use zone::watermark::BoostFactor;
 
 use crate::text::{ShmGroup, Switch};
@@ -30,8 +30,6 @@ pub(crate) struct Config {
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Sysctls {
-    /// Whether new huge pages give their redundant descriptors back.
-    pub(crate) optimize_vmemmap: Switch,
     /// The group that may make segments of huge pages.
     pub(crate) shm_group: ShmGroup,
     /// Whether pages that still work may be taken out of use.
@@ -59,13 +57,8 @@ const fn off() -> Switch {
 }
 
 impl Sysctls {
-    pub(crate) fn new(hvo: HvoDefault, pages: Knobs) -> Self {
-        let optimize_vmemmap = match hvo {
-            HvoDefault::On => Switch::On,
-            HvoDefault::Off => Switch::Off,
-        };
+    pub(crate) fn new(pages: Knobs) -> Self {
         Self {
-            optimize_vmemmap,
             shm_group: ShmGroup::default(),
             soft_offline: Switch::On,
             early_kill: Switch::Off,
@@ -85,6 +78,8 @@ pub struct Machine {
     pub(crate) contents: Contents,
     /// Nodes, zones and what belongs to them.
     pub(crate) pages: PageAllocator,
+    /// What describes them.
+    pub(crate) vmemmap: Vmemmap,
     pub(crate) blocks: Blocks,
     pub(crate) cma: CmaAreas,
     pub(crate) charges: charge::Charges,
@@ -153,6 +148,12 @@ impl Machine {
     #[must_use]
     pub const fn pages(&self) -> &PageAllocator {
         &self.pages
+    }
+
+    /// The memory that describes memory.
+    #[must_use]
+    pub const fn vmemmap(&self) -> &Vmemmap {
+        &self.vmemmap
     }
 
     /// Pages of a node that nobody has: those that are free, and those that processors keep.

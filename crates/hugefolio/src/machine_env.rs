@@ -11,13 +11,14 @@ use page_alloc::{Blocks, CmaAreas, Cookie, ListSize, NodeState, PageEvent, Quick
 use policy::{Topology, ZoneRef};
 use sync::Rank;
 use units::{
-    Event, HstateId, HugeRange, InodeId, MmId, MountId, NodeId, PageShift, Pid, ResvMapId, Scope, Scopes, Site,
-    SubpoolId, UffdId, Vaddr, VmaId,
+    Event, HstateId, HugeRange, InodeId, MmId, MountId, NodeId, PageCount, PageShift, Pfn, Pid, ResvMapId, Scope,
+    Scopes, Site, SubpoolId, UffdId, Vaddr, VmaId,
 };
+use vmemmap::Vmemmap;
 use zone::tuning::PcpTuning;
 
 use crate::machine::Sysctls;
-use crate::{Machine, Process};
+use crate::{Machine, Process, descriptors};
 
 impl Scopes for Machine {
     #[inline]
@@ -135,6 +136,16 @@ impl page_alloc::Env for Machine {
 
     fn with_cma<R>(&mut self, f: impl FnOnce(&mut CmaAreas) -> R) -> R {
         f(&mut self.cma)
+    }
+}
+
+impl vmemmap::Env for Machine {
+    fn with_vmemmap<R>(&mut self, f: impl FnOnce(&mut Vmemmap) -> R) -> R {
+        f(&mut self.vmemmap)
+    }
+
+    fn release_boot_frames(&mut self, start: Pfn, pages: PageCount) {
+        descriptors::release(self, start, pages);
     }
 }
 

@@ -14,6 +14,8 @@ use sync::Rank;
 use sync::locks::{Gate, Section};
 use units::{CpuId, Event, InodeId, MmId, MountId, NodeId, Pid, ResvMapId, SubpoolId, UffdId};
 
+use vmemmap::Vmemmap;
+
 use crate::machine::{Config, Sysctls};
 use crate::{FaultPlan, Machine, Process};
 
@@ -45,6 +47,7 @@ pub(crate) mod rank {
     pub(crate) const NODES: Rank = Rank(38, 0);
     pub(crate) const BLOCKS: Rank = Rank(39, 0);
     pub(crate) const CMA: Rank = Rank(40, 0);
+    pub(crate) const VMEMMAP: Rank = Rank(41, 0);
 }
 
 /// A machine whose parts are behind locks, one for each. Threads run paths on it through [`OnCpu`]; a [`Machine`] becomes one
@@ -59,6 +62,7 @@ pub struct SharedMachine {
     /// By [`page_alloc::index`].
     pub(crate) zones: Vec<Option<Section<ZoneSlot>>>,
     pub(crate) nodes: Section<Vec<NodeState>>,
+    pub(crate) vmemmap: Section<Vmemmap>,
     pub(crate) blocks: Section<Blocks>,
     pub(crate) cma: Section<CmaAreas>,
     pub(crate) charges: Section<Charges>,
@@ -196,6 +200,7 @@ impl SharedMachine {
             memmap: self.memmap.into_inner(),
             contents: self.contents.into_inner(),
             pages,
+            vmemmap: self.vmemmap.into_inner(),
             blocks: self.blocks.into_inner(),
             cma: self.cma.into_inner(),
             charges: self.charges.into_inner(),
@@ -235,6 +240,7 @@ impl From<Machine> for SharedMachine {
             pages: m.pages,
             zones: zones.into_iter().map(|zone| zone.map(|zone| Section::new(rank::ZONES, zone))).collect(),
             nodes: Section::new(rank::NODES, nodes),
+            vmemmap: Section::new(rank::VMEMMAP, m.vmemmap),
             blocks: Section::new(rank::BLOCKS, m.blocks),
             cma: Section::new(rank::CMA, m.cma),
             charges: Section::new(rank::CHARGES, m.charges),

@@ -12,14 +12,15 @@ use slotmap::Key;
 use sync::Rank;
 use sync::locks::Gate;
 use units::{
-    Access, Event, HstateId, HugeRange, InodeId, MmId, MountId, NodeId, PageShift, Pid, ResvMapId, Scope, Scopes, Site,
-    SubpoolId, UffdId, Vaddr, VmaId,
+    Access, Event, HstateId, HugeRange, InodeId, MmId, MountId, NodeId, PageCount, PageShift, Pfn, Pid, ResvMapId,
+    Scope, Scopes, Site, SubpoolId, UffdId, Vaddr, VmaId,
 };
+use vmemmap::Vmemmap;
 use zone::tuning::PcpTuning;
 
 use crate::machine::Sysctls;
 use crate::shared::GATES;
-use crate::{OnCpu, Process};
+use crate::{OnCpu, Process, descriptors};
 
 impl Scopes for OnCpu<'_> {
     fn scope<R>(&mut self, scope: Scope, f: impl FnOnce(&mut Self) -> R) -> R {
@@ -150,6 +151,16 @@ impl page_alloc::Env for OnCpu<'_> {
 
     fn with_cma<R>(&mut self, f: impl FnOnce(&mut CmaAreas) -> R) -> R {
         self.shared.cma.with(f)
+    }
+}
+
+impl vmemmap::Env for OnCpu<'_> {
+    fn with_vmemmap<R>(&mut self, f: impl FnOnce(&mut Vmemmap) -> R) -> R {
+        self.shared.vmemmap.with(f)
+    }
+
+    fn release_boot_frames(&mut self, start: Pfn, pages: PageCount) {
+        descriptors::release(self, start, pages);
     }
 }
 

@@ -20,6 +20,7 @@ use policy::{NodeSpec, PrivateNode, Topology, ZoneRef};
 use slotmap::{Key, SecondaryMap, SlotMap};
 use sync::RankStack;
 use units::{CpuId, HugeSize, Name, NodeId, PageShift, Pfn, Vaddr};
+use vmemmap::{Vmemmap, VmemmapState};
 use zone::tuning::PcpTuning;
 use zone::{PerCpuPages, PerCpuState, Zone, ZoneState};
 
@@ -54,6 +55,7 @@ pub struct MachineState {
     uffds: Vec<Userfault>,
     processes: Vec<Process>,
     ordinary: PagesState,
+    descriptors: VmemmapState,
     /// The zones, which have a form of their own as text.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub zones: Vec<ZoneOfMachine>,
@@ -181,6 +183,7 @@ impl Machine {
             uffds: self.uffds.values().copied().collect(),
             processes: self.processes.values().cloned().collect(),
             ordinary: PagesState::of(self),
+            descriptors: self.vmemmap.state(),
             zones: self.pages.zones().map(zone_of).collect(),
         };
         let renamed = Renamed::of(self);
@@ -197,6 +200,7 @@ impl Machine {
         state.check_bounds()?;
         let topology = topology_of(&state.nodes)?;
         let pages = state.ordinary.pages(topology, &state.zones)?;
+        let vmemmap = Vmemmap::from_state(&state.descriptors).or_else(|what| wrong("descriptors", what))?;
         let mut blocks = Blocks::new();
         for &block in &state.ordinary.blocks {
             blocks.take(block);
@@ -209,6 +213,7 @@ impl Machine {
             memmap: MemMap::from_records(state.folios),
             contents: Contents::from_bytes(state.base_page, state.bytes),
             pages,
+            vmemmap,
             blocks,
             cma: state.ordinary.cma,
             charges: charges.or_else(|what| wrong("groups", what))?,
@@ -378,7 +383,12 @@ impl PagesState {
             let spec = topology.node(place.node).map(|spec| spec.present[place.kind]);
             let zone =
                 Zone::from_state(&of.zone).or_else(|error| wrong(format!("the zone of {}", place.node), error))?;
-            if spec == Some(zone.managed()) { Ok(zone) } else { wrong(place.node, "its zones are not what it has") }
+            // What held descriptors at boot, and does so no longer, has come on top.
+            if spec.is_some_and(|spec| spec <= zone.managed()) {
+                Ok(zone)
+            } else {
+                wrong(place.node, "its zones are not what it has")
+            }
         });
         let built = built.collect::<Result<Vec<Zone>, _>>()?;
         let mut pages =

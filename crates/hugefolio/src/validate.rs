@@ -9,6 +9,7 @@ use hugetlb::MapKind;
 use memmap::{Broken, FolioKind};
 use page_alloc::Source;
 use units::{HstateId, HugeCount, InodeId, Migratetype, PageCount, Pfn};
+use vmemmap::FrameSource;
 
 use crate::Machine;
 
@@ -25,6 +26,7 @@ impl Machine {
     pub fn validate(&self) -> Result<(), Broken> {
         self.memmap.validate()?;
         self.pages.validate()?;
+        self.vmemmap.validate()?;
         self.blocks.validate().map_err(Broken)?;
         for (n, pool) in self.pools.iter().enumerate() {
             pool.validate().map_err(|b| Broken(format!("pool {n}: {b}")))?;
@@ -45,14 +47,29 @@ impl Machine {
         if self.held.is_empty() { Ok(()) } else { broken("a scope was not left") }
     }
 
-    /// Free base pages, those that processors keep and allocated ones make up what the zones manage.
+    /// Free base pages, those that processors keep, allocated ones and those that descriptors fill make up what the zones manage. What boot put
+    /// descriptors into is nobody's.
     fn validate_memory(&self) -> Result<(), Broken> {
         let managed: PageCount = self.pages.zones().map(|(zone, _)| zone.managed()).sum();
         let free: PageCount = self.pages.zones().map(|(zone, _)| zone.free()).sum();
         let kept: PageCount = self.pages.zones().flat_map(|(_, lists)| lists).map(zone::PerCpuPages::count).sum();
-        let allocated = self.memmap.allocated();
+        let described = self.vmemmap.frames().filter(|&(_, _, origin)| origin == FrameSource::Allocated);
+        let allocated = self.memmap.allocated() + described.map(|(_, pages, _)| pages).sum();
+        self.validate_boot_frames()?;
         if free + kept + allocated != managed {
             return broken(format!("{free} free, {kept} on lists and {allocated} allocated of {managed}"));
+        }
+        Ok(())
+    }
+
+    fn validate_boot_frames(&self) -> Result<(), Broken> {
+        let kept: Vec<(Pfn, Pfn)> = self.pages.zones().flat_map(|(zone, _)| zone.reserved().iter().copied()).collect();
+        let boot = self.vmemmap.frames().filter(|&(_, _, origin)| origin == FrameSource::Boot);
+        for (start, pages, _) in boot {
+            let end = start.offset(pages);
+            if !kept.iter().any(|&(s, e)| s <= start && end <= e) {
+                return broken(format!("descriptors lie in {start} and on, which boot does not keep"));
+            }
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use alloc_crate::vec::Vec;
 
 use memmap::{FolioKind, HugeSlot};
 use units::{Event, HstateId, HugeCount, HugeSize, NodeId, Nodemask, Pfn, Scope};
+use vmemmap::{HugeBlock, NoMetadata};
 
 use crate::pool::{Condition, Joins, ONE, Pool};
 use crate::{Env, Hstate, HugeFolio, ResizeNodes, Shelf};
@@ -37,6 +38,9 @@ pub enum DemoteError {
         /// The least there is.
         least: HugeSize,
     },
+    /// Descriptors of a page would need memory. Those before it are demoted.
+    #[error(transparent)]
+    Metadata(#[from] NoMetadata),
 }
 
 /// Splits up to `count` free pages that nobody has reserved. Finding fewer is no error: read the counters. The parts are
@@ -61,6 +65,11 @@ pub fn demote<P: Env>(p: &mut P, from: HstateId, count: HugeCount, nodes: Resize
             && let Some(node) = p.with_pool(from, |pool| pool.give_one_up(allowed))
         {
             let folio = p.with_shelf(from, node, Shelf::take_claimed);
+            if let Err(lacking) = vmemmap::restore(p, folio.pfn) {
+                p.with_shelf(from, node, |shelf| shelf.put(folio));
+                p.with_pool(from, |pool| pool.take_back(node));
+                return Err(lacking.into());
+            }
             p.scope(Scope::Resize(smaller.size), |p| split(p, folio, larger, smaller));
             left -= ONE;
         }
@@ -117,6 +126,10 @@ fn split<P: Env>(p: &mut P, folio: HugeFolio, larger: Hstate, smaller: Hstate) {
     });
     let split = page_alloc::split(p, folio.zone_ref(), folio.pfn, larger.order, smaller.order);
     debug_assert_eq!(split, Ok(()), "a folio of a pool is what the page allocator handed out");
+    let zone = folio.zone_ref();
+    let blocks: Vec<HugeBlock> =
+        pieces.iter().map(|piece| HugeBlock { pfn: piece.pfn, order: smaller.order, zone }).collect();
+    vmemmap::optimise_all(p, &blocks, |_, _| ());
     p.with_pool(smaller.id, |pool| pieces.iter().for_each(|&piece| pool.place(piece)));
     p.with_shelf(smaller.id, folio.node, |shelf| pieces.iter().for_each(|&piece| shelf.put(piece)));
     p.with_pool(smaller.id, |pool| {
@@ -144,5 +157,12 @@ impl Pool {
         self.remove_free(node, Joins::Persistent, Condition::Sound);
         self.max = self.persistent();
         Some(node)
+    }
+
+    /// It is back.
+    fn take_back(&mut self, node: NodeId) {
+        self.add_page(node, Joins::Persistent);
+        self.add_free(node);
+        self.max = self.persistent();
     }
 }

@@ -3,7 +3,9 @@
 use units::{Blame, Event, HugeCount, HugeSize, Ledger, PageCount, Pfn};
 
 use crate::pool::{Joins, ONE, Pool};
-use crate::surplus::destroy_folio;
+use crate::surplus::destroy_restored;
+use vmemmap::NoMetadata;
+
 use crate::{Env, HugeFolio};
 
 /// Why a huge page stays one.
@@ -27,6 +29,9 @@ pub enum DissolveError {
         /// Reserved ones.
         resv: HugeCount,
     },
+    /// Its descriptors would need memory.
+    #[error(transparent)]
+    Metadata(#[from] NoMetadata),
 }
 
 impl Blame for DissolveError {
@@ -35,6 +40,7 @@ impl Blame for DissolveError {
             Self::InUse { .. } => Some(Ledger::PinnedFolio),
             Self::Permanent(_) => Some(Ledger::Pool),
             Self::Reserved { .. } => Some(Ledger::Reservation),
+            Self::Metadata(lacking) => lacking.ledger(),
         }
     }
 }
@@ -69,9 +75,26 @@ pub fn dissolve<P: Env>(p: &mut P, pfn: Pfn) -> Result<Dissolved, DissolveError>
         p.with_pool(folio.hstate, |pool| pool.undo_dissolve(folio, kind));
         return Err(DissolveError::InUse { pfn: folio.pfn });
     }
+    if let Err(lacking) = vmemmap::restore(p, folio.pfn) {
+        put_back(p, folio, kind);
+        return Err(lacking.into());
+    }
     p.emit(|| Event::Dissolved { hstate: folio.hstate, folio: folio.pfn });
-    destroy_folio(p, h, folio);
+    destroy_restored(p, h, folio);
     Ok(Dissolved::Done)
+}
+
+/// Shelf first: what the ledger counts can be taken.
+#[cold]
+fn put_back<P: Env>(p: &mut P, folio: HugeFolio, kind: Joins) {
+    let poisoned = p.with_pool(folio.hstate, |pool| pool.condition(folio)) == crate::pool::Condition::Poisoned;
+    p.with_shelf(folio.hstate, folio.node, |shelf| {
+        shelf.put(folio);
+        if poisoned {
+            shelf.set_aside(folio);
+        }
+    });
+    p.with_pool(folio.hstate, |pool| pool.undo_dissolve(folio, kind));
 }
 
 /// Dissolves every free huge page of a range, from below; those before the first that stays are gone.

@@ -44,7 +44,7 @@ fn free_huge<P: Env>(p: &mut P, folio: HugeFolio) {
     if old.temporary {
         p.with_pool(hstate, |pool| pool.remove_page(folio.node, Joins::Persistent));
         let h = p.hstate(hstate);
-        destroy_folio(p, h, folio);
+        let _ = destroy_folio(p, h, folio);
         return;
     }
     p.with_shelf(hstate, folio.node, |shelf| {

@@ -66,8 +66,8 @@ pub use surplus::SurplusRefusal;
 
 use units::{HstateId, NodeId, ResvMapId, SubpoolId};
 
-/// What this room needs: everything the page allocator and the charges need, and sections over its own parts.
-pub trait Env: page_alloc::Env + charge::Env {
+/// What this room needs: everything the descriptors, the page allocator and the charges need, and sections over its own parts.
+pub trait Env: vmemmap::Env + charge::Env {
     /// An hstate's fixed properties.
     fn hstate(&mut self, id: HstateId) -> Hstate;
 

@@ -51,6 +51,9 @@ pub enum UnpoisonError {
         /// References.
         refs: u64,
     },
+    /// The folio shares descriptors with others.
+    #[error("the descriptors of the folio of {0} are optimised")]
+    Optimised(Pfn),
     /// A broken page of the folio could not be written down when it broke.
     #[error("which pages of the folio of {0} are broken is not known any more")]
     Unreliable(Pfn),
@@ -113,8 +116,10 @@ pub fn set_aside<P: Env>(p: &mut P, folio: HugeFolio) -> bool {
 #[doc(alias("folio_clear_hugetlb_hwpoison", "unpoison_memory"))]
 pub fn unpoison_folio<P: Env>(p: &mut P, folio: HugeFolio, pfn: Pfn) -> Result<(), UnpoisonError> {
     let refs = p.with_memmap(|map| map.get(folio.pfn).map_or(0, memmap::Folio::refs));
+    let optimised = p.with_vmemmap(|vmemmap| vmemmap.is_optimised(folio.pfn));
     p.with_pool(folio.hstate, |pool| match pool.poison.get(&folio.slot) {
         None => Err(UnpoisonError::NotPoisoned(pfn)),
+        Some(_) if optimised => Err(UnpoisonError::Optimised(pfn)),
         Some(_) if refs > 0 => Err(UnpoisonError::InUse { pfn, refs }),
         Some(poison) if poison.unreliable => Err(UnpoisonError::Unreliable(pfn)),
         Some(_) => {

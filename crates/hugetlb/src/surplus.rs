@@ -2,11 +2,12 @@
 
 use memmap::{FolioKind, HugeSlot};
 use page_alloc::{Block, NoPages, PageRequest, Source, Task};
-use policy::{Mode, Placement};
-use units::{Blame, GfpFlags, HugeCount, Ledger, NodeId, Nodemask};
+use policy::{Mode, Placement, ZoneRef};
+use units::{Blame, GfpFlags, HugeCount, Ledger, NodeId, Nodemask, Order, Pfn};
 
 use crate::poison::keep_poisoned;
-use crate::pool::{Condition, Joins, Pool};
+use crate::pool::{Condition, Joins, ONE, Pool};
+use crate::record::Record;
 use crate::{Env, Hstate, HugeFolio};
 
 /// No surplus page could be made.
@@ -72,6 +73,7 @@ pub(crate) fn new_folio<P: Env>(
             note(p, hstate, &placement, Some(zone.node));
             let kind = FolioKind::Huge(HugeSlot { hstate: hstate.id, slot });
             p.with_memmap(|map| map.claim(pfn, hstate.order, kind));
+            optimise(p, pfn, hstate.order, zone);
             Ok(HugeFolio { pfn, hstate: hstate.id, node: zone.node, zone: zone.kind, source, slot })
         }
         Err(refusal) => {
@@ -97,9 +99,53 @@ fn note<P: Env>(p: &mut P, hstate: Hstate, placement: &Placement, node: Option<N
     });
 }
 
-/// Gives the memory of a folio back that its pool does not count any more.
+/// A huge page gives its redundant descriptors back, if it is to and can. If not, it is as good as any other.
 #[inline]
-pub(crate) fn destroy_folio<P: Env>(p: &mut P, hstate: Hstate, folio: HugeFolio) {
+pub(crate) fn optimise<P: Env>(p: &mut P, pfn: Pfn, order: Order, zone: ZoneRef) {
+    let (vmemmap::Outcome::Optimised(_) | vmemmap::Outcome::Left(_)) =
+        vmemmap::optimise(p, vmemmap::HugeBlock { pfn, order, zone });
+}
+
+/// Gives the memory of a folio back that its pool does not count any more. Without memory for all its descriptors it stays a huge page: surplus,
+/// whatever the cap, and free. Whether it is gone.
+#[inline]
+pub(crate) fn destroy_folio<P: Env>(p: &mut P, hstate: Hstate, folio: HugeFolio) -> Gone {
+    if vmemmap::restore(p, folio.pfn).is_err() {
+        keep_as_surplus(p, folio);
+        return Gone::No;
+    }
+    destroy_restored(p, hstate, folio);
+    Gone::Yes
+}
+
+/// Did a page leave its pool?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// Yes.
+    Yes,
+    /// No: its descriptors lack memory.
+    No,
+}
+
+#[cold]
+fn keep_as_surplus<P: Env>(p: &mut P, folio: HugeFolio) {
+    let condition = p.with_pool(folio.hstate, |pool| {
+        *pool.record(folio) = Record::new(folio);
+        pool.condition(folio)
+    });
+    p.with_shelf(folio.hstate, folio.node, |shelf| {
+        shelf.put(folio);
+        if condition == Condition::Poisoned {
+            shelf.set_aside(folio);
+        }
+    });
+    p.with_pool(folio.hstate, |pool| pool.take_back_as_surplus(folio.node, condition));
+    p.emit(|| units::Event::KeptForDescriptors { hstate: folio.hstate, folio: folio.pfn });
+}
+
+/// The same for a folio that has all its descriptors.
+#[inline]
+pub(crate) fn destroy_restored<P: Env>(p: &mut P, hstate: Hstate, folio: HugeFolio) {
     let poison = p.with_pool(hstate.id, |pool| {
         pool.drop_slot(folio.slot);
         if pool.poison.is_empty() { None } else { pool.poison.remove(&folio.slot) }
@@ -131,11 +177,11 @@ pub(crate) fn alloc_surplus<P: Env>(
     let counted = p.with_pool(hstate.id, |pool| {
         pool.balance().surplus_room()?;
         pool.add_page(folio.node, Joins::Surplus);
-        *pool.record(folio) = crate::record::Record::new(folio);
+        *pool.record(folio) = Record::new(folio);
         Ok(())
     });
     if let Err(refusal) = counted {
-        destroy_folio(p, hstate, folio);
+        let _ = destroy_folio(p, hstate, folio);
         return Err(refusal);
     }
     Ok(folio)
@@ -150,11 +196,21 @@ pub(crate) fn destroy_claimed<P: Env>(p: &mut P, hstate: Hstate, node: NodeId, c
     });
     debug_assert!(taken.is_some(), "what the ledger counts as broken lies on the shelf");
     let Some(folio) = taken else { return };
-    p.emit(|| units::Event::PoolShrank { hstate: hstate.id, node });
-    destroy_folio(p, hstate, folio);
+    if destroy_folio(p, hstate, folio) == Gone::Yes {
+        p.emit(|| units::Event::PoolShrank { hstate: hstate.id, node });
+    }
 }
 
 impl Pool {
+    /// A page that was to leave is back, as surplus and free.
+    fn take_back_as_surplus(&mut self, node: NodeId, condition: Condition) {
+        self.add_page(node, Joins::Surplus);
+        self.add_free(node);
+        if condition == Condition::Poisoned {
+            self.nodes[node.index()].poisoned += ONE;
+        }
+    }
+
     /// A slot for one more surplus page, if the cap permits one.
     fn slot_below_cap(&mut self) -> Result<u32, SurplusRefusal> {
         self.balance().surplus_room()?;

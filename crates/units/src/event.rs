@@ -80,6 +80,13 @@ pub enum Event {
         /// The folio's first frame.
         folio: Pfn,
     },
+    /// A page that was to leave its pool stays, as surplus: there was no memory for its descriptors.
+    KeptForDescriptors {
+        /// The pool.
+        hstate: HstateId,
+        /// Its first frame.
+        folio: Pfn,
+    },
     /// An owner of private reservations touched a place and spent the reservation of it.
     OwnerSpent(OwnerPage),
     /// An owner touched a place whose reservation was spent before, and got a page that nobody had reserved.

@@ -8,7 +8,7 @@ use units::{PageCount, Pfn};
 /// Where a frame full of descriptors comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
-pub enum Origin {
+pub enum FrameSource {
     /// It was there before there was an allocator.
     Boot,
     /// From the page allocator.
@@ -20,7 +20,7 @@ pub enum Origin {
 pub(crate) struct Home {
     pub frame: Pfn,
     pub pages: PageCount,
-    pub origin: Origin,
+    pub origin: FrameSource,
 }
 
 impl Home {
@@ -51,7 +51,7 @@ impl Homes {
         (page - first < home.pages.get()).then_some((first, home))
     }
 
-    pub(crate) fn get(&self, page: u64) -> Option<(Pfn, Origin)> {
+    pub(crate) fn get(&self, page: u64) -> Option<(Pfn, FrameSource)> {
         let (first, home) = self.around(page)?;
         Some((home.frame.offset(PageCount::new(page - first)), home.origin))
     }
@@ -122,7 +122,7 @@ impl Homes {
     }
 
     /// Pages whose frames are of that origin.
-    pub(crate) fn count(&self, origin: Origin) -> PageCount {
+    pub(crate) fn count(&self, origin: FrameSource) -> PageCount {
         self.0.values().filter(|home| home.origin == origin).map(|home| home.pages).sum()
     }
 }

@@ -24,7 +24,7 @@ mod tails;
 
 pub use describe::{Descriptor, SharedTail};
 pub use geometry::{BadGeometry, Geometry, TailWord};
-pub use homes::Origin;
+pub use homes::FrameSource;
 pub use optimise::{Left, Outcome, optimise, optimise_all};
 pub use restore::{NoMetadata, Restored, drop_unused_tails, restore};
 pub use saved::VmemmapState;

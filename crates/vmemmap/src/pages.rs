@@ -6,7 +6,7 @@ use page_alloc::{NoBlock, NoPages, PageRequest};
 use units::{GfpFlags, Ledger, NodeId, Order, PageCount, Pfn, Site};
 
 use crate::Env;
-use crate::homes::{Home, Origin};
+use crate::homes::{FrameSource, Home};
 
 /// May the page be of another node?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl FlushOwed {
         }
         p.with_vmemmap(crate::Vmemmap::note_flush);
         for Home { frame, pages, origin } in self.0 {
-            if origin == Origin::Boot {
+            if origin == FrameSource::Boot {
                 p.release_boot_frames(frame, pages);
             }
             (0..pages.get()).for_each(|n| put_page(p, frame.offset(PageCount::new(n))));

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use units::{PageCount, Pfn};
 
 use crate::geometry::Geometry;
-use crate::homes::{Home, Origin};
+use crate::homes::{FrameSource, Home};
 use crate::state::{Optimising, Vmemmap};
 use crate::tails::{Tail, TailKey, TailLife};
 
@@ -35,7 +35,7 @@ struct Run {
     describes: Pfn,
     frame: Pfn,
     pages: PageCount,
-    origin: Origin,
+    origin: FrameSource,
 }
 
 impl Vmemmap {

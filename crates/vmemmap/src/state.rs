@@ -10,7 +10,7 @@ use policy::ZoneRef;
 use units::{Order, PageCount, Pfn};
 
 use crate::geometry::Geometry;
-use crate::homes::{Home, Homes, Origin};
+use crate::homes::{FrameSource, Home, Homes};
 use crate::optimise::Left;
 use crate::tails::{TailKey, TailLife, Tails, Use};
 
@@ -97,7 +97,7 @@ impl Vmemmap {
 
     /// Frames from `start` to before `end` are described by pages in frames from `home` on; how many. A page that describes other memory too is
     /// there already, and none is needed for it.
-    pub fn describe(&mut self, start: Pfn, end: Pfn, home: Pfn, origin: Origin) -> PageCount {
+    pub fn describe(&mut self, start: Pfn, end: Pfn, home: Pfn, origin: FrameSource) -> PageCount {
         let Some((mut first, mut past)) = self.pages_between(start, end) else { return PageCount::ZERO };
         if self.homes.get(first).is_some() {
             first += 1;
@@ -123,7 +123,7 @@ impl Vmemmap {
     #[doc(alias = "memmap_on_memory")]
     pub fn describe_by_itself(&mut self, start: Pfn, end: Pfn, home: Pfn) {
         self.self_hosted.push((start, end));
-        self.describe(start, end, home, Origin::Allocated);
+        self.describe(start, end, home, FrameSource::Allocated);
     }
 
     /// Pages full of descriptors.
@@ -161,10 +161,10 @@ impl Vmemmap {
         self.flushes += 1;
     }
 
-    const fn count_mut(&mut self, origin: Origin) -> &mut PageCount {
+    const fn count_mut(&mut self, origin: FrameSource) -> &mut PageCount {
         match origin {
-            Origin::Boot => &mut self.counts.boot,
-            Origin::Allocated => &mut self.counts.allocated,
+            FrameSource::Boot => &mut self.counts.boot,
+            FrameSource::Allocated => &mut self.counts.allocated,
         }
     }
 
@@ -205,7 +205,7 @@ impl Vmemmap {
         for home in &old {
             *self.count_mut(home.origin) -= home.pages;
         }
-        self.homes.put(page, Home { frame: head, pages: PageCount::new(1), origin: Origin::Allocated });
+        self.homes.put(page, Home { frame: head, pages: PageCount::new(1), origin: FrameSource::Allocated });
         self.counts.allocated += PageCount::new(1);
         self.optimised.insert(first, key);
         old
@@ -222,7 +222,7 @@ impl Vmemmap {
         let key = self.optimised.remove(&first)?;
         let behind = self.geometry.page_of(first) + 1;
         for (page, &frame) in (behind..).zip(frames) {
-            self.homes.put(page, Home { frame, pages: PageCount::new(1), origin: Origin::Allocated });
+            self.homes.put(page, Home { frame, pages: PageCount::new(1), origin: FrameSource::Allocated });
         }
         self.counts.allocated += PageCount::new(frames.len() as u64);
         // Nobody reads the tail through this block after that.
@@ -277,7 +277,9 @@ impl Vmemmap {
     /// # Errors
     /// The first disagreement.
     pub fn validate(&self) -> Result<(), Broken> {
-        for (origin, counted) in [(Origin::Boot, self.counts.boot), (Origin::Allocated, self.counts.allocated)] {
+        for (origin, counted) in
+            [(FrameSource::Boot, self.counts.boot), (FrameSource::Allocated, self.counts.allocated)]
+        {
             let found = self.homes.count(origin);
             if found != counted {
                 return Err(Broken(format!(
@@ -328,9 +330,9 @@ impl Vmemmap {
     }
 
     /// Every frame that descriptors or tails fill: runs of frames, in no order, with where they come from.
-    pub fn frames(&self) -> impl Iterator<Item = (Pfn, PageCount, Origin)> {
+    pub fn frames(&self) -> impl Iterator<Item = (Pfn, PageCount, FrameSource)> {
         let homes = self.homes.iter().map(|(_, home)| (home.frame, home.pages, home.origin));
-        homes.chain(self.tails.iter().map(|(_, tail)| (tail.frame, PageCount::new(1), Origin::Allocated)))
+        homes.chain(self.tails.iter().map(|(_, tail)| (tail.frame, PageCount::new(1), FrameSource::Allocated)))
     }
 
     /// Takes out a tail that was kept and that nobody reads.

@@ -4,11 +4,13 @@ use charge::{HandOnError, LimitError};
 use hugetlb::{Hstate, Hstates};
 use policy::PolicyInForce;
 use units::{Bytes, HugeSize, NodeId, Nodemask, PageCount};
+use vmemmap::Optimising;
 
 use super::{CpusetError, Env, NoSuchSize, cgroup, cpuset};
 use crate::text::{
     CgroupPath, CgroupPathError, CmaMeminfo, CpusetPath, HugetlbMeminfo, KnobPath, KnobPathError, KnobValue, KnobWrite,
-    NodeHugepages, NodeKnob, PageKnob, PageKnobError, PoolKnob, SysctlKnob, WeightFile, WriteError, Written, length,
+    NodeHugepages, NodeKnob, PageKnob, PageKnobError, PoolKnob, Switch, SysctlKnob, WeightFile, WriteError, Written,
+    length,
 };
 use crate::{DemoteError, ResizeError, ResizeNodes};
 
@@ -101,7 +103,12 @@ pub(super) fn write<P: Env>(p: &mut P, path: &str, text: &[u8], writer: &Writer)
     let id = target(p, path)?.id;
     let Some(Written { value, consumed }) = path.read_write(text)? else { return Ok(Bytes::ZERO) };
     match value {
-        KnobWrite::Switch(switch) => p.with_sysctls(|sysctls| sysctls.optimize_vmemmap = switch),
+        KnobWrite::Switch(switch) => p.with_vmemmap(|vmemmap| {
+            vmemmap.optimising = match switch {
+                Switch::On => Optimising::On,
+                Switch::Off => Optimising::Off,
+            };
+        }),
         KnobWrite::Group(group) => p.with_sysctls(|sysctls| sysctls.shm_group = group),
         KnobWrite::Size(to) => {
             let target = p.with_hstates(|all| all.by_size(to)).map(|h| h.id);
@@ -194,13 +201,17 @@ pub(super) fn read<P: Env>(p: &mut P, path: &str) -> Result<String, KnobError> {
     let path = KnobPath::parse(path)?;
     let id = target(p, path)?.id;
     let sysctls = p.with_sysctls(|sysctls| *sysctls);
+    let optimising = match p.with_vmemmap(|vmemmap| vmemmap.optimising) {
+        Optimising::On => Switch::On,
+        Optimising::Off => Switch::Off,
+    };
     let demote_to = p.with_pool(id, |pool| pool.demote_to()).map(|to| p.hstate(to).size);
     let value = p.with_pool(id, |pool| match path {
         KnobPath::Sysctl(knob) => Some(match knob {
             SysctlKnob::NrHugepages | SysctlKnob::NrHugepagesMempolicy => KnobValue::Count(pool.max()),
             SysctlKnob::NrOvercommitHugepages => KnobValue::Count(pool.overcommit()),
             SysctlKnob::HugetlbShmGroup => KnobValue::Group(sysctls.shm_group),
-            SysctlKnob::HugetlbOptimizeVmemmap => KnobValue::Switch(sysctls.optimize_vmemmap),
+            SysctlKnob::HugetlbOptimizeVmemmap => KnobValue::Switch(optimising),
         }),
         KnobPath::Pool { knob, .. } => match knob {
             PoolKnob::NrHugepages | PoolKnob::NrHugepagesMempolicy => Some(KnobValue::Count(pool.nr())),

@@ -214,7 +214,7 @@ fn zone_report<P: Env>(p: &mut P, zone: ZoneRef) -> Option<ZoneReport> {
             high: mark(Level::High),
             promo: mark(Level::Promo),
             spanned: PageCount::new(end.get() - start.get()),
-            present: managed,
+            present: managed + parts.zone.reserved().iter().map(|(s, e)| PageCount::new(e.get() - s.get())).sum(),
             managed,
             cma,
         };
@@ -293,7 +293,11 @@ fn vmstat<P: Env>(p: &mut P) -> Vmstat {
         (VmstatItem::HtlbBuddyAllocSuccess.name().into(), tries.successes),
         (VmstatItem::HtlbBuddyAllocFail.name().into(), tries.failures),
     ];
-    Vmstat(Counters(sums.0.into_iter().chain(node.0).chain(events).chain(pools).collect()))
+    let memmap = p.with_vmemmap(|vmemmap| vmemmap.pages());
+    let memmap = [(VmstatItem::NrMemmapPages, memmap.allocated), (VmstatItem::NrMemmapBootPages, memmap.boot)];
+    let memmap = memmap.map(|(item, pages)| (item.name().into(), pages.get()));
+    let all = sums.0.into_iter().chain(node.0).chain(memmap).chain(events).chain(pools);
+    Vmstat(Counters(all.collect()))
 }
 
 fn set(counters: &mut Counters, item: VmstatItem, value: impl Fn(u64) -> u64) {

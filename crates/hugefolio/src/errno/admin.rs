@@ -105,6 +105,7 @@ impl ToErrno for DemoteError {
         match self {
             // Such a pool has no file to write to.
             Self::NoTarget(_) | Self::NoSuchNode(_) => Errno::ENOENT,
+            Self::Metadata(_) => Errno::ENOMEM,
             _ => Errno::EINVAL,
         }
     }

@@ -51,7 +51,10 @@ impl ToErrno for CpusetError {
 
 impl ToErrno for DissolveError {
     fn errno(&self) -> Errno {
-        Errno::EBUSY
+        match self {
+            Self::Metadata(_) => Errno::ENOMEM,
+            _ => Errno::EBUSY,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use page_alloc::{
 };
 use policy::{NodeSpec, Topology, ZoneRef};
 use units::{Event, GfpFlags, NodeId, Order, PageCount, PerZone, Pfn, Scope, Scopes, Site, ZoneKind};
-use vmemmap::{Geometry, HugeBlock, Optimising, Origin, TailLife, Vmemmap};
+use vmemmap::{FrameSource, Geometry, HugeBlock, Optimising, TailLife, Vmemmap};
 use zone::tuning::PcpTuning;
 use zone::{BootMemory, ZoneLayout};
 
@@ -50,7 +50,7 @@ impl World {
             // Nothing that stays lies in movable memory.
             let first = if zone == OTHER { 2 * ZONE } else { n * pages.get() };
             boot.reserve(Pfn::new(first), Pfn::new(first).offset(pages));
-            vmemmap.describe(start, end, Pfn::new(first), Origin::Boot);
+            vmemmap.describe(start, end, Pfn::new(first), FrameSource::Boot);
         }
         let zones = zones.map(|(zone, n)| boot.zone(layout(zone, n)).expect("a zone"));
         let specs = [(NODE0, [ZoneKind::Normal, ZoneKind::Movable].as_slice()), (NODE1, &[ZoneKind::Normal])];

@@ -170,12 +170,10 @@ const OPERATIONS: [Operation; 28] = [
         let Ok(at) = s.machine.mmap(s.parent, &call) else { return false };
         [0, 2, 1].iter().all(|&n| s.machine.write_byte(s.parent, at + pages(n), 9).is_ok())
     }),
-    ("move a page", Leaves::Nothing, |s| {
-        s.machine.move_page(s.parent, s.private + pages(1), N1, MoveScope::All).is_ok()
-    }),
+    ("move a page", Leaves::Nothing, |s| s.machine.move_page(s.parent, s.shared, N1, MoveScope::All).is_ok()),
     ("move a process", Leaves::Steps(|s| total(s) == 12), |s| {
-        // Pages that a child maps too stay; those of its own go, one after the other.
-        let own = [s.shared, s.private + pages(3)];
+        // Private pages of the mount stay; the others go, one after the other.
+        let own = [s.shared, s.shared + pages(3)];
         own.iter().all(|&at| s.machine.write_byte(s.parent, at, 9).is_ok())
             && s.machine.migrate_pages(s.parent, Nodemask::of(N0), Nodemask::of(N1), MoveScope::All).is_ok()
             && own.iter().all(|&at| s.machine.node_of(s.parent, at) == Ok(N1))
@@ -184,7 +182,7 @@ const OPERATIONS: [Operation; 28] = [
         let rest = s.machine.pool(M2).unwrap();
         let rest = rest.free.get() - rest.resv.get();
         let Some(at) = anonymous(s, rest, MapFlags::empty()) else { return false };
-        let page = s.machine.frame_at(s.parent, s.private).unwrap();
+        let page = s.machine.frame_at(s.parent, s.shared).unwrap();
         let done = s.machine.soft_offline(page).is_ok();
         s.machine.munmap(s.parent, at, pages(rest)).unwrap();
         done

@@ -251,6 +251,60 @@ impl Wish {
     }
 }
 
+/// How many requests there were of each kind.
+#[derive(Debug, Default)]
+struct Seen(BTreeMap<String, u32>);
+
+impl Seen {
+    fn note(&mut self, world: &World, wish: &Wish, kind: &str, came: Option<usize>) {
+        let mode = format!("{:?}", wish.policy);
+        let mode = mode.split([' ', '(']).next().unwrap_or_default();
+        let outcome = if came.is_some() { "served" } else { "refused" };
+        let homed = match wish.policy {
+            Mempolicy::PreferredMany { home, .. } | Mempolicy::Bind { home, .. } => home.is_some(),
+            _ => false,
+        };
+        let mut keys =
+            vec!["all".to_owned(), outcome.to_owned(), format!("{mode} {outcome}"), format!("{kind} {outcome}")];
+        keys.push(format!("{} nodes", world.shapes.len()));
+        keys.extend(homed.then(|| format!("{mode} with a home")));
+        keys.extend((wish.allowed != Nodemask::ALL).then(|| format!("a cpuset, {outcome}")));
+        keys.extend(came.map(|n| format!("from {:?}", world.shapes[n])));
+        keys.extend(world.shapes.iter().map(|shape| format!("beside {shape:?}")));
+        keys.extend(
+            (world.shapes[usize::from(wish.local.get())] == Shape::NoMemory).then(|| "without memory".to_owned()),
+        );
+        for key in keys {
+            *self.0.entry(key).or_default() += 1;
+        }
+    }
+
+    /// Every mode, cpuset, home, kind of machine and of node had its share, and not all went one way.
+    fn is_everything(&self, requests: u32, share: u32) {
+        let count = |key: &str| self.0.get(key).copied().unwrap_or(0);
+        assert!(count("all") >= requests && count("refused") >= 500, "{self:?}");
+        for mode in ["Default", "Local", "Preferred", "PreferredMany", "Bind", "Interleave", "WeightedInterleave"] {
+            let (served, refused) = (count(&format!("{mode} served")), count(&format!("{mode} refused")));
+            assert!(served >= share && refused >= 10, "{mode}: {self:?}");
+        }
+        let shapes = ["Ordinary", "NoProcessor", "NoMemory", "MovableAlone", "Private"];
+        let mut keys: Vec<String> = shapes.iter().map(|shape| format!("beside {shape}")).collect();
+        keys.extend(["from Ordinary", "from NoProcessor", "from MovableAlone"].map(str::to_owned));
+        keys.extend(
+            ["2 nodes", "4 nodes", "without memory", "a cpuset, served", "a cpuset, refused"].map(str::to_owned),
+        );
+        keys.extend(["Bind with a home", "PreferredMany with a home"].map(str::to_owned));
+        for key in keys {
+            assert!(count(&key) >= share, "{key}: {self:?}");
+        }
+        assert_eq!(
+            (count("from NoMemory"), count("from Private")),
+            (0, 0),
+            "nobody gets what is not there, or a driver's"
+        );
+    }
+}
+
 /// The wishes of requests, and the highest zone of each.
 const WISHES: [(GfpFlags, ZoneKind); 4] = [
     (GfpFlags::HIGHUSER_MOVABLE, ZoneKind::Movable),
@@ -262,7 +316,7 @@ const WISHES: [(GfpFlags, ZoneKind); 4] = [
 #[test]
 fn ordinary_pages_come_from_where_the_rules_say() {
     let mut draw = Draw(0x51ac_e0f2_77b1);
-    let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut seen = Seen::default();
     for _ in 0..250 {
         let mut world = World::draw(&mut draw);
         let mut machine = world.build();
@@ -278,11 +332,11 @@ fn ordinary_pages_come_from_where_the_rules_say() {
             assert_eq!(zone, expected, "{gfp} {order} {wish:?} on {world:?}");
             got.into_iter().for_each(|block| machine.free_pages(block).expect("it was just taken"));
             machine.exit(pid);
-            *seen.entry(if expected.is_some() { "served" } else { "refused" }).or_default() += 1;
+            seen.note(&world, &wish, &format!("{highest:?}"), expected.map(|zone| usize::from(zone.node.get())));
         }
         machine.validate().unwrap_or_else(|broken| panic!("{broken}"));
     }
-    assert!(seen["served"] > 5_000 && seen["refused"] > 500, "{seen:?}");
+    seen.is_everything(10_000, 150);
 }
 
 /// What each node has of the pool: pages, and free ones.
@@ -295,6 +349,7 @@ fn by_node(machine: &mut Machine) -> Vec<(u64, u64)> {
 fn huge_pages_come_from_where_the_rules_say() {
     let mut draw = Draw(0x3e11_09d7_aa03);
     let (mut dequeued, mut made, mut refused) = (0, 0, 0);
+    let mut seen = Seen::default();
     for _ in 0..250 {
         let mut world = World::draw(&mut draw);
         let mut machine = world.build();
@@ -333,6 +388,7 @@ fn huge_pages_come_from_where_the_rules_say() {
                 let got = nodes.iter().enumerate().find(|&(place, _)| in_use(&after, place) > in_use(&before, place));
                 assert_eq!(got.map(|(_, &n)| n), expected, "page {turn} of {wish:?} on {world:?} with {before:?}");
                 assert_eq!(touched, expected.is_some());
+                seen.note(&world, &wish, "huge", expected);
                 match (at_hand, expected) {
                     (Some(_), _) => dequeued += 1,
                     (None, Some(_)) => made += 1,
@@ -343,6 +399,7 @@ fn huge_pages_come_from_where_the_rules_say() {
         }
         machine.validate().unwrap_or_else(|broken| panic!("{broken}"));
     }
+    seen.is_everything(10_000, 150);
     assert!(
         dequeued + made + refused >= 10_000 && dequeued > 1_000 && made > 1_000 && refused > 300,
         "{dequeued} {made} {refused}"

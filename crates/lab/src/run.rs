@@ -304,7 +304,7 @@ fn extra(answer: &Answer, name: &str) -> Result<Known, String> {
     let fields = answer.extras.fields();
     let field = fields.into_iter().find(|(field, _)| *field == name);
     let (_, text) = field.ok_or_else(|| format!("the operation answers no `{name}`"))?;
-    let is_text = ["rd", "vec", "pm", "lim"].contains(&name);
+    let is_text = ["rd", "vec", "pm", "lim", "numa"].contains(&name);
     match text.parse() {
         Ok(number) if !is_text => Ok(Known::Number(number)),
         _ => Ok(Known::Text(text)),

@@ -37,7 +37,7 @@ const CORPORA: [(&str, &str, &[&str], usize, usize); 4] = [
         600,
         17_833,
     ),
-    ("linux-6.18-numa", "where pages lie on two nodes, moves and broken memory: by hand and random", &[], 98, 5_557),
+    ("linux-6.18-numa", "where pages lie on two nodes, moves and broken memory: by hand and random", &[], 144, 7_463),
     ("linux-6.18-memcg", "huge pages as memory of control groups: by hand and random", &[], 85, 4_860),
 ];
 

@@ -29,7 +29,7 @@ pub(crate) fn write_to_protected<P: Env>(p: &mut P, place: &Place<'_>, entry: En
             prepare_anon(p, place.mm, &place.vma);
             p.with_contents(|contents| contents.copy(entry.pfn, folio.pfn, vma.size.bytes()));
             anon_installed(p, place, folio);
-            let copy = Entry { pfn: folio.pfn, writable: true, uffd_wp: false, size: vma.size };
+            let copy = Entry { pfn: folio.pfn, writable: true, uffd_wp: false, dirty: true, size: vma.size };
             p.with_memmap(|map| {
                 map.add_mapping(copy.pfn, MappedBy::Anonymous);
                 map.mark_written(copy.pfn);

@@ -218,7 +218,7 @@ fn no_page<P: Env>(p: &mut P, place: &Place<'_>, touch: Touch) -> Result<Pfn, Fa
     };
     let uffd_wp = p.with_table(place.mm, |table| table.has_marker(place.addr)) == Some(true);
     let writable = vma.is_shared() && vma.prot.contains(Prot::WRITE) && !uffd_wp;
-    let entry = Entry { pfn, writable, uffd_wp, size: vma.size };
+    let entry = Entry { pfn, writable, uffd_wp, dirty: false, size: vma.size };
     install(p, place, entry, by);
     if touch == Touch::Write && !writable {
         return write_to_present(p, place, entry);

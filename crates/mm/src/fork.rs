@@ -128,7 +128,12 @@ fn copy_pinned<P: Env>(
     p.with_contents(|contents| contents.copy(entry.pfn, folio.pfn, area.size.bytes()));
     anon_installed(p, &place, folio);
     let writable = area.prot.contains(Prot::WRITE);
-    install(p, &place, Entry { pfn: folio.pfn, writable, uffd_wp: false, size: area.size }, MappedBy::Anonymous);
+    install(
+        p,
+        &place,
+        Entry { pfn: folio.pfn, writable, uffd_wp: false, dirty: true, size: area.size },
+        MappedBy::Anonymous,
+    );
     if entry.writable {
         p.with_table(parent, |table| table.make_writable(addr));
     }

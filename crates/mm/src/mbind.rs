@@ -10,7 +10,7 @@ use units::{Access, Blame, Bytes, HugeCount, Ledger, MmId, NodeId, Nodemask, Sco
 use crate::fault::{Place, placement};
 use crate::populate::first_hole;
 use crate::protect::isolate;
-use crate::{Entry, Env, migrate};
+use crate::{Entry, Env, Vma, migrate};
 
 /// Whose pages move.
 #[doc(alias("MPOL_MF_MOVE", "MPOL_MF_MOVE_ALL"))]
@@ -131,6 +131,9 @@ pub fn mbind<P: Env>(
             return Err(MbindError::Elsewhere(HugeCount::new(elsewhere.len() as u64)));
         }
         for vma in p.with_vmas(mm, |vmas| vmas.copy_over(range)).unwrap_or_default() {
+            if has_already(p, mm, &vma, &policy) {
+                continue;
+            }
             let own = isolate(p, mm, vma.range.intersect(range))
                 .map_err(|inside| MbindError::SplitsPage { at: inside.at, page: inside.page })?;
             set_policy(p, mm, own.range.start, &policy);
@@ -159,13 +162,26 @@ pub fn set_home_node<P: Env>(p: &mut P, mm: MmId, start: Vaddr, len: Bytes, home
             let Some(slot) = vma.policy else { continue };
             let policy = p.with_vmas(mm, |vmas| vmas.policy(slot).and_then(|policy| policy.with_home(home))).flatten();
             let policy = policy.ok_or(HomeNodeError::NoHome(vma.range.start))?;
+            done = Ok(());
+            if has_already(p, mm, &vma, &policy) {
+                continue;
+            }
             let own = isolate(p, mm, vma.range.intersect(range))
                 .map_err(|inside| HomeNodeError::SplitsPage { at: inside.at, page: inside.page })?;
             set_policy(p, mm, own.range.start, &policy);
-            done = Ok(());
         }
         done
     })
+}
+
+/// An area that has the policy is left as it is, whole.
+fn has_already<P: Env>(p: &mut P, mm: MmId, vma: &Vma, policy: &PolicyInForce) -> bool {
+    match vma.policy {
+        None => **policy == Mempolicy::Default,
+        Some(slot) => {
+            p.with_vmas(mm, |vmas| vmas.policy(slot).is_some_and(|old| old.means_the_same(policy))) == Some(true)
+        }
+    }
 }
 
 fn set_policy<P: Env>(p: &mut P, mm: MmId, start: Vaddr, policy: &PolicyInForce) {

@@ -31,8 +31,10 @@ pub enum MigrateError {
     /// There is nowhere to move to.
     #[error(transparent)]
     NoTarget(#[from] NoTarget),
-    /// It is being taken out of its file.
-    #[error("the page at {0} is being taken out of its file")]
+    /// It counts against the limits of a mount and is in no file: private, or on its way out.
+    #[error(
+        "the page at {0} counts against the limits of a mount and is in no file: private pages of such a mount stay"
+    )]
     Truncated(Pfn),
     /// Others than its mappings and its file refer to it.
     #[error("{extra} references to the page at {pfn} are neither of a mapping nor of its file, {pins} of them pins")]
@@ -111,10 +113,11 @@ pub fn migrate_isolated<P: Env>(
 /// Every reference but the mover's must be one that can be moved.
 fn may_move<P: Env>(p: &mut P, from: HugeFolio, inode: InodeId, index: HugeIndex) -> Result<(), MigrateError> {
     let cached = p.with_cache(inode, |cache| cache.get(index)).flatten() == Some(from.pfn);
-    let found = p.with_memmap(|map| map.get(from.pfn).map(|r| (r.refs(), r.mapcount(), r.pins(), r.is_anonymous())));
-    let (refs, mapcount, pins, anonymous) = found.unwrap_or_default();
+    let found = p.with_memmap(|map| map.get(from.pfn).map(|r| (r.refs(), r.mapcount(), r.pins())));
+    let (refs, mapcount, pins) = found.unwrap_or_default();
     let subpool = p.with_pool(from.hstate, |pool| pool.subpool_of(from));
-    if subpool.is_some() && !anonymous && !cached {
+    // As on Linux, which cannot tell a private page of such a mount from one that is being taken out of its file.
+    if subpool.is_some() && !cached {
         return Err(MigrateError::Truncated(from.pfn));
     }
     let of_cache = if cached { p.hstate(from.hstate).cache_refs() } else { 0 };

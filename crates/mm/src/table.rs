@@ -17,6 +17,10 @@ pub struct Entry {
     pub writable: bool,
     /// Write-protected by a userfaultfd.
     pub uffd_wp: bool,
+    /// It could be written, or was filled by a userfaultfd: what it maps counts as written.
+    #[doc(alias = "huge_pte_dirty")]
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub dirty: bool,
     /// Its size.
     pub size: HugeSize,
 }
@@ -61,7 +65,7 @@ impl PageTable {
 
     /// Maps a page; the old entry, if there was one. A marker goes.
     pub fn set(&mut self, addr: Vaddr, entry: Entry) -> Option<Entry> {
-        let old = self.entries.insert(addr, entry);
+        let old = self.entries.insert(addr, Entry { dirty: entry.dirty | entry.writable, ..entry });
         self.markers.remove(&addr);
         self.reach(addr);
         self.mapped += entry.size.bytes();
@@ -125,7 +129,7 @@ impl PageTable {
     /// Lets the page at `addr` be written.
     pub fn make_writable(&mut self, addr: Vaddr) {
         if let Some(entry) = self.entries.get_mut(&addr) {
-            entry.writable = true;
+            (entry.writable, entry.dirty) = (true, true);
             entry.uffd_wp = false;
         }
     }

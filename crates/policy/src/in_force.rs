@@ -129,6 +129,17 @@ impl PolicyInForce {
         }
     }
 
+    /// Does the other one mean the same now, and once the nodes change, but for nodes that are places?
+    #[doc(alias = "mpol_equal")]
+    #[must_use]
+    pub fn means_the_same(&self, other: &Self) -> bool {
+        let anchors = match (self.anchor, other.anchor) {
+            (Anchor::Places(_), Anchor::Places(_)) => true,
+            (one, other) => one == other,
+        };
+        self.policy == other.policy && anchors
+    }
+
     /// The same, beginning to look at `home`; nothing for a policy that does not begin anywhere.
     #[doc(alias = "home_node")]
     #[must_use]

@@ -222,7 +222,7 @@ pub(super) fn inject<P: Env>(
                 }
                 failures.push(failure);
             }
-            Injection::Soft => _ = soft_offline(p, page)?,
+            Injection::Soft => _ = soft_offline(p, page, origin.allowed)?,
         }
         // As on Linux: by huge pages, from wherever in the first one the range begins.
         at = at + size.map_or(p.page_shift().bytes(), |size| size.bytes());
@@ -239,13 +239,18 @@ pub(super) fn told(victim: MmId, accessor: Option<MmId>, early: Switch) -> Warne
     if early == Switch::On { Warned::Optional } else { Warned::ByAccess }
 }
 
-pub(super) fn soft_offline<P: Env>(p: &mut P, pfn: Pfn) -> Result<SoftOfflined, SoftOfflineCallError> {
+/// Whoever asks may use these nodes: a free page of another one is none for this.
+pub(super) fn soft_offline<P: Env>(
+    p: &mut P,
+    pfn: Pfn,
+    allowed: Nodemask,
+) -> Result<SoftOfflined, SoftOfflineCallError> {
     if p.with_sysctls(|sysctls| sysctls.soft_offline) == Switch::Off {
         return Err(SoftOfflineCallError::Disabled);
     }
     let node = hugetlb::folio_of(p, pfn).map(|folio| folio.node);
     let placement = Placement::local(node.unwrap_or_default());
-    let target = Target { placement, allowed: Nodemask::ALL, fallback: Fallback::Permitted };
+    let target = Target { placement, allowed, fallback: Fallback::Permitted };
     Ok(mm::soft_offline(p, pfn, &target)?)
 }
 

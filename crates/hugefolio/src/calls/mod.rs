@@ -14,6 +14,7 @@ mod memory;
 mod migrate;
 mod mount;
 mod moves;
+mod numa_maps;
 mod pages;
 mod policies;
 mod pool;

@@ -9,8 +9,8 @@ use super::frames::{
 };
 use super::migrate::{self, MigratePagesError};
 use super::process::in_space;
-use super::{CallError, Env};
-use crate::text::Switch;
+use super::{CallError, Env, numa_maps};
+use crate::text::{NumaMapsLine, Switch};
 
 /// What can be done to pages where they lie.
 pub trait Moves: Env + Sized {
@@ -58,6 +58,11 @@ pub trait Moves: Env + Sized {
         let start = addr.align_down(size.bytes());
         let entry = self.with_table(mm, |table| table.get(start)).flatten()?;
         Some(entry.pfn.offset(self.page_shift().pages_floor(addr.since(start))))
+    }
+
+    /// The lines of `/proc/PID/numa_maps`, one for each area; nothing for a process that is gone.
+    fn numa_maps(&mut self, pid: Pid) -> Option<Vec<NumaMapsLine>> {
+        numa_maps::lines(self, pid)
     }
 
     /// `migrate_pages`: moves every page of the process that lies on a node of `from` to the node of `to` that stands in its place. Says how
@@ -123,7 +128,7 @@ pub trait Moves: Env + Sized {
     /// # Errors
     /// Why it stays in use.
     fn soft_offline(&mut self, pfn: Pfn) -> Result<SoftOfflined, SoftOfflineCallError> {
-        frames::soft_offline(self, pfn)
+        frames::soft_offline(self, pfn, Nodemask::ALL)
     }
 
     /// Trusts a page again that was marked for a test: `unpoison-pfn`.

@@ -2,8 +2,8 @@
 
 use super::Generator;
 use crate::op::{
-    CgMems, CgroupName, Flags, HomeNode, Mbind, MigratePages, MoveFlag, MovePage, Node, NodeList, NodesAre, Op,
-    PageIndex, PolicyMode, RunOn, SetMempolicy, SetNr, SizeName, Value, Verbatim, WhereIs, Write, Written,
+    CgMems, CgroupName, Flags, HomeNode, Mbind, MigratePages, MoveFlag, MovePage, Node, NodeList, NodesAre, NumaMaps,
+    Op, PageIndex, PolicyMode, RunOn, SetMempolicy, SetNr, SizeName, Value, Verbatim, WhereIs, Write, Written,
 };
 
 /// The groups whose processes are kept to nodes.
@@ -103,6 +103,9 @@ impl Generator {
 
     fn where_is(&mut self) -> Option<Op> {
         let (actor, map, view) = self.map()?;
+        if self.random.percent(50) {
+            return Some(NumaMaps { actor, map }.into());
+        }
         let page = PageIndex::new(self.piece(&view).first);
         Some(WhereIs { actor, map, page }.into())
     }

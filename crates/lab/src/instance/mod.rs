@@ -34,6 +34,7 @@ use crate::target::{
 
 use actor::ActorState;
 use cgroups::NamedGroup;
+pub use placement::placed;
 pub use saved::SavedNames;
 use segments::Segments;
 

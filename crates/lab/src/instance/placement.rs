@@ -43,11 +43,25 @@ impl Instance {
                     Err(error) => answers::refused(&error),
                 }
             }
+            Op::NumaMaps(op::NumaMaps { map, .. }) => self.numa_maps(actor, pid, map),
             Op::WhereIs(op::WhereIs { map, page, .. }) => {
                 self.with_page(actor, map, *page, |m, at| on(m.node_of(pid, at)))
             }
             _ => self.placed_range_op(actor, pid, op),
         }
+    }
+
+    /// The lines of a mapping's areas.
+    fn numa_maps(&mut self, actor: u16, pid: Pid, name: &MapName) -> Answer {
+        self.slot(name.as_str());
+        let Some(map) = self.actors.get(&actor).and_then(|state| state.maps.get(name.as_str())).copied() else {
+            return StepResult::Nomap.into();
+        };
+        let end = map.addr.get().saturating_add(map.len.max(1));
+        let lines = self.machine.numa_maps(pid).unwrap_or_default();
+        let inside = lines.iter().filter(|line| (map.addr.get()..end).contains(&line.start.get()));
+        let text: String = inside.map(ToString::to_string).collect();
+        Answer { extras: Extras { numa: Some(placed(&text)), ..Extras::default() }, ..Answer::ok() }
     }
 
     fn with_page(
@@ -108,6 +122,16 @@ fn on(result: Result<NodeId, CallError<MovePageError>>) -> Answer {
 /// The node of that number; beyond the last that there can be, that one, which no machine of a scenario has.
 fn node_of(number: u32) -> NodeId {
     NodeId::new(u8::try_from(number.min(63)).unwrap_or(63))
+}
+
+/// Lines of `numa_maps` without what is other on every host: addresses, and names of files.
+#[must_use]
+pub fn placed(text: &str) -> String {
+    let line = |line: &str| -> String {
+        let words = line.split(' ').skip(1).filter(|word| !word.starts_with("file="));
+        words.collect::<Vec<_>>().join(" ")
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("; ")
 }
 
 pub(super) fn mask(nodes: NodeList) -> Nodemask {

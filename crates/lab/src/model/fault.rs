@@ -96,6 +96,7 @@ impl NaiveMachine {
     fn write_private(&mut self, p: u16, addr: u64, old: PageId) -> Result<PageId, Fault> {
         let own_alone = |page: &Page| page.anon && page.maps == 1;
         if own_alone(self.page(old)) {
+            self.page_mut(old).dirty = true;
             return Ok(old);
         }
         let vma = self.process(p).vma_at(addr).ok_or(UNMAPPED)?;
@@ -115,12 +116,16 @@ impl NaiveMachine {
             if !self.process(p).entries.contains_key(&addr) {
                 return self.fault(p, &vma, addr, Access::Write);
             }
-            return if own_alone(self.page(old)) { Ok(old) } else { Err(Fault::Bus) };
+            if !own_alone(self.page(old)) {
+                return Err(Fault::Bus);
+            }
+            self.page_mut(old).dirty = true;
+            return Ok(old);
         };
         self.prepare(p, addr);
         let mount = self.file(vma.file).mount;
         let bytes = self.page(old).bytes.clone();
-        let copy = self.new_page(Page { payers, node, anon: true, mount, bytes, ..Page::default() });
+        let copy = self.new_page(Page { payers, node, anon: true, dirty: true, mount, bytes, ..Page::default() });
         self.enter(p, addr, copy);
         self.consume(&vma, index, copy);
         let page = self.page_mut(old);

@@ -308,6 +308,7 @@ impl NaiveMachine {
             Op::HomeNode(op) => self.home_node(p, op),
             Op::MovePage(op) => self.move_page(p, op),
             Op::WhereIs(op) => self.where_is(p, op),
+            Op::NumaMaps(op) => self.numa_maps(p, op),
             Op::MigratePages(op) => self.migrate_pages(p, op),
             _ => Err(Fail::NotModelled("this operation")),
         }

@@ -2,10 +2,10 @@
 
 use super::nodes::{Bits, Policy, bits_of, counted, nodes_of};
 use super::pool::FreeRule;
-use super::world::{PAGE, PageId, SMALL, ceil_small};
+use super::world::{PAGE, Page, PageId, SMALL, ceil_small};
 use super::{Fail, NaiveMachine, Outcome, Quirk};
 use crate::op::{
-    CgMems, Flags, HomeNode, MapName, Mbind, MigratePages, MoveFlag, MovePage, NodeList, NodesAre, PageIndex,
+    CgMems, Flags, HomeNode, MapName, Mbind, MigratePages, MoveFlag, MovePage, NodeList, NodesAre, NumaMaps, PageIndex,
     PolicyMode, RunOn, SetMempolicy, WhereIs,
 };
 use crate::target::{Answer, Extras};
@@ -83,6 +83,9 @@ impl NaiveMachine {
         }
         let given = (!is_default).then_some(policy);
         for vma in self.process(p).vmas_in(start, end) {
+            if same(vma.policy, given) {
+                continue;
+            }
             let (from, to) = (vma.start.max(start), vma.end.min(end));
             self.cut_out(p, &vma, from, to)?;
             self.process_mut(p).change(from, to, |vma| vma.policy = given);
@@ -116,11 +119,14 @@ impl NaiveMachine {
             if !matches!(policy.mode, PolicyMode::Bind | PolicyMode::PreferredMany) {
                 return Err(Fail::Errno("EOPNOTSUPP"));
             }
+            done = Ok(Answer::ok());
+            let policy = Policy { home: Some(node), ..policy };
+            if same(vma.policy, Some(policy)) {
+                continue;
+            }
             let (from, to) = (vma.start.max(start), vma.end.min(end));
             self.cut_out(p, &vma, from, to)?;
-            let policy = Policy { home: Some(node), ..policy };
             self.process_mut(p).change(from, to, |vma| vma.policy = Some(policy));
-            done = Ok(Answer::ok());
         }
         done
     }
@@ -156,7 +162,7 @@ impl NaiveMachine {
             if !all && self.page(page).maps > 1 {
                 return Err(Fail::Errno("EACCES"));
             }
-            if self.page(page).stuck {
+            if !self.may_move(page) {
                 return Err(Fail::Errno("EBUSY"));
             }
             if !self.move_page_to(page, &[vec![node]]) {
@@ -166,6 +172,46 @@ impl NaiveMachine {
         self.lies_on(page)
     }
 
+    /// A line for each VMA of a mapping: its policy, and what its pages are.
+    pub(super) fn numa_maps(&mut self, p: u16, op: &NumaMaps) -> Outcome {
+        let named = self.named(p, &op.map)?;
+        let process = self.process(p);
+        let vmas = process.vmas_in(named.addr, named.addr.saturating_add(named.len.max(1)));
+        let mut lines = Vec::new();
+        for vma in vmas.iter().filter(|vma| vma.start >= named.addr) {
+            let pages: Vec<&Page> = process.entries.range(vma.start..vma.end).map(|(_, id)| self.page(*id)).collect();
+            let mut line = format!("{} huge", policy_text(&vma.policy.unwrap_or(process.policy)));
+            let anonymous = pages.iter().filter(|page| page.anon).count();
+            let dirty = pages.iter().filter(|page| page.dirty || !page.anon).count();
+            let most = pages.iter().map(|page| page.maps).max().unwrap_or(0) as usize;
+            let mapped = if pages.len() != anonymous && pages.len() != dirty { pages.len() } else { 0 };
+            let most = if most > 1 { most } else { 0 };
+            for (name, count) in [("anon", anonymous), ("dirty", dirty), ("mapped", mapped), ("mapmax", most)] {
+                if count > 0 {
+                    line += &format!(" {name}={count}");
+                }
+            }
+            for node in &self.layout.memory {
+                match pages.iter().filter(|page| page.node == *node).count() {
+                    0 => {}
+                    here => line += &format!(" N{node}={here}"),
+                }
+            }
+            if !pages.is_empty() {
+                line += " kernelpagesize_kB=2048";
+            }
+            lines.push(line);
+        }
+        Ok(Answer { extras: Extras { numa: Some(lines.join("; ")), ..Extras::default() }, ..Answer::ok() })
+    }
+
+    /// Private pages of mounts with limits stay, and so does what was made for a move on its own node.
+    fn may_move(&self, page: PageId) -> bool {
+        let page = self.page(page);
+        let limits = self.mounts.iter().find(|mount| Some(mount.id) == page.mount).and_then(|mount| mount.limits);
+        !(page.stuck || page.anon && limits.is_some_and(|limits| limits.given))
+    }
+
     /// Moves a page, if there is anywhere to go.
     fn move_page_to(&mut self, page: PageId, rounds: &[Vec<usize>]) -> bool {
         let rule = if self.quirks.has(Quirk::SurplusFreeIgnoresReservations) {
@@ -173,7 +219,7 @@ impl NaiveMachine {
         } else {
             FreeRule::KeepsPromises
         };
-        if self.page(page).stuck {
+        if !self.may_move(page) {
             return false;
         }
         let from = self.page(page).node;
@@ -264,4 +310,38 @@ impl Mbind {
             !none || (self.mode == PolicyMode::Preferred && self.are.is_none())
         }
     }
+}
+
+/// Whether two policies are the same, whenever they were made. Who has the policy already is left alone.
+fn same(one: Option<Policy>, other: Option<Policy>) -> bool {
+    one.map(|policy| Policy { since: 0, ..policy }) == other.map(|policy| Policy { since: 0, ..policy })
+}
+
+fn policy_text(policy: &Policy) -> String {
+    let name = match policy.mode {
+        PolicyMode::Default => return "default".to_owned(),
+        PolicyMode::Local => return "local".to_owned(),
+        PolicyMode::Preferred => "prefer",
+        PolicyMode::PreferredMany => "prefer (many)",
+        PolicyMode::Bind => "bind",
+        PolicyMode::Interleave => "interleave",
+        PolicyMode::WeightedInterleave => "weighted interleave",
+    };
+    let are = match policy.asked {
+        None => "",
+        Some((NodesAre::Static, _)) => "=static",
+        Some((NodesAre::Relative, _)) => "=relative",
+    };
+    let mut parts: Vec<String> = Vec::new();
+    let nodes = nodes_of(policy.nodes);
+    let mut at = 0;
+    while at < nodes.len() {
+        let run = (at..nodes.len()).take_while(|&n| nodes[n] - nodes[at] == n - at).count();
+        parts.push(match run {
+            1 => nodes[at].to_string(),
+            _ => format!("{}-{}", nodes[at], nodes[at + run - 1]),
+        });
+        at += run;
+    }
+    format!("{name}{are}:{}", parts.join(","))
 }

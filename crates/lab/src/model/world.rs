@@ -69,6 +69,8 @@ pub(super) struct Page {
     /// The owner that dropped it while others mapped it, and the file page: freeing it may give that reservation back.
     pub(super) promise: Option<(OwnerId, u64)>,
     pub(super) payers: Payers,
+    /// An anonymous one that was written.
+    pub(super) dirty: bool,
     /// Where it lies.
     pub(super) node: usize,
     /// It was made for a move on its own node: as long as it is used it is not moved again.

@@ -44,7 +44,7 @@ operations! {
     Madvise, Mlock, Munlock, Msync, Mincore, Touch, Uaccess, Open, Memfd, Close, Ftruncate, Fallocate, Fstat,
     Pread, Pwrite, Fsync, AddSeals, GetSeals, Pagemap, Smaps, Shmget, Shmat, Shmdt, Shmrm, UffdOpen,
     UffdRegister, UffdUnregister, UffdCopy, UffdContinue, UffdZero, UffdWp, UffdClose, RunOn, SetMempolicy, Mbind, HomeNode,
-    MovePage, WhereIs, MigratePages, Hwpoison, SoftOffline,
+    MovePage, WhereIs, MigratePages, NumaMaps, Hwpoison, SoftOffline,
     AllocPages, AllocBulk, AllocExact, AllocContig, FreePages, MarkMovable, DrainPages, Tick, OnCpu, Compact, Isolate, Unisolate,
     Online, Offline,
 }

@@ -155,7 +155,7 @@ impl Query {
             Query::Zone(query) if query.field.is_text() => Unit::Text,
             Query::Zone(_) | Query::Event(_) => Unit::Count,
             Query::Last(name) => match *name {
-                "rd" | "vec" | "pm" | "lim" | "zone" | "mt" | "asked" | "events" | "why" => Unit::Text,
+                "rd" | "vec" | "pm" | "lim" | "numa" | "zone" | "mt" | "asked" | "events" | "why" => Unit::Text,
                 "size" | "blksize" | "n" | "copied" => Unit::Bytes,
                 name if name.ends_with("_kb") => Unit::Kilobytes,
                 _ => Unit::Count,

@@ -193,6 +193,8 @@ extras! {
     copied: i64,
     /// The node that a page lies on.
     on: u32,
+    /// Where the pages of a mapping lie and why, area by area.
+    numa: String,
     /// The first frame of a block of pages.
     pfn: u64,
     /// Its zone.

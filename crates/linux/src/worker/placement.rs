@@ -4,7 +4,7 @@ use lab::op::{self, Flags, MapName, MoveFlag, NodesAre, Op, PageIndex, PolicyMod
 use lab::target::{Answer, Extras, StepResult};
 use rustix::io::Errno;
 
-use super::{Worker, either, nomap};
+use super::{Worker, either, nomap, proc};
 use crate::errno::{done, failed};
 use crate::host::processors_of;
 use crate::sys::{memory, placement};
@@ -37,6 +37,7 @@ impl Worker {
                 let flags = if all { flag_bit(MoveFlag::All) } else { flag_bit(MoveFlag::Move) };
                 self.page(map, *page, Some(node.get()), flags)
             }
+            Op::NumaMaps(op::NumaMaps { map, .. }) => self.map(map).map_or_else(nomap, proc::numa_maps),
             Op::WhereIs(op::WhereIs { map, page, .. }) => self.page(map, *page, None, 0),
             Op::Hwpoison(op::Hwpoison { map, range, .. }) => {
                 self.call(map, *range, |reach| memory::advise(reach, libc::MADV_HWPOISON))

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use lab::instance::placed;
 use lab::op::{PageIndex, PageTotal};
 use lab::target::{Answer, Extras};
 
@@ -81,6 +82,21 @@ pub(super) fn smaps(map: &Map) -> Answer {
         Extras { vmas, shared_kb: Some(shared), private_kb: Some(private), ..Extras::default() }
     };
     Answer { extras, ..Answer::ok() }
+}
+
+/// Where the pages of a mapping lie and why.
+pub(super) fn numa_maps(map: &Map) -> Answer {
+    let text = match std::fs::read_to_string("/proc/self/numa_maps") {
+        Ok(text) => text,
+        Err(error) => return errno::failed(errno::of(&error)),
+    };
+    let (start, end) = (map.addr, map.addr.saturating_add(map.len.max(1)));
+    let inside = |line: &&str| {
+        let first = line.split(' ').next().and_then(|word| u64::from_str_radix(word, 16).ok());
+        first.is_some_and(|first| (start..end).contains(&first))
+    };
+    let lines: Vec<&str> = text.lines().filter(inside).collect();
+    Answer { extras: Extras { numa: Some(placed(&lines.join("\n"))), ..Extras::default() }, ..Answer::ok() }
 }
 
 /// The range in the first line of a VMA.

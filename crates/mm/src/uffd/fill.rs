@@ -245,7 +245,7 @@ fn fill_locked<P: Env>(p: &mut P, place: &Place<'_>, source: Source<'_>, from: B
     };
     let own = vma.is_shared() || by == MappedBy::Anonymous;
     let writable = own && !uffd_wp && vma.prot.contains(Prot::WRITE);
-    install(p, place, Entry { pfn, writable, uffd_wp, size: vma.size }, by);
+    install(p, place, Entry { pfn, writable, uffd_wp, dirty: true, size: vma.size }, by);
     Ok(())
 }
 

@@ -79,6 +79,12 @@ verbs! {
         to: NodeList ["to"];
     }
 
+    /// Asks where pages of a mapping lie and why; answers `numa`, its lines of `/proc/PID/numa_maps` without address and file.
+    NumaMaps = "numa_maps" by actor {
+        /// The mapping.
+        map: MapName ["m"];
+    }
+
     /// Breaks the memory of a range, a base page in each huge page. The kernel of a host does it only if the host can be thrown away.
     Hwpoison = "hwpoison" by actor {
         /// The mapping.

@@ -25,6 +25,7 @@ mod descriptors;
 pub mod errno;
 pub mod explain;
 mod fault_plan;
+mod hotplug;
 mod lent;
 mod machine;
 mod machine_env;
@@ -48,6 +49,7 @@ pub use calls::{
     TruncateByNameError, UffdCallError, UffdResult, UnpoisonCallError, WriteCallError, Writer,
 };
 pub use fault_plan::{FaultPlan, RefusedAt};
+pub use hotplug::OfflineError;
 pub use machine::{Machine, Sysctls};
 pub use process::{Fd, OpenFile, Process};
 pub use shared::{CpuBusy, CpuHandle, OnCpu, SharedMachine};

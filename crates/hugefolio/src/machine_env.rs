@@ -7,7 +7,9 @@ use hugetlb::{Hstate, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
-use page_alloc::{Blocks, CmaAreas, Cookie, ListSize, NodeState, PageEvent, Quick, Rules, ZoneParts, Zones};
+use page_alloc::{
+    Blocks, CmaAreas, Cookie, ListSize, MoveReason, Moved, NodeState, PageEvent, Quick, Rules, ZoneParts, Zones,
+};
 use policy::{Topology, ZoneRef};
 use sync::Rank;
 use units::{
@@ -136,6 +138,10 @@ impl page_alloc::Env for Machine {
 
     fn with_cma<R>(&mut self, f: impl FnOnce(&mut CmaAreas) -> R) -> R {
         f(&mut self.cma)
+    }
+
+    fn vacate(&mut self, pfn: Pfn, reason: MoveReason) -> Moved {
+        mm::vacate(self, pfn, reason)
     }
 }
 

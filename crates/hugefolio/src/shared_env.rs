@@ -6,7 +6,9 @@ use hugetlb::{Hstate, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
-use page_alloc::{Blocks, CmaAreas, Cookie, ListSize, NodeState, PageEvent, Quick, Rules, ZoneParts, Zones};
+use page_alloc::{
+    Blocks, CmaAreas, Cookie, ListSize, MoveReason, Moved, NodeState, PageEvent, Quick, Rules, ZoneParts, Zones,
+};
 use policy::{Topology, ZoneRef};
 use slotmap::Key;
 use sync::Rank;
@@ -151,6 +153,10 @@ impl page_alloc::Env for OnCpu<'_> {
 
     fn with_cma<R>(&mut self, f: impl FnOnce(&mut CmaAreas) -> R) -> R {
         self.shared.cma.with(f)
+    }
+
+    fn vacate(&mut self, pfn: Pfn, reason: MoveReason) -> Moved {
+        mm::vacate(self, pfn, reason)
     }
 }
 

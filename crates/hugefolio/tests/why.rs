@@ -59,9 +59,11 @@ fn naive(machine: &mut Machine, blocks: &[BlockId]) -> Naive {
             let mend = match (found.held, pins.get(&found.pfn)) {
                 (Held::Free, _) => continue,
                 (Held::Cached, _) => Mend::Drain,
+                (Held::Reserved, _) => Mend::Nothing,
                 (_, Some(&pins)) if pins > 0 => Mend::Unpin { pins },
                 (Held::Movable, _) => Mend::Move,
                 (_, Some(_)) => Mend::FreeBlock,
+                (_, None) if found.order == Order::ZERO => Mend::FreeBlock,
                 (_, None) if !free_huge.contains(&found.pfn) => Mend::LetGo,
                 (_, None) if reserved[&found.order] => Mend::DropReservation,
                 (_, None) => Mend::ShrinkPool,
@@ -87,11 +89,11 @@ fn expected(machine: &Machine, naive: &Naive, zone: ZoneRef, start: Pfn, order: 
     blocks
 }
 
-/// Holes are told of in larger blocks than frame by frame.
+/// Holes, and what boot kept, are told of in larger blocks than frame by frame.
 fn without_holes(blocks: &[(Pfn, Order, Mend)]) -> (u64, Vec<(Pfn, Order, Mend)>) {
-    let holes = blocks.iter().filter(|(_, _, mend)| *mend == Mend::Online);
-    let missing = holes.map(|(_, order, _)| order.pages().get()).sum();
-    (missing, blocks.iter().filter(|(_, _, mend)| *mend != Mend::Online).copied().collect())
+    let frames = |(_, _, mend): &&(Pfn, Order, Mend)| matches!(mend, Mend::Online | Mend::Nothing);
+    let missing = blocks.iter().filter(frames).map(|(_, order, _)| order.pages().get()).sum();
+    (missing, blocks.iter().filter(|block| !frames(block)).copied().collect())
 }
 
 fn check(machine: &mut Machine, blocks: &[BlockId], order: Order) {
@@ -195,8 +197,9 @@ fn an_allocator_alone_counts_the_same_windows() {
         let windows =
             |why: &hugefolio::why::Why| why.candidates.iter().map(|c| (c.window, c.verdict)).collect::<Vec<_>>();
         assert_eq!(windows(&all), windows(&alone));
-        let unknown =
-            |o: &hugefolio::why::Obstacle| matches!(o.holder, Holder::Unknown | Holder::Processor | Holder::Nowhere);
+        let unknown = |o: &hugefolio::why::Obstacle| {
+            matches!(o.holder, Holder::Unknown | Holder::Processor | Holder::Nowhere | Holder::Boot)
+        };
         assert!(alone.candidates.iter().flat_map(|c| &c.obstacles).all(unknown));
     }
 }

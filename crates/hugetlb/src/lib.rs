@@ -30,6 +30,7 @@ mod poison;
 mod pool;
 mod record;
 mod region;
+mod replace;
 mod reserve;
 mod resize;
 mod restore;
@@ -54,6 +55,7 @@ pub use poison::{
 pub use pool::{NodeCounts, Pool, Tries};
 pub use record::{HugeFolio, Payers};
 pub use region::{Piece, RegionSet};
+pub use replace::{ReplaceError, replace};
 pub use reserve::{
     ReserveRefusal, ReserveRequest, close_private_map, open_private_map, reserve_pages, unreserve_after_removal,
 };

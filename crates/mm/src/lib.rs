@@ -25,6 +25,7 @@ mod segment;
 mod table;
 mod uffd;
 mod unmap;
+mod vacate;
 mod vma;
 
 pub use advise::{Advice, AdviseError, madvise};
@@ -49,6 +50,7 @@ pub use uffd::{
     uffd_unregister, uffd_write_protect, uffd_zero,
 };
 pub use unmap::{MunmapError, exit_space, munmap, unmap_area_range};
+pub use vacate::vacate;
 pub use vma::{PolicySlot, Prot, Vma, VmaFlags, VmaTree};
 
 use units::{Bytes, MmId, PageShift, UffdId, Vaddr, VaddrRange, VmaId};

@@ -10,7 +10,7 @@ use crate::Env;
 use crate::allocation::NoBlock;
 use crate::cma::CmaArea;
 use crate::context::PageRequest;
-use crate::contig::{Area, Contig, ContigError, ContigRequest};
+use crate::contig::{Area, ContigError, ContigRequest};
 use crate::fast_path::{Block, Purpose};
 use crate::path::{self, NoPages};
 use crate::placed;
@@ -151,7 +151,7 @@ fn from_area<P: Env>(p: &mut P, place: usize, request: &PageRequest) -> Option<B
     loop {
         let zone = p.with_cma(|areas| areas.areas[place].zone());
         let wanted = ContigRequest { zone, start: part.pfn, pages: order.pages(), area: Area::Lent, gfp };
-        match path::range_to_the_end(p, Contig::new(wanted)) {
+        match path::range_to_the_end(p, wanted) {
             Ok(range) => {
                 p.with_cma(|areas| areas.areas[place].note_success(order.pages()));
                 let migratetype = Migratetype::Cma;

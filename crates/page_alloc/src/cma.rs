@@ -300,6 +300,7 @@ impl CmaAlloc {
     fn follow<P: Zones>(&mut self, p: &mut P, area: &mut CmaArea, question: ContigQuestion) -> CmaQuestion {
         match question {
             ContigQuestion::Move(block) => CmaQuestion::Move(block),
+            ContigQuestion::Leave(found) => CmaQuestion::Failed(CmaError::Range(ContigError::Busy(found.pfn))),
             ContigQuestion::Done(range) => {
                 area.note_success(self.pages);
                 CmaQuestion::Done(range)

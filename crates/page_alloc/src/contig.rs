@@ -93,6 +93,8 @@ pub enum ContigError {
 pub enum ContigQuestion {
     /// Move a block to another one: did it work?
     Move(Move),
+    /// A huge page is there: has its pool put another one in its place, or was it moved?
+    Leave(Found),
     /// The range, and the end.
     Done(ContigRange),
     /// Nothing, and the end.
@@ -119,6 +121,8 @@ pub enum Moved {
     Moved,
     /// Not now: somebody else holds it, or it is being written.
     Busy,
+    /// There was nothing to move it to.
+    NoMemory,
     /// A signal came.
     Interrupted,
 }
@@ -136,6 +140,11 @@ pub struct Contig {
     left: Vec<Found>,
     tries: u32,
     moving: Option<Move>,
+    /// Huge pages in the range, which leave by themselves: by frame.
+    huge: Vec<Pfn>,
+    /// Those of them that were not asked yet, the first one last.
+    to_leave: Vec<Found>,
+    leaving: Option<Found>,
     ended: Option<ContigQuestion>,
     /// Why blocks move.
     reason: MoveReason,
@@ -154,9 +163,20 @@ impl Contig {
             left: Vec::new(),
             tries: 0,
             moving: None,
+            huge: Vec::new(),
+            to_leave: Vec::new(),
+            leaving: None,
             ended: None,
             reason: MoveReason::Range,
         }
+    }
+
+    /// The same over a range with huge pages in it: each is asked to leave, in this order, before anything else is moved.
+    #[must_use]
+    pub fn with_huge(self, pages: Vec<Found>) -> Self {
+        let mut huge: Vec<Pfn> = pages.iter().map(|found| found.pfn).collect();
+        huge.sort_unstable();
+        Self { huge, to_leave: pages.into_iter().rev().collect(), ..self }
     }
 
     /// A request for memory that is to go.
@@ -184,6 +204,14 @@ impl Contig {
     pub fn answer<P: Zones>(&mut self, p: &mut P, moved: Moved) -> ContigQuestion {
         if let Some(end) = self.ended {
             return end;
+        }
+        if let Some(found) = self.leaving.take() {
+            // One that stays is found in the end.
+            return match moved {
+                Moved::Interrupted => self.fail(p, ContigError::Interrupted),
+                Moved::NoMemory => self.fail(p, ContigError::NoMemory(found.pfn)),
+                Moved::Moved | Moved::Busy => self.go_on(p),
+            };
         }
         let (Some(Move { from, to, order, zone }), Some(found)) = (self.moving.take(), self.batch.pop()) else {
             return self.go_on(p);
@@ -249,7 +277,7 @@ impl Contig {
                 continue;
             }
             let range = (block.max(self.request.start), Pfn::new(block.get() + size).min(self.past()));
-            let isolated = p.with_zone(zone, |parts| isolate_block(parts.zone, block, range, self.request.area));
+            let isolated = p.with_zone(zone, |parts| isolate_block(parts.zone, block, range, self));
             if let Err(error) = isolated.unwrap_or(Err(ContigError::Outside(block))) {
                 let undo = |parts: ZoneParts<'_>| done.iter().for_each(|&pfn| parts.zone.unisolate(pfn));
                 let _ = p.with_zone(zone, undo);
@@ -259,7 +287,7 @@ impl Contig {
         }
         self.isolated = (first, Pfn::new(last.get() + size));
         let straddles = p.with_zone(zone, |parts| {
-            [self.isolated.0, self.isolated.1].into_iter().find_map(|edge| straddling(parts.zone, edge))
+            [self.isolated.0, self.isolated.1].into_iter().find_map(|edge| straddling(parts.zone, edge, &self.huge))
         });
         match straddles.flatten() {
             Some(pfn) => {
@@ -284,6 +312,10 @@ impl Contig {
 
     /// The next block to move; or the end, if nothing is left that could be moved.
     fn go_on<P: Zones>(&mut self, p: &mut P) -> ContigQuestion {
+        if let Some(found) = self.to_leave.pop() {
+            self.leaving = Some(found);
+            return ContigQuestion::Leave(found);
+        }
         loop {
             if let Some(&found) = self.batch.last() {
                 let Some((to, zone)) = target(p, self.request, found.order) else {
@@ -362,16 +394,17 @@ fn order_of(pages: PageCount) -> Order {
 
 /// Isolates one pageblock, if all of the range in it can leave.
 #[doc(alias("has_unmovable_pages", "set_migratetype_isolate"))]
-fn isolate_block(zone: &mut Zone, block: Pfn, range: (Pfn, Pfn), area: Area) -> Result<(), ContigError> {
+fn isolate_block(zone: &mut Zone, block: Pfn, range: (Pfn, Pfn), contig: &Contig) -> Result<(), ContigError> {
     let lent = zone.migratetype(block) == Migratetype::Cma;
-    if lent && area == Area::Ordinary {
+    if lent && contig.request.area == Area::Ordinary {
         return Err(ContigError::Busy(block));
     }
     let mut at = range.0;
     while at < range.1 {
         let found = zone.find(at).ok_or(ContigError::Outside(at))?;
         // In a movable zone everything that somebody has is taken to be movable.
-        let stays = found.held == Held::Used && zone.layout().kind != ZoneKind::Movable && !lent;
+        let movable = lent || zone.layout().kind == ZoneKind::Movable || contig.huge.binary_search(&found.pfn).is_ok();
+        let stays = found.held == Held::Used && !movable;
         if stays || found.held == Held::Reserved {
             return Err(ContigError::Busy(at));
         }
@@ -381,9 +414,9 @@ fn isolate_block(zone: &mut Zone, block: Pfn, range: (Pfn, Pfn), area: Area) -> 
 }
 
 /// A block in use that lies on both sides of an edge.
-fn straddling(zone: &Zone, edge: Pfn) -> Option<Pfn> {
+fn straddling(zone: &Zone, edge: Pfn, huge: &[Pfn]) -> Option<Pfn> {
     let found = zone.find(edge)?;
-    (found.pfn < edge && found.held != Held::Free).then_some(found.pfn)
+    (found.pfn < edge && found.held != Held::Free && huge.binary_search(&found.pfn).is_err()).then_some(found.pfn)
 }
 
 /// The first page that is not free.

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use policy::{NodeSpec, TopologyError, ZoneRef};
 use units::{GfpFlags, Migratetype, Order, PageCount, Pfn};
 use zone::tuning::PcpTuning;
-use zone::{FreeBlocks, Grouping, Level, StateError, Zone, ZoneLayout, ZoneState};
+use zone::{Found, FreeBlocks, Grouping, Level, StateError, Zone, ZoneLayout, ZoneState};
 
 use crate::allocator::{PageAllocator, Slot};
 use crate::contig::{Area, Contig, ContigError, ContigQuestion, ContigRequest, Move, Moved};
@@ -68,6 +68,8 @@ pub enum HotplugError {
 pub enum OfflineQuestion {
     /// As [`ContigQuestion::Move`].
     Move(Move),
+    /// As [`ContigQuestion::Leave`].
+    Leave(Found),
     /// Something is busy. Nothing is isolated; whoever goes on tries for ever: [`Offline::again`].
     Busy(Pfn),
     /// It is out.
@@ -226,6 +228,12 @@ impl Offline {
         self.follow(allocator, knobs, question)
     }
 
+    /// Huge pages are in it: each is asked to leave, in this order, before anything else is moved.
+    #[must_use]
+    pub fn with_huge(self, pages: Vec<Found>) -> Self {
+        Self { contig: Contig::to_take_out(request(self.plug)).with_huge(pages), ..self }
+    }
+
     /// Tries what was busy once more.
     #[must_use]
     pub fn again(&mut self, allocator: &mut PageAllocator, knobs: &Knobs) -> OfflineQuestion {
@@ -241,6 +249,7 @@ impl Offline {
     fn follow(&mut self, allocator: &mut PageAllocator, knobs: &Knobs, question: ContigQuestion) -> OfflineQuestion {
         let error = match question {
             ContigQuestion::Move(block) => return OfflineQuestion::Move(block),
+            ContigQuestion::Leave(found) => return OfflineQuestion::Leave(found),
             ContigQuestion::Failed(ContigError::Busy(pfn)) => return OfflineQuestion::Busy(pfn),
             ContigQuestion::Done(range) => match allocator.remove(self.plug, knobs) {
                 Ok(()) => return OfflineQuestion::Done,

@@ -73,7 +73,10 @@ pub use kswapd::{Dirty, Kswapd, NearReclaim, NodeState, Sleep, may_reclaim_by_it
 pub use owned::{BlockError, Blocks, HeldBlock, Mobility};
 pub use page_owner::{MoveReason, OwnedBlock, Owner, PageOwners, Runner, StackCount};
 pub use pages::{BadPage, Content, FreeMapping, HookStep, PageHooks, PageInit, PageWatch};
-pub use path::{NoPages, alloc, alloc_placed, compact_node, free, put_block, split, take_block, zone_of};
+pub use path::{
+    NoPages, alloc, alloc_placed, compact_node, free, huge_in, put_block, relocate, split, take_block, take_frames,
+    zone_of,
+};
 pub use placed::{Placed, Purchase, place};
 pub use quick::Quick;
 pub use reporting::{REPORT_CAPACITY, ReportEnd, ReportPass, ReportQuestion};
@@ -90,4 +93,7 @@ pub trait Env: memmap::Env + policy::Env + Zones {
 
     /// The section of the areas that gigantic pages come from.
     fn with_cma<R>(&mut self, f: impl FnOnce(&mut CmaAreas) -> R) -> R;
+
+    /// A huge page lies where somebody needs a range, or where memory is to go. Has it left? Whoever knows pools and mappings answers.
+    fn vacate(&mut self, pfn: units::Pfn, reason: MoveReason) -> Moved;
 }

@@ -1,5 +1,8 @@
 //! The way to a block on a machine: the walk along the zone list, and where that finds nothing, the slow path with the machine's answers.
 
+use alloc::vec::Vec;
+
+use memmap::FolioKind;
 use policy::{Placement, Reach, ZoneRef};
 use units::{Blame, GfpFlags, Ledger, Order, PageCount, Pfn, Site, ZoneKind};
 use zone::{AllocFlags, BadFree, Found, Held, Want, Zone};
@@ -14,6 +17,7 @@ use crate::fast_path::{self, Block, Purpose};
 use crate::gfp;
 use crate::kswapd;
 use crate::owned::{BlockError, HeldBlock, Mobility};
+use crate::page_owner::MoveReason;
 use crate::placed::{Purchase, place};
 use crate::quick;
 use crate::slow_path::Compacted;
@@ -185,13 +189,13 @@ pub fn compact_node<P: Env>(p: &mut P, node: units::NodeId) {
 
 /// Has the owner of a block move it.
 #[doc(alias = "migrate_pages")]
-fn relocate<P: Env>(p: &mut P, to: &Move) -> Moved {
+pub fn relocate<P: Env>(p: &mut P, to: &Move) -> Moved {
     let moved = p.with_blocks(|blocks| blocks.relocate(to));
     if moved == Moved::Moved {
         p.with_memmap(|map| {
             let _ = map.put_refs(to.from, 1);
             map.release(to.from);
-            map.claim(to.to, to.order, memmap::FolioKind::Page);
+            map.claim(to.to, to.order, FolioKind::Page);
             map.get_refs(to.to, 1);
         });
     }
@@ -253,8 +257,8 @@ fn range_by_moving<P: Env>(p: &mut P, zone: ZoneRef, request: &PageRequest) -> O
             if p.with_zone(zone, |parts| can_be_emptied(parts.zone, start, at)) != Some(true) {
                 continue;
             }
-            let contig = Contig::new(ContigRequest { zone, start, pages, area: Area::Ordinary, gfp });
-            if range_to_the_end(p, contig).is_ok() {
+            let wanted = ContigRequest { zone, start, pages, area: Area::Ordinary, gfp };
+            if range_to_the_end(p, wanted).is_ok() {
                 return Some(start);
             }
         }
@@ -262,8 +266,10 @@ fn range_by_moving<P: Env>(p: &mut P, zone: ZoneRef, request: &PageRequest) -> O
     None
 }
 
-/// Has everything in a range moved by its owner, and takes it.
-pub(crate) fn range_to_the_end<P: Env>(p: &mut P, mut contig: Contig) -> Result<ContigRange, ContigError> {
+/// Has everything in a range moved by its owner, and takes it. Huge pages in it are replaced, or moved where somebody uses them.
+pub(crate) fn range_to_the_end<P: Env>(p: &mut P, wanted: ContigRequest) -> Result<ContigRange, ContigError> {
+    let huge = huge_in(p, wanted.zone, wanted.start, wanted.start.offset(wanted.pages));
+    let mut contig = Contig::new(wanted).with_huge(huge);
     let mut question = contig.begin(p);
     loop {
         match question {
@@ -271,10 +277,43 @@ pub(crate) fn range_to_the_end<P: Env>(p: &mut P, mut contig: Contig) -> Result<
                 let moved = relocate(p, &block);
                 question = contig.answer(p, moved);
             }
+            ContigQuestion::Leave(found) => {
+                let left = p.vacate(found.pfn, MoveReason::Range);
+                question = contig.answer(p, left);
+            }
             ContigQuestion::Done(range) => return Ok(range),
             ContigQuestion::Failed(error) => return Err(error),
         }
     }
+}
+
+/// The huge pages of a range, those that nobody uses before the others: what is moved must not be moved into the range.
+pub fn huge_in<P: Env>(p: &mut P, zone: ZoneRef, start: Pfn, end: Pfn) -> Vec<Found> {
+    let used = p.with_zone(zone, |parts| parts.zone.in_use(start, end)).unwrap_or_default();
+    p.with_memmap(|map| {
+        let huge = |found: &Found| map.get(found.pfn).filter(|folio| matches!(folio.kind, FolioKind::Huge(_)));
+        let is_used = |found: &Found| huge(found).is_some_and(|folio| folio.refs() > 0);
+        let mut pages: Vec<Found> = used.into_iter().filter(|found| huge(found).is_some()).collect();
+        pages.sort_by_key(|found| (is_used(found), found.pfn));
+        pages
+    })
+}
+
+/// Takes exactly these frames as one block, for somebody who holds it under a name from now on. What is in them is moved away.
+///
+/// # Errors
+/// Something stays, there is nowhere to move it to, or they cannot be one block.
+#[doc(alias = "alloc_contig_range")]
+pub fn take_frames<P: Env>(p: &mut P, pfn: Pfn, order: Order, gfp: GfpFlags) -> Result<units::BlockId, ContigError> {
+    let zone = zone_of(p, pfn).ok_or(ContigError::Outside(pfn))?;
+    let gfp = gfp | GfpFlags::COMP;
+    let wanted = ContigRequest { zone, start: pfn, pages: order.pages(), area: Area::Ordinary, gfp };
+    range_to_the_end(p, wanted)?;
+    p.with_memmap(|map| {
+        map.claim(pfn, order, FolioKind::Page);
+        map.get_refs(pfn, 1);
+    });
+    Ok(p.with_blocks(|blocks| blocks.take(HeldBlock { pfn, order, zone, mobility: Mobility::Fixed, pins: 0 })))
 }
 
 /// Is everything there free, or can be moved? Far fewer ranges are isolated in vain so.
@@ -331,7 +370,7 @@ pub fn take_block<P: Env>(p: &mut P, request: &PageRequest, placement: &Placemen
         let _ = p.with_zone(zone, |parts| parts.zone.mark_movable(pfn, order));
     }
     p.with_memmap(|map| {
-        map.claim(pfn, order, memmap::FolioKind::Page);
+        map.claim(pfn, order, FolioKind::Page);
         map.get_refs(pfn, 1);
     });
     Ok(p.with_blocks(|blocks| blocks.take(HeldBlock { pfn, order, zone, mobility, pins: 0 })))

@@ -36,6 +36,15 @@ pub enum Event {
         /// The folio's first frame.
         folio: Pfn,
     },
+    /// Another page of its node took the place of a free one, which became ordinary memory.
+    Replaced {
+        /// The pool.
+        hstate: HstateId,
+        /// The first frame of the one that left.
+        from: Pfn,
+        /// The first frame of the one in its place.
+        to: Pfn,
+    },
     /// The contents of a page, and all that stands for it, moved to another one.
     Migrated {
         /// The pool.

@@ -1,8 +1,8 @@
 //! Ordinary pages of a machine, taken and given back in blocks.
 
-use page_alloc::{BlockError, HeldBlock, NoPages, PageRequest};
+use page_alloc::{BlockError, ContigError, HeldBlock, NoPages, PageRequest};
 use policy::Placement;
-use units::{BlockId, GfpFlags, HugeIndex, NodeId, Order, Pid};
+use units::{BlockId, GfpFlags, HugeIndex, NodeId, Order, Pfn, Pid};
 
 use super::{CallError, Env};
 
@@ -43,6 +43,16 @@ pub trait Pages: Env + Sized {
         let mut request = PageRequest::new(order, gfp, placement.nid);
         (request.task.allowed, request.task.walled) = (origin.allowed, origin.allowed);
         Ok(page_alloc::take_block(self, &request, &placement)?)
+    }
+
+    /// Takes exactly the frames from `pfn` on, as one block, after what is in them was moved away: blocks that can be, and huge pages, of which free
+    /// ones are replaced on their node and others moved. The counters of their pools stay.
+    ///
+    /// # Errors
+    /// Something stays, or there is nowhere to move it to.
+    #[doc(alias = "alloc_contig_range")]
+    fn take_frames(&mut self, pfn: Pfn, order: Order, gfp: GfpFlags) -> Result<BlockId, ContigError> {
+        page_alloc::take_frames(self, pfn, order, gfp)
     }
 
     /// Gives a block back.

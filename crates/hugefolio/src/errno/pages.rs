@@ -5,6 +5,8 @@ use policy::TopologyError;
 use zone::watermark::KnobRange;
 use zone::{BadFree, IsolateRefusal};
 
+use crate::OfflineError;
+
 use super::{Errno, ToErrno};
 
 macro_rules! one {
@@ -43,6 +45,16 @@ impl ToErrno for CmaError {
             Self::Range(error) => error.errno(),
             Self::Full(_) => Errno::ENOMEM,
             _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl ToErrno for OfflineError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Range(error) => error.errno(),
+            // Whatever stays, the range is busy.
+            Self::Busy(_) | Self::Huge(_) => Errno::EBUSY,
         }
     }
 }

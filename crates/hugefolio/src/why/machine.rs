@@ -29,7 +29,7 @@ impl Machine {
             let kept = zone.reserved().iter().flat_map(|&(start, end)| blocks(start, end));
             kept.for_each(|(pfn, order)| survey.add(place_of(zone), pfn, order, Held::Reserved));
         }
-        for (zone, pfn, order) in self.broken_blocks(blocks_held) {
+        for (zone, pfn, order) in self.other_blocks(blocks_held) {
             survey.add(zone, pfn, order, Held::Used);
         }
         survey.answer(wanted, |window| self.candidate(window))
@@ -103,9 +103,9 @@ impl Machine {
         }
     }
 
-    /// Blocks whose memory is broken and that belong to nobody. Whoever is sound is counted, and only if something is missing are all
-    /// records looked at.
-    fn broken_blocks(&self, held: PageCount) -> Vec<(ZoneRef, Pfn, Order)> {
+    /// Blocks that neither a user nor a pool has: broken memory, and the descriptors of huge pages. The others are counted, and only if something is
+    /// missing are all records looked at.
+    fn other_blocks(&self, held: PageCount) -> Vec<(ZoneRef, Pfn, Order)> {
         let zones = || self.pages.zones().map(|(zone, _)| zone);
         let managed: PageCount = zones().map(Zone::managed).sum();
         let free: PageCount = zones().map(|zone| zone.free() + zone.free_isolated()).sum();
@@ -115,8 +115,9 @@ impl Machine {
         if known == managed {
             return Vec::new();
         }
-        let broken = self.memmap.iter().filter(|(_, folio)| folio.kind == FolioKind::Poisoned);
-        broken.filter_map(|(pfn, folio)| Some((zone_at(&self.pages, pfn)?, pfn, folio.order))).collect()
+        let huge = |folio: &memmap::Folio| matches!(folio.kind, FolioKind::Huge(_));
+        let others = self.memmap.iter().filter(|&(pfn, folio)| !huge(folio) && self.blocks.at(pfn).is_none());
+        others.filter_map(|(pfn, folio)| Some((zone_at(&self.pages, pfn)?, pfn, folio.order))).collect()
     }
 }
 

@@ -12,6 +12,7 @@ mod knobs;
 mod memory;
 mod pages;
 mod placement;
+mod ranges;
 mod saved;
 mod segments;
 mod uffd;

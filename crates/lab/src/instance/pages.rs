@@ -391,9 +391,7 @@ impl Instance {
                 Ok(()) => Answer::ok(),
                 Err(error) => Answer::not_modelled(error.to_string()),
             },
-            _ => Answer::not_modelled(
-                "a whole machine is not asked that: describe memory with a line such as `zone 0:Normal 0..4096`",
-            ),
+            _ => self.machine_range(op),
         }
     }
 
@@ -406,14 +404,14 @@ impl Instance {
 }
 
 /// A request that cannot be, with the reason.
-fn because(error: &(impl ToErrno + std::fmt::Display)) -> Answer {
+pub(super) fn because(error: &(impl ToErrno + std::fmt::Display)) -> Answer {
     let mut answer = answers::failed(error);
     answer.extras.why = Some(error.to_string());
     answer
 }
 
 /// Where a block lies.
-fn show(extras: &mut Extras, allocator: &PageAllocator, zone: ZoneRef, pfn: Pfn) {
+pub(super) fn show(extras: &mut Extras, allocator: &PageAllocator, zone: ZoneRef, pfn: Pfn) {
     extras.pfn = Some(pfn.get());
     extras.zone = Some(ZoneName { node: zone.node.get(), kind: zone.kind }.to_string());
     extras.mt = allocator.zone(zone).map(|zone| zone.migratetype(pfn).name().to_owned());
@@ -434,7 +432,7 @@ pub(super) const fn place(at: ZoneName) -> ZoneRef {
     ZoneRef { node: NodeId::new(at.node), kind: at.kind }
 }
 
-const fn plug(at: ZoneName, frames: op::FrameRange) -> Plug {
+pub(super) const fn plug(at: ZoneName, frames: op::FrameRange) -> Plug {
     Plug { zone: place(at), start: Pfn::new(frames.first), pages: PageCount::new(frames.len()) }
 }
 

@@ -227,6 +227,10 @@ impl page_alloc::Env for World {
     fn with_cma<R>(&mut self, f: impl FnOnce(&mut CmaAreas) -> R) -> R {
         f(&mut CmaAreas::default())
     }
+
+    fn vacate(&mut self, _: Pfn, _: page_alloc::MoveReason) -> page_alloc::Moved {
+        page_alloc::Moved::Busy
+    }
 }
 
 impl vmemmap::Env for World {

@@ -42,9 +42,9 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 64 MiB of text, and 1 TiB in pages of 4 KiB.
+    /// 64 MiB of text, and 1 TiB in pages of 4 KiB with those that describe it.
     fn default() -> Self {
-        Self { bytes: 64 << 20, frames: PageCount::new(1 << 28) }
+        Self { bytes: 64 << 20, frames: PageCount::new((1 << 28) + (1 << 23)) }
     }
 }
 

@@ -73,6 +73,9 @@ pub enum BuildError {
 /// First address that no task may map, on x86-64 with four levels of page table: one page below 128 TiB.
 const TASK_SIZE: Vaddr = Vaddr::new((1 << 47) - 4096);
 
+/// No memory lies beyond this frame.
+const LAST_FRAME: Pfn = Pfn::new(1 << 52);
+
 /// Where a node's frames start, at the least: nodes are this far apart, so that no two share a block of any order.
 const NODE_ALIGN: Bytes = Bytes::gib(64);
 
@@ -268,6 +271,9 @@ impl MachineBuilder {
         let mut all = self.nodes.keys().copied().chain(of_ranges).chain(self.cpus.keys().copied());
         if let Some(node) = all.find(|node| node.get() >= Nodemask::CAPACITY) {
             return Err(BuildError::NodeOutOfRange(node));
+        }
+        if let Some(range) = self.ranges.iter().find(|range| range.start > range.end || range.end > LAST_FRAME) {
+            return Err(zone::ZoneError::BadSpan { start: range.start }.into());
         }
         let mut ranges = self.ranges.clone();
         let past = ranges.iter().map(|range| range.end).max().unwrap_or(Pfn::new(0));

@@ -4,8 +4,9 @@
 use hugefolio::pages::PageRequest;
 use hugefolio::text::{Vmstat, VmstatItem};
 use hugefolio::{
-    Admin, BlockId, Bytes, CpuId, DemoteCallError, DemoteError, DissolveError, GfpFlags, HugeCount, HugeSize, Machine,
-    Moves, NodeId, Nodemask, Order, Pages, ResizeNodes, SharedMachine, Site, TailKey, ZoneKind, ZoneRef,
+    Admin, BlockId, BuildError, Bytes, CpuId, DemoteCallError, DemoteError, DissolveError, GfpFlags, HugeCount,
+    HugeSize, Machine, MemoryRange, Moves, NodeId, Nodemask, Order, Pages, Pfn, ResizeNodes, SharedMachine, Site,
+    TailKey, ZoneError, ZoneKind, ZoneRef,
 };
 
 const NODE: NodeId = NodeId::new(0);
@@ -229,4 +230,16 @@ fn threads_that_grow_pools_make_one_tail() {
     assert_eq!(spare.get() - machine.spare_pages(NODE).get(), 32 * 505 + 1);
     set(&mut machine, HugeSize::M2, 0);
     assert_eq!(machine.spare_pages(NODE), spare);
+}
+
+/// The frames of descriptors were placed behind memory that ends at the last number there is, and before memory that ends where it begins or earlier;
+/// both were arithmetic without an answer.
+#[test]
+fn memory_that_cannot_be_is_refused() {
+    for (start, end) in [(u64::MAX - 1024, u64::MAX), (4096, 0), (1 << 62, (1 << 62) + 4096)] {
+        let (start, end) = (Pfn::new(start), Pfn::new(end));
+        let range = MemoryRange { node: NODE, start, end, hotpluggable: false, mirrored: false };
+        let refused = Machine::builder().memory(range).build().map(|_| ());
+        assert_eq!(refused, Err(BuildError::Zone(ZoneError::BadSpan { start })));
+    }
 }

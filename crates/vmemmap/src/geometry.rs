@@ -65,15 +65,6 @@ impl Geometry {
         PageCount::new(whole * self.descriptor.get() + (rest * self.descriptor.get()).div_ceil(page))
     }
 
-    /// Pages that the descriptors of these frames lie in, the first and the last in part.
-    #[must_use]
-    pub const fn pages_for(self, start: Pfn, end: Pfn) -> PageCount {
-        if end.get() <= start.get() {
-            return PageCount::ZERO;
-        }
-        PageCount::new(self.page_of(Pfn::new(end.get() - 1)) + 1 - self.page_of(start))
-    }
-
     /// Pages that optimising a block gives back.
     ///
     /// ```

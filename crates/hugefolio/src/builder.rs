@@ -228,6 +228,7 @@ impl MachineBuilder {
             contents: Contents::new(shift),
             resv_maps: SlotMap::with_key(),
             subpools: SlotMap::with_key(),
+            deferred: hugetlb::DeferredWork::new(),
             inodes: SlotMap::with_key(),
             caches: SecondaryMap::new(),
             mappings: SecondaryMap::new(),

@@ -63,9 +63,9 @@ pub use charge::{
 pub use filemap::NoCacheNode;
 pub use hugetlb::boot;
 pub use hugetlb::{
-    AllocRefusal, Balance, Claim, DemoteError, DissolveError, Dissolved, Hstate, Hstates, HugeFolio, IsolateError,
-    NoDescriptor, NoTarget, NodeCounts, Payers, Pool, ReserveRefusal, ResizeError, ResizeNodes, Shelf, SubpoolFull,
-    SurplusRefusal, Tries, UnpoisonError,
+    AllocRefusal, Balance, Claim, Deferred, DeferredWork, DemoteError, DissolveError, Dissolved, Hstate, Hstates,
+    HugeFolio, IsolateError, NoDescriptor, NoTarget, NodeCounts, Payers, Pool, ReserveRefusal, ResizeError,
+    ResizeNodes, Shelf, SubpoolFull, SurplusRefusal, Tries, UnpoisonError,
 };
 pub use hugetlbfs::{
     Capabilities, Create, Credentials, Denied, FallocateError, FileMode, FileOwner, Gid, MountError, MountOptions,
@@ -87,9 +87,9 @@ pub use policy::{
     Weights, Wish, ZoneRef, movable_starts,
 };
 pub use units::{
-    Blame, BlockId, Bytes, CgroupId, CpuId, Event, GfpFlags, HstateId, HugeCount, HugeIndex, HugeRange, HugeSize,
-    InodeId, Ledger, MmId, MountId, MountLimits, MountReturn, Name, NodeId, Nodemask, Order, OwnerPage, PageCount,
-    PageShift, Pfn, Pid, ResvMapId, Site, SubpoolId, Ticks, UffdId, Vaddr, VaddrRange, VmaId,
+    Blame, BlockId, Bytes, CgroupId, Context, CpuId, Event, GfpFlags, HstateId, HugeCount, HugeIndex, HugeRange,
+    HugeSize, InodeId, Ledger, MmId, MountId, MountLimits, MountReturn, Name, NodeId, Nodemask, Order, OwnerPage,
+    PageCount, PageShift, Pfn, Pid, ResvMapId, Site, SubpoolId, Ticks, UffdId, Vaddr, VaddrRange, VmaId,
 };
 pub use units::{Migratetype, PerZone, ZoneKind};
 pub use vmemmap::{

@@ -1,6 +1,6 @@
 //! The machine: all state, owned.
 
-use hugetlb::{Hstates, Pool, ResvMap, Shelf, Subpool};
+use hugetlb::{DeferredWork, Hstates, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
@@ -89,6 +89,8 @@ pub struct Machine {
     pub(crate) shelves: Vec<Vec<Shelf>>,
     pub(crate) resv_maps: SlotMap<ResvMapId, ResvMap>,
     pub(crate) subpools: SlotMap<SubpoolId, Subpool>,
+    /// What nobody who may wait has done yet.
+    pub(crate) deferred: DeferredWork,
     pub(crate) inodes: SlotMap<InodeId, Inode>,
     pub(crate) caches: SecondaryMap<InodeId, filemap::PageCache>,
     pub(crate) mappings: SecondaryMap<InodeId, filemap::FileMappings>,
@@ -194,6 +196,12 @@ impl Machine {
     #[doc(alias = "drain_all_pages")]
     pub fn drain_lists(&mut self) {
         self.pages.drain_everything();
+    }
+
+    /// What was put off where nobody may wait.
+    #[must_use]
+    pub const fn deferred(&self) -> &DeferredWork {
+        &self.deferred
     }
 
     /// What control groups there are and what they are charged.

@@ -3,7 +3,7 @@
 
 use charge::Charges;
 use filemap::{FileMappings, MappedArea, Markers, PageCache};
-use hugetlb::{Hstate, Pool, ResvMap, Shelf, Subpool};
+use hugetlb::{DeferredWork, Hstate, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
@@ -194,6 +194,11 @@ impl hugetlb::Env for Machine {
     #[inline]
     fn with_subpool<R>(&mut self, id: SubpoolId, f: impl FnOnce(&mut Subpool) -> R) -> Option<R> {
         self.subpools.get_mut(id).map(f)
+    }
+
+    #[inline]
+    fn with_deferred<R>(&mut self, f: impl FnOnce(&mut DeferredWork) -> R) -> R {
+        f(&mut self.deferred)
     }
 }
 

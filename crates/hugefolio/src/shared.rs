@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use charge::Charges;
 use filemap::{FileMappings, PageCache};
-use hugetlb::{Pool, ResvMap, Shelf, Subpool};
+use hugetlb::{DeferredWork, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
@@ -48,6 +48,7 @@ pub(crate) mod rank {
     pub(crate) const BLOCKS: Rank = Rank(39, 0);
     pub(crate) const CMA: Rank = Rank(40, 0);
     pub(crate) const VMEMMAP: Rank = Rank(41, 0);
+    pub(crate) const DEFERRED: Rank = Rank(42, 0);
 }
 
 /// A machine whose parts are behind locks, one for each. Threads run paths on it through [`OnCpu`]; a [`Machine`] becomes one
@@ -70,6 +71,7 @@ pub struct SharedMachine {
     pub(crate) shelves: Vec<Vec<Section<Shelf>>>,
     pub(crate) resv_maps: Section<SlotMap<ResvMapId, ResvMap>>,
     pub(crate) subpools: Section<SlotMap<SubpoolId, Subpool>>,
+    pub(crate) deferred: Section<DeferredWork>,
     pub(crate) inodes: Section<SlotMap<InodeId, Inode>>,
     pub(crate) caches: Section<SecondaryMap<InodeId, PageCache>>,
     pub(crate) mappings: Section<SecondaryMap<InodeId, FileMappings>>,
@@ -212,6 +214,7 @@ impl SharedMachine {
                 .collect(),
             resv_maps: self.resv_maps.into_inner(),
             subpools: self.subpools.into_inner(),
+            deferred: self.deferred.into_inner(),
             inodes: self.inodes.into_inner(),
             caches: self.caches.into_inner(),
             mappings: self.mappings.into_inner(),
@@ -252,6 +255,7 @@ impl From<Machine> for SharedMachine {
                 .collect(),
             resv_maps: Section::new(rank::RESV_MAPS, m.resv_maps),
             subpools: Section::new(rank::SUBPOOLS, m.subpools),
+            deferred: Section::new(rank::DEFERRED, m.deferred),
             inodes: Section::new(rank::INODES, m.inodes),
             caches: Section::new(rank::CACHES, m.caches),
             mappings: Section::new(rank::MAPPINGS, m.mappings),

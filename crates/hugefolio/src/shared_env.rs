@@ -2,7 +2,7 @@
 
 use charge::Charges;
 use filemap::{FileMappings, MappedArea, Markers, PageCache};
-use hugetlb::{Hstate, Pool, ResvMap, Shelf, Subpool};
+use hugetlb::{DeferredWork, Hstate, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
@@ -203,6 +203,10 @@ impl hugetlb::Env for OnCpu<'_> {
 
     fn with_subpool<R>(&mut self, id: SubpoolId, f: impl FnOnce(&mut Subpool) -> R) -> Option<R> {
         self.shared.subpools.with(|subpools| subpools.get_mut(id).map(f))
+    }
+
+    fn with_deferred<R>(&mut self, f: impl FnOnce(&mut DeferredWork) -> R) -> R {
+        self.shared.deferred.with(f)
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use charge::{Charges, ChargesState};
 use filemap::{FileMappings, PageCache};
-use hugetlb::{Hstates, Pool, ResvMap, Shelf, Subpool};
+use hugetlb::{DeferredWork, Hstates, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Broken, Contents, Folio, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
@@ -47,6 +47,9 @@ pub struct MachineState {
     bytes: BTreeMap<u64, u8>,
     maps: Vec<ResvMap>,
     subpools: Vec<Subpool>,
+    /// What nobody who may wait has done yet.
+    #[cfg_attr(feature = "serde", serde(default))]
+    deferred: DeferredWork,
     mounts: Vec<Mount>,
     inodes: Vec<FileState>,
     spaces: Vec<SpaceState>,
@@ -176,6 +179,7 @@ impl Machine {
             bytes: self.contents.bytes().collect(),
             maps: self.resv_maps.values().cloned().collect(),
             subpools: self.subpools.values().copied().collect(),
+            deferred: self.deferred.clone(),
             mounts: self.mounts.values().cloned().collect(),
             inodes: files.collect(),
             spaces: spaces.collect(),
@@ -221,6 +225,7 @@ impl Machine {
             shelves,
             resv_maps: filled(state.maps),
             subpools: filled(state.subpools),
+            deferred: state.deferred,
             inodes: SlotMap::with_key(),
             caches: SecondaryMap::new(),
             mappings: SecondaryMap::new(),

@@ -174,6 +174,8 @@ pub enum Holder {
         /// The file and index at which it is cached or mapped.
         home: Option<(InodeId, HugeIndex)>,
     },
+    /// Nobody any more: it was a page of a pool and waits for descriptors of its own.
+    Leaving,
     /// A processor keeps it to hand it out again.
     Processor,
     /// The kernel kept it at boot.

@@ -2,6 +2,7 @@
 
 use units::{Blame, Event, HugeCount, HugeSize, Ledger, PageCount, Pfn};
 
+use crate::deferred::settle;
 use crate::pool::{Joins, ONE, Pool};
 use crate::surplus::destroy_restored;
 use vmemmap::NoMetadata;
@@ -61,6 +62,7 @@ pub enum Dissolved {
 /// It is in use, needed for a reservation, or cannot leave its pool; nothing is changed.
 #[doc(alias = "dissolve_free_hugetlb_folio")]
 pub fn dissolve<P: Env>(p: &mut P, pfn: Pfn) -> Result<Dissolved, DissolveError> {
+    settle(p, pfn);
     let Some(folio) = crate::folio_of(p, pfn) else { return Ok(Dissolved::NotHuge) };
     let h = p.hstate(folio.hstate);
     if p.with_memmap(|map| map.get(folio.pfn).is_none_or(|record| record.refs() > 0)) {

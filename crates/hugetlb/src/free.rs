@@ -2,23 +2,31 @@
 
 use charge::{Counter, Receipt};
 use memmap::{FolioKind, Last};
-use units::{Event, MountReturn, Pfn};
+use units::{Context, Event, MountReturn, Pfn};
 
+use crate::deferred::destroy_in;
 use crate::pool::{Condition, Fate, Joins, ONE};
 use crate::record::Record;
 use crate::restore::restore_owed;
 use crate::subpool::{Return, put_pages};
-use crate::surplus::{destroy_claimed, destroy_folio};
+use crate::surplus::{Gone, take_claimed};
 use crate::{Env, HugeFolio};
 
-/// Drops `refs` references of a folio of any kind and sends it home if they were the last.
+/// Drops `refs` references of a folio of any kind and sends it home if they were the last. Whoever does it may wait.
 #[doc(alias("free_huge_folio", "folio_put"))]
+#[inline]
 pub fn put_folio<P: Env>(p: &mut P, pfn: Pfn, refs: u64) {
+    put_folio_in(p, pfn, refs, Context::Sleepable);
+}
+
+/// As [`put_folio`], where perhaps nobody may wait: what cannot be done there is put off until somebody calls [`crate::quiesce`].
+#[inline]
+pub fn put_folio_in<P: Env>(p: &mut P, pfn: Pfn, refs: u64, context: Context) {
     match p.with_memmap(|map| map.put_refs(pfn, refs)) {
         None | Some(Last(FolioKind::Page | FolioKind::Poisoned)) => (),
         Some(Last(FolioKind::Huge(at))) => {
             let folio = p.with_pool(at.hstate, |pool| pool.folio(at.hstate, at.slot));
-            free_huge(p, folio);
+            free_huge(p, folio, context);
         }
         Some(Last(kind)) => debug_assert!(false, "{pfn} is of a kind nobody frees: {kind:?}"),
     }
@@ -26,7 +34,7 @@ pub fn put_folio<P: Env>(p: &mut P, pfn: Pfn, refs: u64) {
 
 /// The only place where huge pages come back: the subpool may keep the page as its reservation, the charges end, and the ledger
 /// decides whether the page stays.
-fn free_huge<P: Env>(p: &mut P, folio: HugeFolio) {
+fn free_huge<P: Env>(p: &mut P, folio: HugeFolio, context: Context) {
     let hstate = folio.hstate;
     let (old, condition) = p.with_pool(hstate, |pool| {
         let fresh = Record::new(folio);
@@ -44,7 +52,7 @@ fn free_huge<P: Env>(p: &mut P, folio: HugeFolio) {
     if old.temporary {
         p.with_pool(hstate, |pool| pool.remove_page(folio.node, Joins::Persistent));
         let h = p.hstate(hstate);
-        let _ = destroy_folio(p, h, folio);
+        let _ = destroy_in(p, h, folio, context);
         return;
     }
     p.with_shelf(hstate, folio.node, |shelf| {
@@ -58,7 +66,11 @@ fn free_huge<P: Env>(p: &mut P, folio: HugeFolio) {
         Fate::KeptForReservation => p.emit(|| Event::KeptForReservation { hstate, folio: folio.pfn }),
         Fate::Destroyed => {
             let h = p.hstate(hstate);
-            destroy_claimed(p, h, folio.node, condition);
+            if let Some(folio) = take_claimed(p, h, folio.node, condition)
+                && destroy_in(p, h, folio, context) == Gone::Yes
+            {
+                p.emit(|| Event::PoolShrank { hstate, node: folio.node });
+            }
         }
     }
 }

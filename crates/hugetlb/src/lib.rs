@@ -10,7 +10,7 @@
 //! 2. [`hugetlb_alloc_folio`] charges, claims from the pool or allocates surplus, and knows neither areas nor maps;
 //! 3. the map commits, or everything that was recorded runs backwards.
 //!
-//! [`put_folio`] is the way back, [`set_max`] and [`demote()`] are the administrator's ways in, [`reserve_pages`] the promise at `mmap` time.
+//! [`put_folio`] is the way back, and [`quiesce`] does what it had to put off; [`set_max`] and [`demote()`] are the administrator's ways in, [`reserve_pages`] the promise at `mmap` time.
 #![no_std]
 
 extern crate alloc as alloc_crate;
@@ -19,6 +19,7 @@ mod account;
 mod alloc;
 mod balance;
 pub mod boot;
+mod deferred;
 mod demote;
 mod dissolve;
 mod free;
@@ -42,9 +43,10 @@ mod surplus;
 pub use account::{acct_release, acct_reserve};
 pub use alloc::{AllocFlags, AllocRefusal, AllocRequest, hugetlb_alloc_folio};
 pub use balance::{Balance, Claim};
+pub use deferred::{Deferred, DeferredWork, quiesce, settle};
 pub use demote::{DemoteError, demote, set_demote_size};
 pub use dissolve::{DissolveError, Dissolved, dissolve, dissolve_range};
-pub use free::{folio_at, folio_of, put_folio};
+pub use free::{folio_at, folio_of, put_folio, put_folio_in};
 pub use hstate::{Hstate, Hstates};
 pub use isolate::{IsolateError, Isolated, isolate, put_back};
 pub use map_alloc::{MapAlloc, Purpose, alloc_for_mapping};
@@ -90,4 +92,7 @@ pub trait Env: vmemmap::Env + charge::Env {
 
     /// The section of one subpool; nothing where it is gone.
     fn with_subpool<R>(&mut self, id: SubpoolId, f: impl FnOnce(&mut Subpool) -> R) -> Option<R>;
+
+    /// The section of what was put off.
+    fn with_deferred<R>(&mut self, f: impl FnOnce(&mut DeferredWork) -> R) -> R;
 }

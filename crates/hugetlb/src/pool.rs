@@ -55,6 +55,9 @@ pub struct Pool {
     /// How asking the page allocator for pages went.
     #[cfg_attr(feature = "serde", serde(default))]
     pub(crate) tries: Tries,
+    /// Pages that it does not count any more and whose memory was not given back yet.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub(crate) leaving: HugeCount,
 }
 
 /// How often the page allocator was asked for a page of a pool whose pages it has as blocks.
@@ -97,6 +100,7 @@ impl Pool {
             vacant: Vec::new(),
             poison: BTreeMap::new(),
             tries: Tries::default(),
+            leaving: HugeCount::ZERO,
         }
     }
 
@@ -361,6 +365,12 @@ impl Pool {
         self.tries
     }
 
+    /// Pages that it does not count any more and whose memory was not given back yet.
+    #[must_use]
+    pub const fn leaving(&self) -> HugeCount {
+        self.leaving
+    }
+
     /// Who pays for each of its folios that somebody pays for.
     pub fn payers(&self) -> impl Iterator<Item = Payers> {
         let payers = |record: &Record| Payers {
@@ -447,8 +457,8 @@ impl Pool {
             return Err("a vacant record is listed twice, or is none".into());
         }
         let live = self.records.len() - vacant.len();
-        if u64::try_from(live) != Ok(self.nr.get()) {
-            return Err(alloc_crate::format!("{live} records for {} pages", self.nr.get()));
+        if u64::try_from(live) != Ok(self.nr.saturating_add(self.leaving).get()) {
+            return Err(alloc_crate::format!("{live} records for {} pages and {} leaving", self.nr, self.leaving));
         }
         Ok(())
     }

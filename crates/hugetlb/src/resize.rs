@@ -8,7 +8,7 @@ use units::{Event, GfpFlags, HstateId, HugeCount, NodeId, Nodemask, Scope};
 use crate::boot::{CountProblem, PoolRequest};
 use crate::pool::{Condition, Joins, ONE, Pool};
 use crate::surplus::{destroy_claimed, new_folio};
-use crate::{Env, Hstate};
+use crate::{Env, Hstate, quiesce};
 
 /// Which nodes a resize acts on, and what its number means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +79,7 @@ fn resize<P: Env>(
     };
     let h = p.hstate(hstate);
     p.scope(Scope::Resize(h.size), |p| {
+        quiesce(p);
         let first = p.with_pool(hstate, |pool| {
             let count = match nodes {
                 ResizeNodes::Global(_) => count,
@@ -89,6 +90,7 @@ fn resize<P: Env>(
             (target, pool.next_step(target))
         });
         step_by_step(p, h, first.0, first.1);
+        quiesce(p);
     });
     Ok(())
 }

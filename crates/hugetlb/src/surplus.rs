@@ -190,15 +190,21 @@ pub(crate) fn alloc_surplus<P: Env>(
 /// Takes a page off the shelf after the ledger let it go, and destroys it.
 #[inline]
 pub(crate) fn destroy_claimed<P: Env>(p: &mut P, hstate: Hstate, node: NodeId, condition: Condition) {
+    let Some(folio) = take_claimed(p, hstate, node, condition) else { return };
+    if destroy_folio(p, hstate, folio) == Gone::Yes {
+        p.emit(|| units::Event::PoolShrank { hstate: hstate.id, node });
+    }
+}
+
+/// Takes a page off the shelf after the ledger let it go.
+#[inline]
+pub(crate) fn take_claimed<P: Env>(p: &mut P, hstate: Hstate, node: NodeId, condition: Condition) -> Option<HugeFolio> {
     let taken = p.with_shelf(hstate.id, node, |shelf| match condition {
         Condition::Sound => Some(shelf.take_claimed()),
         Condition::Poisoned => shelf.take_poisoned(),
     });
     debug_assert!(taken.is_some(), "what the ledger counts as broken lies on the shelf");
-    let Some(folio) = taken else { return };
-    if destroy_folio(p, hstate, folio) == Gone::Yes {
-        p.emit(|| units::Event::PoolShrank { hstate: hstate.id, node });
-    }
+    taken
 }
 
 impl Pool {

@@ -25,6 +25,8 @@ pub enum FolioKind {
     Page,
     /// A huge page: back to its pool.
     Huge(HugeSlot),
+    /// A huge page that has left its pool and waits for descriptors of its own: neither huge nor free. Its data are where they were.
+    Leaving(HugeSlot),
     /// Memory with a hardware error: nobody gets it.
     #[doc(alias = "PG_hwpoison")]
     Poisoned,
@@ -181,6 +183,14 @@ impl MemMap {
         debug_assert_eq!(folio.mappings, 0, "{pfn} has no reference but is mapped");
         (folio.anonymous, folio.written) = (false, false);
         Some(Last(folio.kind))
+    }
+
+    /// A folio that nobody refers to is of another kind from now on.
+    pub fn set_kind(&mut self, pfn: Pfn, kind: FolioKind) {
+        if let Some(folio) = self.folio(pfn) {
+            debug_assert_eq!(folio.refs, 0, "{pfn} is in use");
+            folio.kind = kind;
+        }
     }
 
     /// What is in it is nowhere else from now on.

@@ -1,7 +1,7 @@
 //! Pages that have to stay where they are while a device, or somebody outside, uses them.
 
 use hugetlbfs::Origin;
-use units::{Access, MmId, Pfn, Scope, Vaddr};
+use units::{Access, Context, MmId, Pfn, Scope, Vaddr};
 
 use crate::fault::fault_in_space;
 use crate::{Env, FaultError, Touch};
@@ -75,7 +75,13 @@ fn unshared<P: Env>(p: &mut P, mm: MmId, addr: Vaddr, touch: Touch) -> Touch {
 /// Ends a pin; a page that nobody else has goes home.
 #[doc(alias = "unpin_user_page")]
 pub fn unpin<P: Env>(p: &mut P, pin: Pin) {
+    unpin_in(p, pin, Context::Sleepable);
+}
+
+/// As [`unpin`], where perhaps nobody may wait: a device lets go in an interrupt.
+#[doc(alias = "bio_release_pages")]
+pub fn unpin_in<P: Env>(p: &mut P, pin: Pin, context: Context) {
     let Pin { folio, .. } = pin;
     p.with_memmap(|map| map.unpin(folio));
-    hugetlb::put_folio(p, folio, 1);
+    hugetlb::put_folio_in(p, folio, 1, context);
 }

@@ -62,6 +62,7 @@ pub struct MemoryFailure {
 #[doc(alias("try_memory_failure_hugetlb", "me_huge_page"))]
 pub fn memory_failure<P: Env>(p: &mut P, pfn: Pfn, tell: impl Fn(MmId) -> Warned) -> MemoryFailure {
     let without_victims = |outcome| MemoryFailure { outcome, victims: Vec::new() };
+    hugetlb::settle(p, pfn);
     let Some(folio) = hugetlb::folio_of(p, pfn) else { return without_victims(Failed::NotHuge) };
     let known = hugetlb::record_poison(p, folio, pfn);
     // A reference, so that it is not given back before all is done.
@@ -144,6 +145,7 @@ fn let_go<P: Env>(p: &mut P, folio: HugeFolio) -> Failed {
 /// It is not marked as broken, or its huge page is in use or cannot be trusted.
 #[doc(alias = "unpoison_memory")]
 pub fn unpoison<P: Env>(p: &mut P, pfn: Pfn) -> Result<(), UnpoisonError> {
+    hugetlb::settle(p, pfn);
     match hugetlb::folio_of(p, pfn) {
         Some(folio) => hugetlb::unpoison_folio(p, folio, pfn),
         None => hugetlb::unpoison_ordinary(p, pfn),
@@ -193,6 +195,7 @@ impl Blame for SoftOfflineError {
 /// Why it stays in use. If its huge page moved before that, it did.
 #[doc(alias("soft_offline_page", "soft_offline_in_use_page", "page_handle_poison"))]
 pub fn soft_offline<P: Env>(p: &mut P, pfn: Pfn, target: &Target) -> Result<SoftOfflined, SoftOfflineError> {
+    hugetlb::settle(p, pfn);
     let Some(folio) = hugetlb::folio_of(p, pfn) else { return Ok(SoftOfflined::NotHuge) };
     if p.with_pool(folio.hstate, |pool| pool.is_poisoned(folio)) {
         return Ok(SoftOfflined::Known);

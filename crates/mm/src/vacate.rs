@@ -8,10 +8,11 @@ use units::{Nodemask, Pfn};
 use crate::{Env, MigrateError, migrate};
 
 /// Makes the huge page that a frame is a part of leave. Where somebody needs a range, a free page is replaced on its node, and one in use is
-/// moved there. Where memory goes, a free page becomes ordinary memory unless a reservation needs it, and one in use is moved, to another node
+/// moved there. One that waits for its descriptors is waited for. Where memory goes, a free page becomes ordinary memory unless a reservation needs it, and one in use is moved, to another node
 /// if there is one.
 #[doc(alias("isolate_or_dissolve_huge_folio", "do_migrate_range", "alloc_migration_target"))]
 pub fn vacate<P: Env>(p: &mut P, pfn: Pfn, reason: MoveReason) -> Moved {
+    hugetlb::settle(p, pfn);
     let Some(folio) = hugetlb::folio_of(p, pfn) else { return Moved::Moved };
     let memory_goes = reason == MoveReason::Hotplug;
     if memory_goes && hugetlb::dissolve(p, pfn).is_ok() {

@@ -287,11 +287,12 @@ pub(crate) fn range_to_the_end<P: Env>(p: &mut P, wanted: ContigRequest) -> Resu
     }
 }
 
-/// The huge pages of a range, those that nobody uses before the others: what is moved must not be moved into the range.
+/// The huge pages of a range and what was one and is not free yet, those that nobody uses before the others: what is moved must not be moved into the range.
 pub fn huge_in<P: Env>(p: &mut P, zone: ZoneRef, start: Pfn, end: Pfn) -> Vec<Found> {
     let used = p.with_zone(zone, |parts| parts.zone.in_use(start, end)).unwrap_or_default();
     p.with_memmap(|map| {
-        let huge = |found: &Found| map.get(found.pfn).filter(|folio| matches!(folio.kind, FolioKind::Huge(_)));
+        let large = |kind| matches!(kind, FolioKind::Huge(_) | FolioKind::Leaving(_));
+        let huge = |found: &Found| map.get(found.pfn).filter(|folio| large(folio.kind));
         let is_used = |found: &Found| huge(found).is_some_and(|folio| folio.refs() > 0);
         let mut pages: Vec<Found> = used.into_iter().filter(|found| huge(found).is_some()).collect();
         pages.sort_by_key(|found| (is_used(found), found.pfn));

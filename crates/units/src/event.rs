@@ -96,6 +96,13 @@ pub enum Event {
         /// Its first frame.
         folio: Pfn,
     },
+    /// A page has left its pool where nobody may wait, and keeps its memory until somebody who may gives it back.
+    PutOff {
+        /// The pool.
+        hstate: HstateId,
+        /// Its first frame.
+        folio: Pfn,
+    },
     /// An owner of private reservations touched a place and spent the reservation of it.
     OwnerSpent(OwnerPage),
     /// An owner touched a place whose reservation was spent before, and got a page that nobody had reserved.

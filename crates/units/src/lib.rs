@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+mod context;
 mod count;
 mod event;
 mod exclusion;
@@ -22,6 +23,7 @@ mod saved;
 mod undo;
 mod zone_kind;
 
+pub use context::Context;
 pub use count::{Bytes, HugeCount, HugeIndex, HugeRange, Order, PageCount, PageShift, Pfn, Ticks, Vaddr, VaddrRange};
 pub use event::{Event, MountLimits, MountReturn, OwnerPage};
 pub use exclusion::{Access, Scope, Scopes, Site};

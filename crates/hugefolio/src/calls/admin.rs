@@ -151,6 +151,12 @@ pub trait Admin: Env + Sized {
         knob::write(self, path, text.as_bytes(), writer)
     }
 
+    /// Does all that had to be put off where nobody may wait, as the kernel's workers do sooner or later.
+    #[doc(alias = "flush_free_hpage_work")]
+    fn quiesce(&mut self) {
+        hugetlb::quiesce(self);
+    }
+
     /// The counters of a pool.
     ///
     /// # Errors

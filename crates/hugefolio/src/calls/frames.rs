@@ -81,6 +81,8 @@ pub enum Frame {
         /// Some of its memory is broken.
         poisoned: Poison,
     },
+    /// A huge page that has left its pool, and whose memory was not given back yet.
+    Leaving,
     /// Broken memory that belongs to nobody.
     Broken,
     /// An ordinary block that somebody has.
@@ -260,6 +262,7 @@ pub(super) fn frame<P: Env>(p: &mut P, pfn: Pfn) -> Frame {
     match found {
         None => Frame::Free,
         Some((_, FolioKind::Poisoned, ..)) => Frame::Broken,
+        Some((_, FolioKind::Leaving(_), ..)) => Frame::Leaving,
         Some((start, FolioKind::Huge(slot), refs, mapcount)) => {
             let (folio, poisoned) = p.with_pool(slot.hstate, |pool| {
                 let folio = pool.folio(slot.hstate, slot.slot);

@@ -2,7 +2,7 @@
 
 use hugetlb::{DissolveError, Dissolved};
 use mm::{FaultError, MemoryFailure, MoveScope, Pin, SoftOfflined, Touch};
-use units::{Bytes, HugeCount, NodeId, Nodemask, Pfn, Pid, Vaddr};
+use units::{Bytes, Context, HugeCount, NodeId, Nodemask, Pfn, Pid, Vaddr};
 
 use super::frames::{
     self, Cause, Frame, InjectError, Injection, MovePageError, SoftOfflineCallError, UnpoisonCallError,
@@ -27,6 +27,12 @@ pub trait Moves: Env + Sized {
     /// Ends a pin.
     fn unpin(&mut self, pin: Pin) {
         mm::unpin(self, pin);
+    }
+
+    /// Ends a pin where perhaps nobody may wait: a device lets go in an interrupt. What has to be put off there is done by the next call of
+    /// [`super::Admin::quiesce`], or by whoever needs it done.
+    fn unpin_in(&mut self, pin: Pin, context: Context) {
+        mm::unpin_in(self, pin, context);
     }
 
     /// `move_pages`: where the page at `addr` lies in the end.

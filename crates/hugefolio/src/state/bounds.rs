@@ -72,7 +72,7 @@ impl MachineState {
             if pfn.get() > LARGEST || folio.refs() > LARGEST {
                 return wrong(pfn, "the frame, or how often it is referred to, is beyond all bounds");
             }
-            if let memmap::FolioKind::Huge(slot) = folio.kind {
+            if let memmap::FolioKind::Huge(slot) | memmap::FolioKind::Leaving(slot) = folio.kind {
                 self.check_hstate(pfn, slot.hstate)?;
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hugetlb::Deferred;
 use hugetlbfs::{Hold, InodeKind};
 use memmap::{Broken, FolioKind, HugeSlot};
 use units::{HstateId, InodeId, MountId, Pfn};
@@ -15,6 +16,7 @@ impl Machine {
     pub(super) fn validate_objects(&self) -> Result<(), Broken> {
         self.validate_places()?;
         self.validate_slots()?;
+        self.validate_deferred()?;
         self.validate_areas()?;
         self.validate_pages()?;
         self.validate_mounts()
@@ -54,7 +56,8 @@ impl Machine {
             }
         }
         for (pfn, folio) in self.memmap.iter() {
-            let FolioKind::Huge(HugeSlot { hstate, slot }) = folio.kind else { continue };
+            let (FolioKind::Huge(at) | FolioKind::Leaving(at)) = folio.kind else { continue };
+            let HugeSlot { hstate, slot } = at;
             let size = self.config.hstates.get(hstate).order;
             let record = known.remove(&pfn).filter(|record| record.in_slot(hstate, slot));
             let zone = record.and_then(|record| self.pages.zone(record.zone_ref()));
@@ -75,6 +78,40 @@ impl Machine {
             }
         }
         Ok(())
+    }
+
+    /// What waits for its descriptors is put off, once, and nobody has it.
+    fn validate_deferred(&self) -> Result<(), Broken> {
+        self.deferred.validate().map_err(Broken)?;
+        let mut waiting: BTreeMap<Pfn, HugeSlot> = BTreeMap::new();
+        for (pfn, folio) in self.memmap.iter() {
+            let FolioKind::Leaving(at) = folio.kind else { continue };
+            waiting.insert(pfn, at);
+            if folio.refs() > 0 {
+                return broken(format!("{pfn} has left its pool and is referred to"));
+            }
+        }
+        for (n, pool) in (0..=u8::MAX).zip(&self.pools) {
+            let of = waiting.values().filter(|at| at.hstate == HstateId::new(n)).count();
+            if u64::try_from(of) != Ok(pool.leaving().get()) {
+                return broken(format!("pool {n} counts {} leaving, {of} do", pool.leaving()));
+            }
+        }
+        for work in self.deferred.iter() {
+            let known = match work {
+                Deferred::Destroy(folio) => {
+                    waiting.remove(&folio.pfn).is_some_and(|at| folio.in_slot(at.hstate, at.slot))
+                }
+                _ => true,
+            };
+            if !known {
+                return broken(format!("{} is to be done to what does not wait for it", work.pfn()));
+            }
+        }
+        match waiting.keys().next() {
+            Some(pfn) => broken(format!("{pfn} waits for what nobody has to do")),
+            None => Ok(()),
+        }
     }
 
     /// Areas are apart, each is made of whole pages of its file's size, and entries lie inside them.

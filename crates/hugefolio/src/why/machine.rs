@@ -93,6 +93,7 @@ impl Machine {
                 };
                 (Holder::Pool { size, refs: folio.refs(), home: pool.home(huge) }, mend)
             }
+            Some((_, FolioKind::Leaving(_))) => (Holder::Leaving, Mend::Move),
             Some((_, FolioKind::Poisoned)) => (Holder::Broken, Mend::Nothing),
             _ => match self.blocks.at(found.pfn) {
                 Some((id, block)) if block.pins > 0 => (Holder::Block(id), Mend::Unpin { pins: block.pins }),

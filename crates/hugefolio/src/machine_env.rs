@@ -43,6 +43,11 @@ impl Scopes for Machine {
     }
 
     #[inline]
+    fn may_refuse(&self) -> bool {
+        self.faults.is_armed()
+    }
+
+    #[inline]
     fn emit(&mut self, event: impl FnOnce() -> Event) {
         if let Some(events) = &mut self.events {
             events.push(event());

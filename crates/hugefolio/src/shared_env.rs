@@ -51,6 +51,11 @@ impl Scopes for OnCpu<'_> {
         self.cpu.faults.refuses(site)
     }
 
+    #[inline]
+    fn may_refuse(&self) -> bool {
+        self.cpu.faults.is_armed()
+    }
+
     fn emit(&mut self, event: impl FnOnce() -> Event) {
         if let Some(events) = &mut self.cpu.events {
             events.push(event());

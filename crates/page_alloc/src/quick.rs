@@ -55,9 +55,19 @@ impl Quick {
         Self { calm, first }
     }
 
+    /// Is there no rule that needs a closer look, and does nobody look on?
+    pub(crate) const fn is_calm(&self) -> bool {
+        self.calm
+    }
+
+    /// The first zone of the list of a node for requests up to that kind.
+    pub(crate) fn first(&self, node: NodeId, kind: ZoneKind) -> Option<ZoneRef> {
+        self.first.get(index(ZoneRef { node, kind })).copied().flatten()
+    }
+
     /// The first zone of a request, and the highest that it may use, if all of it is ordinary.
     #[inline(always)]
-    fn zone(&self, request: &PageRequest, rules: &Rules) -> Option<(ZoneRef, ZoneKind)> {
+    pub(crate) fn zone(&self, request: &PageRequest, rules: &Rules) -> Option<(ZoneRef, ZoneKind)> {
         let PageRequest { order, gfp, node, nodemask, access, task } = *request;
         let ordinary = self.calm
             && order <= rules.largest

@@ -99,6 +99,11 @@ pub trait Scopes {
     #[track_caller]
     fn refused(&mut self, site: Site) -> bool;
 
+    /// May an attempt from now on be refused? Whoever makes many of a kind at once makes them one by one then, so that each is asked for.
+    fn may_refuse(&self) -> bool {
+        true
+    }
+
     /// Publishes an event. `event` is built only where somebody listens.
     fn emit(&mut self, event: impl FnOnce() -> Event);
 }

@@ -5,6 +5,8 @@ use alloc::vec::Vec;
 
 use units::{PageCount, Pfn};
 
+use crate::tails::TailKey;
+
 /// Where a frame full of descriptors comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
@@ -24,6 +26,11 @@ pub(crate) struct Home {
 }
 
 impl Home {
+    /// One page.
+    pub(crate) const fn page(frame: Pfn) -> Self {
+        Self { frame, pages: ONE, origin: FrameSource::Allocated }
+    }
+
     /// What is left of it from its page `n` on.
     fn after(self, n: u64) -> Self {
         Self { frame: self.frame.offset(PageCount::new(n)), pages: PageCount::new(self.pages.get() - n), ..self }
@@ -38,25 +45,106 @@ impl Home {
     }
 }
 
-/// The pages of descriptors that have a frame of their own, in runs. An untouched node is one run.
+const ONE: PageCount = PageCount::new(1);
+
+/// Frames in the order of the pages that they hold; mostly it is one run, which takes no memory.
+#[derive(Debug, Default)]
+pub(crate) struct FrameRuns {
+    first: Option<Home>,
+    more: Vec<Home>,
+}
+
+impl FrameRuns {
+    /// More frames, which join those before where they follow them.
+    pub(crate) fn push(&mut self, home: Home) {
+        let last = self.more.last_mut().or(self.first.as_mut());
+        match last {
+            Some(last) if last.is_followed_by(home) => last.pages += home.pages,
+            Some(_) => self.more.push(home),
+            None => self.first = Some(home),
+        }
+    }
+
+    pub(crate) fn extend(&mut self, others: Self) {
+        others.iter().for_each(|home| self.push(home));
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Home> {
+        self.first.into_iter().chain(self.more.iter().copied())
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    pub(crate) fn pages(&self) -> PageCount {
+        self.iter().map(|home| home.pages).sum()
+    }
+
+    /// All of it, if it is one run.
+    const fn single(&self) -> Option<Home> {
+        if self.more.is_empty() { self.first } else { None }
+    }
+}
+
+/// A block of which the first page has a frame and the others read a tail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reader {
+    pub key: TailKey,
+    /// Its pages, the first among them.
+    pub pages: PageCount,
+}
+
+/// What begins at a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    home: Home,
+    /// Then the home is a single page.
+    reads: Option<Reader>,
+}
+
+impl Entry {
+    const fn of(home: Home) -> Self {
+        Self { home, reads: None }
+    }
+
+    /// Pages up to the next entry that can be.
+    fn reach(&self) -> u64 {
+        self.reads.map_or(self.home.pages, |reader| reader.pages).get()
+    }
+}
+
+/// The pages of descriptors that have a frame of their own, in runs, and the blocks whose other pages read a tail. An untouched node is one run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Homes(BTreeMap<u64, Home>);
+pub(crate) struct Homes(BTreeMap<u64, Entry>);
 
 impl Homes {
     pub(crate) const NONE: Self = Self(BTreeMap::new());
 
-    /// The run that a page lies in, and its first page.
-    fn around(&self, page: u64) -> Option<(u64, Home)> {
-        let (&first, &home) = self.0.range(..=page).next_back()?;
-        (page - first < home.pages.get()).then_some((first, home))
+    /// The entry that a page lies in, and its first page.
+    fn around(&self, page: u64) -> Option<(u64, &Entry)> {
+        let (&first, entry) = self.0.range(..=page).next_back()?;
+        (page - first < entry.reach()).then_some((first, entry))
     }
 
+    /// The frame of a page that has one of its own.
     pub(crate) fn get(&self, page: u64) -> Option<(Pfn, FrameSource)> {
-        let (first, home) = self.around(page)?;
-        Some((home.frame.offset(PageCount::new(page - first)), home.origin))
+        let (first, &Entry { home, .. }) = self.around(page)?;
+        (page - first < home.pages.get()).then(|| (home.frame.offset(PageCount::new(page - first)), home.origin))
     }
 
-    /// Has any of these pages a frame?
+    /// The block that a page is of, if it reads a tail, and its first page.
+    pub(crate) fn reader_around(&self, page: u64) -> Option<(u64, Reader)> {
+        let (first, entry) = self.around(page)?;
+        Some((first, entry.reads?))
+    }
+
+    /// The block that begins at a page, if it reads a tail.
+    pub(crate) fn reader_at(&self, page: u64) -> Option<Reader> {
+        self.0.get(&page)?.reads
+    }
+
+    /// Has any of these pages a frame, or reads a tail?
     pub(crate) fn touches(&self, first: u64, pages: PageCount) -> bool {
         self.around(first).is_some() || self.0.range(first..first + pages.get()).next().is_some()
     }
@@ -66,8 +154,10 @@ impl Homes {
         let past = first + pages.get();
         let mut at = first;
         while at < past {
-            let Some((start, home)) = self.around(at) else { return false };
-            at = start + home.pages.get();
+            match self.around(at) {
+                Some((start, entry)) if entry.reads.is_none() => at = start + entry.home.pages.get(),
+                _ => return false,
+            }
         }
         true
     }
@@ -76,40 +166,47 @@ impl Homes {
     pub(crate) fn put(&mut self, first: u64, home: Home) {
         debug_assert!(!self.touches(first, home.pages), "page {first} has a frame already");
         let (mut at, mut joined) = (first, home);
-        if let Some((&before, &left)) = self.0.range(..first).next_back()
-            && before + left.pages.get() == first
-            && left.is_followed_by(joined)
+        if let Some((&before, left)) = self.0.range(..first).next_back()
+            && before + left.reach() == first
+            && left.reads.is_none()
+            && left.home.is_followed_by(joined)
         {
-            joined = left.up_to(left.pages.get() + joined.pages.get());
+            joined = left.home.up_to(left.home.pages.get() + joined.pages.get());
             at = before;
         }
         let past = at + joined.pages.get();
-        if let Some(&right) = self.0.get(&past)
-            && joined.is_followed_by(right)
+        if let Some(right) = self.0.get(&past).copied()
+            && right.reads.is_none()
+            && joined.is_followed_by(right.home)
         {
             self.0.remove(&past);
-            joined = joined.up_to(joined.pages.get() + right.pages.get());
+            joined = joined.up_to(joined.pages.get() + right.home.pages.get());
         }
-        self.0.insert(at, joined);
+        self.0.insert(at, Entry::of(joined));
+    }
+
+    /// A run as it was, beside others that it could have joined.
+    pub(crate) fn put_apart(&mut self, first: u64, home: Home) {
+        self.0.insert(first, Entry::of(home));
     }
 
     /// Pages lose their frames, which are handed out in order.
-    pub(crate) fn take(&mut self, first: u64, pages: PageCount) -> Vec<Home> {
+    fn take(&mut self, first: u64, pages: PageCount) -> FrameRuns {
         let past = first + pages.get();
-        let mut taken = Vec::new();
+        let mut taken = FrameRuns::default();
         let mut at = first;
         while at < past {
-            let Some((start, home)) = self.around(at) else {
+            let Some((start, home)) = self.around(at).map(|(start, entry)| (start, entry.home)) else {
                 debug_assert!(false, "page {at} has no frame to give");
                 return taken;
             };
             self.0.remove(&start);
             if start < at {
-                self.0.insert(start, home.up_to(at - start));
+                self.0.insert(start, Entry::of(home.up_to(at - start)));
             }
             let end = start + home.pages.get();
             if end > past {
-                self.0.insert(past, home.after(past - start));
+                self.0.insert(past, Entry::of(home.after(past - start)));
             }
             taken.push(home.after(at - start).up_to(end.min(past) - at));
             at = end;
@@ -117,12 +214,77 @@ impl Homes {
         taken
     }
 
+    /// A block reads a tail from now on, and its first page is in `head`; the frames that it had.
+    pub(crate) fn share(&mut self, first: u64, head: Home, reader: Reader) -> FrameRuns {
+        let entry = Entry { home: head, reads: Some(reader) };
+        if let Some(whole) = self.0.get_mut(&first)
+            && whole.home.pages == reader.pages
+        {
+            // Mostly it was restored as a whole before.
+            let mut taken = FrameRuns::default();
+            taken.push(core::mem::replace(whole, entry).home);
+            return taken;
+        }
+        let taken = self.take(first, reader.pages);
+        self.0.insert(first, entry);
+        taken
+    }
+
+    /// A block that reads a tail has frames for all its pages; the one that its first page was in.
+    pub(crate) fn fill_whole(&mut self, first: u64, frames: &FrameRuns) -> Option<Home> {
+        let entry = self.0.get_mut(&first)?;
+        let head = entry.home;
+        if let Some(all) = frames.single() {
+            *entry = Entry::of(all);
+        } else {
+            self.0.remove(&first);
+            self.put_all(first, frames);
+        }
+        Some(head)
+    }
+
+    /// A block that reads a tail has frames for all its pages behind the first.
+    pub(crate) fn fill_behind(&mut self, first: u64, frames: &FrameRuns) {
+        if let Some(entry) = self.0.get_mut(&first) {
+            entry.reads = None;
+            self.put_all(first + 1, frames);
+        }
+    }
+
+    fn put_all(&mut self, first: u64, frames: &FrameRuns) {
+        let mut at = first;
+        for home in frames.iter() {
+            self.put(at, home);
+            at += home.pages.get();
+        }
+    }
+
+    /// The first page of a block is alone and the others read a tail, as it was.
+    pub(crate) fn mark_reader(&mut self, first: u64, reader: Reader) -> Option<()> {
+        self.get(first)?;
+        let head = self.take(first, ONE).single()?;
+        self.0.insert(first, Entry { home: head, reads: Some(reader) });
+        Some(())
+    }
+
+    /// Of these pages, has the first one a frame to itself, and the others none?
+    pub(crate) fn alone(&self, first: u64, pages: PageCount) -> Option<Home> {
+        let mut there = self.0.range(first..first + pages.get());
+        let (&at, entry) = there.next()?;
+        (at == first && entry.home.pages == ONE && there.next().is_none()).then_some(entry.home)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, Home)> {
-        self.0.iter().map(|(&first, &home)| (first, home))
+        self.0.iter().map(|(&first, entry)| (first, entry.home))
+    }
+
+    /// Blocks that read a tail, by first page.
+    pub(crate) fn readers(&self) -> impl Iterator<Item = (u64, Reader)> {
+        self.0.iter().filter_map(|(&first, entry)| Some((first, entry.reads?)))
     }
 
     /// Pages whose frames are of that origin.
     pub(crate) fn count(&self, origin: FrameSource) -> PageCount {
-        self.0.values().filter(|home| home.origin == origin).map(|home| home.pages).sum()
+        self.iter().filter(|(_, home)| home.origin == origin).map(|(_, home)| home.pages).sum()
     }
 }

@@ -56,7 +56,7 @@ impl Left {
 pub fn optimise<P: Env>(p: &mut P, block: HugeBlock) -> Outcome {
     let mut owed = FlushOwed::default();
     let outcome = remap(p, block, &mut owed);
-    owed.settle(p);
+    owed.settle(p, block.zone.node);
     outcome
 }
 
@@ -68,14 +68,16 @@ pub fn optimise_all<P: Env>(p: &mut P, blocks: &[HugeBlock], mut told: impl FnMu
     for &block in blocks {
         let outcome = match remap(p, block, &mut owed) {
             Outcome::Left(why) if why.is_for_lack_of_memory() && !owed.is_nothing() => {
-                core::mem::take(&mut owed).settle(p);
+                core::mem::take(&mut owed).settle(p, block.zone.node);
                 remap(p, block, &mut owed)
             }
             outcome => outcome,
         };
         told(block, outcome);
     }
-    owed.settle(p);
+    if let Some(block) = blocks.first() {
+        owed.settle(p, block.zone.node);
+    }
 }
 
 fn remap<P: Env>(p: &mut P, block: HugeBlock, owed: &mut FlushOwed) -> Outcome {
@@ -91,13 +93,13 @@ fn remap<P: Env>(p: &mut P, block: HugeBlock, owed: &mut FlushOwed) -> Outcome {
         Ok(head) => head,
         Err(none) => {
             if let Some(tail) = p.with_vmemmap(|v| v.unuse(used)) {
-                put_page(p, tail);
+                put_page(p, key.node, tail);
             }
             return Outcome::Left(Left::NoHead(none));
         }
     };
     // From here on nothing fails.
-    let (old, freed) = p.with_vmemmap(|v| (v.remap(block.pfn, used, head), v.geometry().freeable(block.order)));
+    let (old, freed) = p.with_vmemmap(|v| v.remap(block.pfn, used, head));
     owed.add(old);
     Outcome::Optimised(freed)
 }
@@ -111,7 +113,7 @@ fn use_tail<P: Env>(p: &mut P, key: TailKey) -> Result<Use, NoPages> {
     let page = take_page(p, key.node, Near::Only)?;
     let (used, spare) = p.with_vmemmap(|v| v.tails.publish(key, page));
     if let Some(spare) = spare {
-        put_page(p, spare);
+        put_page(p, key.node, spare);
     }
     Ok(used)
 }

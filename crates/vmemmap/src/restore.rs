@@ -1,12 +1,11 @@
 //! Descriptors of its own for every page of a block again.
 
-use alloc::vec::Vec;
-
 use page_alloc::NoPages;
 use units::{Blame, Ledger, NodeId, PageCount, Pfn};
 
 use crate::Env;
-use crate::pages::{Near, put_page, take_page};
+use crate::pages::{put_page, take_singly, take_whole};
+use crate::state::Spare;
 
 /// What restoring a block came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,19 +43,17 @@ impl Blame for NoMetadata {
 #[doc(alias = "hugetlb_vmemmap_restore_folio")]
 pub fn restore<P: Env>(p: &mut P, first: Pfn) -> Result<Restored, NoMetadata> {
     let Some((key, needed)) = p.with_vmemmap(|v| v.needs(first)) else { return Ok(Restored::Whole) };
-    let mut frames = Vec::new();
-    while (frames.len() as u64) < needed.get() {
-        match take_page(p, key.node, Near::First) {
-            Ok(frame) => frames.push(frame),
-            Err(why) => {
-                let found = PageCount::new(frames.len() as u64);
-                frames.into_iter().rev().for_each(|frame| put_page(p, frame));
-                return Err(NoMetadata { needed, found, node: key.node, why });
-            }
-        }
-    }
-    if let Some(tail) = p.with_vmemmap(|v| v.unmap_tail(first, &frames)) {
-        put_page(p, tail);
+    let node = key.node;
+    let spare = match take_whole(p, node, needed + PageCount::new(1)) {
+        Some(frames) => p.with_vmemmap(|v| v.fill_whole(first, &frames)),
+        None => match take_singly(p, node, needed) {
+            Ok(frames) => p.with_vmemmap(|v| v.fill_behind(first, &frames)),
+            Err((found, why)) => return Err(NoMetadata { needed, found, node, why }),
+        },
+    };
+    let Spare { head, tail } = spare;
+    for frame in [head, tail].into_iter().flatten() {
+        put_page(p, node, frame);
     }
     Ok(Restored::Filled(needed))
 }
@@ -64,8 +61,8 @@ pub fn restore<P: Env>(p: &mut P, first: Pfn) -> Result<Restored, NoMetadata> {
 /// Gives back the tails that were kept and that nobody reads; how many.
 pub fn drop_unused_tails<P: Env>(p: &mut P) -> PageCount {
     let mut dropped = PageCount::ZERO;
-    while let Some(tail) = p.with_vmemmap(crate::Vmemmap::take_unused_tail) {
-        put_page(p, tail);
+    while let Some((key, tail)) = p.with_vmemmap(crate::Vmemmap::take_unused_tail) {
+        put_page(p, key.node, tail);
         dropped += PageCount::new(1);
     }
     dropped

@@ -1,6 +1,5 @@
 //! What the descriptors are right now.
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,7 +9,7 @@ use policy::ZoneRef;
 use units::{Order, PageCount, Pfn};
 
 use crate::geometry::Geometry;
-use crate::homes::{FrameSource, Home, Homes};
+use crate::homes::{FrameRuns, FrameSource, Home, Homes, Reader};
 use crate::optimise::Left;
 use crate::tails::{TailKey, TailLife, Tails, Use};
 
@@ -48,6 +47,16 @@ pub struct MemmapPages {
     pub allocated: PageCount,
 }
 
+/// Frames that nobody needs once a block is restored.
+#[must_use]
+#[derive(Debug, Default)]
+pub(crate) struct Spare {
+    /// What its first page was in.
+    pub head: Option<Pfn>,
+    /// The tail, if nobody reads it any more.
+    pub tail: Option<Pfn>,
+}
+
 /// Where all descriptors live, and who shares some.
 #[doc(alias("vmemmap", "mem_map"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +67,6 @@ pub struct Vmemmap {
     tail_life: TailLife,
     pub(crate) homes: Homes,
     pub(crate) tails: Tails,
-    /// Blocks that read a shared tail, by first frame.
-    optimised: BTreeMap<Pfn, TailKey>,
     /// Memory that holds its own descriptors.
     pub(crate) self_hosted: Vec<(Pfn, Pfn)>,
     counts: MemmapPages,
@@ -76,7 +83,6 @@ impl Vmemmap {
             tail_life,
             homes: Homes::NONE,
             tails: Tails::NONE,
-            optimised: BTreeMap::new(),
             self_hosted: Vec::new(),
             counts: MemmapPages { boot: PageCount::ZERO, allocated: PageCount::ZERO },
             flushes: 0,
@@ -148,7 +154,7 @@ impl Vmemmap {
     #[doc(alias = "folio_test_hugetlb_vmemmap_optimized")]
     #[must_use]
     pub fn is_optimised(&self, first: Pfn) -> bool {
-        self.optimised.contains_key(&first)
+        self.reader(first).is_some()
     }
 
     /// How often translations of descriptors were flushed.
@@ -168,10 +174,15 @@ impl Vmemmap {
         }
     }
 
+    /// What the block that starts there reads, if it reads a tail.
+    fn reader(&self, first: Pfn) -> Option<Reader> {
+        self.homes.reader_at(self.geometry.page_of(first)).filter(|reader| first.is_aligned(reader.key.order))
+    }
+
     /// The optimised block that a frame is of.
     pub(crate) fn optimised_around(&self, pfn: Pfn) -> Option<(Pfn, TailKey)> {
-        let (&first, &key) = self.optimised.range(..=pfn).next_back()?;
-        (pfn < first.offset(key.order.pages())).then_some((first, key))
+        let (page, reader) = self.homes.reader_around(self.geometry.page_of(pfn))?;
+        Some((self.geometry.first_of(page), reader.key))
     }
 
     /// Can the block be optimised?
@@ -198,34 +209,44 @@ impl Vmemmap {
 
     /// The block reads the tail from now on, and its first page of descriptors is in `head`. Nobody may use the frames that held them
     /// before translations are flushed.
-    pub(crate) fn remap(&mut self, first: Pfn, used: Use, head: Pfn) -> Vec<Home> {
+    pub(crate) fn remap(&mut self, first: Pfn, used: Use, head: Pfn) -> (FrameRuns, PageCount) {
         let Use { key } = used;
-        let page = self.geometry.page_of(first);
-        let old = self.homes.take(page, self.geometry.pages_ceil(key.order.pages()));
-        for home in &old {
+        let pages = self.geometry.pages_ceil(key.order.pages());
+        let old = self.homes.share(self.geometry.page_of(first), Home::page(head), Reader { key, pages });
+        for home in old.iter() {
             *self.count_mut(home.origin) -= home.pages;
         }
-        self.homes.put(page, Home { frame: head, pages: PageCount::new(1), origin: FrameSource::Allocated });
         self.counts.allocated += PageCount::new(1);
-        self.optimised.insert(first, key);
-        old
+        (old, pages.saturating_sub(PageCount::new(1)))
     }
 
     /// What restoring the block that starts there takes.
     pub(crate) fn needs(&self, first: Pfn) -> Option<(TailKey, PageCount)> {
-        let key = *self.optimised.get(&first)?;
-        Some((key, self.geometry.freeable(key.order)))
+        let Reader { key, pages } = self.reader(first)?;
+        Some((key, pages.saturating_sub(PageCount::new(1))))
     }
 
-    /// The block has all its descriptors again, behind the first page in these frames; a tail that nobody reads any more.
-    pub(crate) fn unmap_tail(&mut self, first: Pfn, frames: &[Pfn]) -> Option<Pfn> {
-        let key = self.optimised.remove(&first)?;
-        let behind = self.geometry.page_of(first) + 1;
-        for (page, &frame) in (behind..).zip(frames) {
-            self.homes.put(page, Home { frame, pages: PageCount::new(1), origin: FrameSource::Allocated });
+    /// The block has all its descriptors again, in these frames.
+    pub(crate) fn fill_whole(&mut self, first: Pfn, frames: &FrameRuns) -> Spare {
+        let Some(Reader { key, .. }) = self.reader(first) else { return Spare::default() };
+        let head = self.homes.fill_whole(self.geometry.page_of(first), frames);
+        if let Some(head) = head {
+            *self.count_mut(head.origin) -= head.pages;
         }
-        self.counts.allocated += PageCount::new(frames.len() as u64);
-        // Nobody reads the tail through this block after that.
+        self.counts.allocated += frames.pages();
+        Spare { head: head.map(|head| head.frame), tail: self.leave_tail(key) }
+    }
+
+    /// The block has all its descriptors again, behind the first page in these frames.
+    pub(crate) fn fill_behind(&mut self, first: Pfn, frames: &FrameRuns) -> Spare {
+        let Some(Reader { key, .. }) = self.reader(first) else { return Spare::default() };
+        self.homes.fill_behind(self.geometry.page_of(first), frames);
+        self.counts.allocated += frames.pages();
+        Spare { head: None, tail: self.leave_tail(key) }
+    }
+
+    /// Nobody reads the tail through that block any more.
+    fn leave_tail(&mut self, key: TailKey) -> Option<Pfn> {
         self.note_flush();
         self.tails.put(Use { key }, self.tail_life)
     }
@@ -242,7 +263,7 @@ impl Vmemmap {
 
     /// Optimised blocks by first frame, and whose tail they read.
     pub(crate) fn optimised_blocks(&self) -> impl Iterator<Item = (Pfn, TailKey)> {
-        self.optimised.iter().map(|(&first, &key)| (first, key))
+        self.homes.readers().map(|(page, reader)| (self.geometry.first_of(page), reader.key))
     }
 
     /// A run as it was.
@@ -251,7 +272,7 @@ impl Vmemmap {
         if self.homes.touches(page, home.pages) {
             return Err(format!("{describes} is described twice"));
         }
-        self.homes.put(page, home);
+        self.homes.put_apart(page, home);
         *self.count_mut(home.origin) += home.pages;
         Ok(())
     }
@@ -266,10 +287,12 @@ impl Vmemmap {
         {
             return Err(format!("{first} reads a tail of {key:?}, which cannot be"));
         }
-        match self.optimised.insert(first, key) {
-            Some(_) => Err(format!("{first} is optimised twice")),
-            None => Ok(()),
+        if self.optimised_around(first).is_some() {
+            return Err(format!("{first} is optimised twice"));
         }
+        let pages = self.geometry.pages_ceil(key.order.pages());
+        let marked = self.homes.mark_reader(self.geometry.page_of(first), Reader { key, pages });
+        marked.ok_or_else(|| format!("{first} reads a tail of {key:?}, and its first page is nowhere"))
     }
 
     /// Recounts: who reads which tail, that every block described has its pages once, and that no frame holds two.
@@ -288,7 +311,7 @@ impl Vmemmap {
             }
         }
         for (key, tail) in self.tails.iter() {
-            let users = self.optimised.values().filter(|&&of| of == key).count() as u64;
+            let users = self.homes.readers().filter(|(_, reader)| reader.key == key).count() as u64;
             if users != tail.users || (users == 0 && self.tail_life == TailLife::Counted) {
                 return Err(Broken(format!("{key:?} has {users} users, and {} are counted", tail.users)));
             }
@@ -299,19 +322,18 @@ impl Vmemmap {
 
     fn validate_blocks(&self) -> Result<(), Broken> {
         let mut past = Pfn::new(0);
-        for (&first, key) in &self.optimised {
-            let page = self.geometry.page_of(first);
-            let behind = self.geometry.freeable(key.order).get();
-            if first < past || !first.is_aligned(key.order) {
+        for (page, Reader { key, pages }) in self.homes.readers() {
+            let first = self.geometry.first_of(page);
+            if first < past || !first.is_aligned(key.order) || pages != self.geometry.pages_ceil(key.order.pages()) {
                 return Err(Broken(format!("{first} is optimised as a block of {}, and is none", key.order)));
             }
             past = first.offset(key.order.pages());
-            if self.homes.get(page).is_none() || (1..=behind).any(|n| self.homes.get(page + n).is_some()) {
+            if self.homes.alone(page, pages).is_none() {
                 return Err(Broken(format!(
                     "{first} reads a shared tail and has other pages than its first, or not that"
                 )));
             }
-            if self.tails.get(*key).is_none() {
+            if self.tails.get(key).is_none() {
                 return Err(Broken(format!("{first} reads the tail of {key:?}, which is gone")));
             }
         }
@@ -336,7 +358,7 @@ impl Vmemmap {
     }
 
     /// Takes out a tail that was kept and that nobody reads.
-    pub(crate) fn take_unused_tail(&mut self) -> Option<Pfn> {
+    pub(crate) fn take_unused_tail(&mut self) -> Option<(TailKey, Pfn)> {
         self.tails.take_unused()
     }
 }

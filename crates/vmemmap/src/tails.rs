@@ -106,8 +106,8 @@ impl Tails {
     }
 
     /// Takes out a tail that nobody reads.
-    pub(crate) fn take_unused(&mut self) -> Option<Pfn> {
+    pub(crate) fn take_unused(&mut self) -> Option<(TailKey, Pfn)> {
         let key = self.iter().find(|(_, tail)| tail.users == 0)?.0;
-        self.pages.remove(&key).map(|tail| tail.frame)
+        self.pages.remove(&key).map(|tail| (key, tail.frame))
     }
 }

@@ -22,6 +22,7 @@ mod highatomic;
 mod in_use;
 mod lend;
 mod list;
+mod many;
 mod marks;
 mod moves;
 mod owner;

@@ -142,7 +142,7 @@ impl Zone {
         Ok((slot, migratetype))
     }
 
-    fn check_unknown(&self, pfn: Pfn, order: usize) -> Result<(), BadFree> {
+    pub(crate) fn check_unknown(&self, pfn: Pfn, order: usize) -> Result<(), BadFree> {
         let size = order_of(order);
         if !pfn.is_aligned(size) {
             return Err(BadFree::Misaligned { pfn, order: size });
@@ -165,7 +165,7 @@ impl Zone {
     }
 
     /// The block that is known to start before a frame and to reach over it.
-    fn known_before(&self, pfn: Pfn) -> Option<(u64, Start)> {
+    pub(crate) fn known_before(&self, pfn: Pfn) -> Option<(u64, Start)> {
         (1..=MOST).find_map(|order| {
             let at = (pfn.get() >> order << order).checked_sub(self.base)?;
             let mark = self.mark_at(at);

@@ -1,5 +1,6 @@
 //! Descriptors of huge pages, on a small machine.
 
+mod blocks;
 mod model;
 mod tails;
 mod world;

@@ -34,6 +34,8 @@ pub(crate) struct World {
     /// For each attempt to come: is it refused?
     pub(crate) plan: VecDeque<bool>,
     meanwhile: Option<(u32, Meanwhile)>,
+    /// Pages are taken one by one.
+    pub(crate) singly: bool,
     held: Vec<(ZoneRef, Pfn)>,
 }
 
@@ -69,6 +71,7 @@ impl World {
             blocks: Blocks::new(),
             plan: VecDeque::new(),
             meanwhile: None,
+            singly: false,
             held: Vec::new(),
         }
     }
@@ -110,6 +113,28 @@ impl World {
         }
     }
 
+    /// Takes so many base pages of node 0, or what there is.
+    pub(crate) fn take_some(&mut self, pages: u64) {
+        let plan = std::mem::take(&mut self.plan);
+        let request = PageRequest::new(Order::ZERO, GfpFlags::KERNEL | GfpFlags::THISNODE | GfpFlags::NOWARN, NODE0);
+        for _ in 0..pages {
+            let Ok(block) = page_alloc::alloc(self, &request) else { break };
+            self.held.push((block.zone, block.pfn));
+        }
+        self.plan = plan;
+    }
+
+    /// Pages that somebody else has.
+    pub(crate) fn held(&self) -> u64 {
+        self.held.len() as u64
+    }
+
+    /// Gives so many of them back, or all.
+    pub(crate) fn give_back_some(&mut self, pages: u64) {
+        let pages = pages.min(self.held.len() as u64);
+        self.give_back(pages);
+    }
+
     /// Runs `f` before the n-th attempt from now.
     pub(crate) fn meanwhile(&mut self, n: u32, f: impl FnOnce(&mut Self) + 'static) {
         self.meanwhile = Some((n, Box::new(f)));
@@ -148,6 +173,10 @@ impl Scopes for World {
             }
         }
         self.plan.pop_front().unwrap_or(false)
+    }
+
+    fn may_refuse(&self) -> bool {
+        self.singly || self.meanwhile.is_some() || self.plan.iter().any(|&refused| refused)
     }
 
     fn emit(&mut self, _: impl FnOnce() -> Event) {}

@@ -41,17 +41,18 @@ pub mod why;
 
 pub use builder::{BuildError, MachineBuilder};
 pub use calls::{
-    Admin, BadFd, CallError, Calls, Cause, CgroupCounter, CgroupLimitError, CopyCall, CpusetError, DemoteCallError,
-    Env, FallocateCallError, FallocateMode, Frame, FtruncateError, InjectError, Injection, KnobError, MapCall,
-    MapCallError, MapSource, MemfdFlags, MigratePagesError, MountCallError, MovePageError, Moves, NamedSize,
-    NoPolicyNodes, NoSegment, NoSuchSize, OpenCall, OpenCallError, Pages, Poison, Policies, PoolView, ReadCallError,
-    ResizeCallError, SegmentCall, SegmentCallError, SegmentId, SizeWithoutHuge, SoftOfflineCallError, Truncate,
-    TruncateByNameError, UffdCallError, UffdResult, UnpoisonCallError, WriteCallError, Writer,
+    Admin, BadFd, ByteRange, CallError, Calls, Cause, CgroupCounter, CgroupLimitError, CopyCall, CpusetError,
+    DemoteCallError, Env, FallocateCallError, FallocateMode, Frame, FtruncateError, InjectError, Injection, KnobError,
+    MapCall, MapCallError, MapSource, MemfdFlags, MigratePagesError, MountCallError, MovePageError, Moves, NamedSize,
+    NoPin, NoPolicyNodes, NoSegment, NoSuchSize, OpenCall, OpenCallError, Pages, PinFileError, Poison, Policies,
+    PoolView, ReadCallError, ResizeCallError, SegmentCall, SegmentCallError, SegmentId, SizeWithoutHuge,
+    SoftOfflineCallError, Truncate, TruncateByNameError, UffdCallError, UffdResult, UnpoisonCallError, WriteCallError,
+    Writer,
 };
 pub use fault_plan::{FaultPlan, RefusedAt};
 pub use hotplug::OfflineError;
 pub use machine::{Machine, Sysctls};
-pub use process::{Fd, OpenFile, Process};
+pub use process::{Fd, OpenFile, PinId, Process};
 pub use shared::{CpuBusy, CpuHandle, OnCpu, SharedMachine};
 pub use state::{MachineState, MachineStateError, Renamed, ZoneOfMachine};
 
@@ -69,16 +70,17 @@ pub use hugetlb::{
 };
 pub use hugetlbfs::{
     Capabilities, Create, Credentials, Denied, FallocateError, FileMode, FileOwner, Gid, MountError, MountOptions,
-    OpenError, Origin, Permissions, Promise, SealError, Seals, SegmentError, Stat, StatFs, TruncateError, Uid,
-    UmountError, UmountMode, UnlinkError,
+    OpenError, Origin, PageForPinError, Permissions, Promise, SealError, Seals, SegmentError, Stat, StatFs,
+    TruncateError, Uid, UmountError, UmountMode, UnlinkError,
 };
 pub use memmap::Broken;
 pub use mm::{
     Advice, AdviseError, Arrival, AttachError, DetachError, Existing, Failed, FaultError, FileAccess, FillError,
     FillRefusal, ForkError, HomeNodeError, MapFlags, MbindError, MemoryFailure, MigrateError, MincoreError, MlockError,
-    MmapError, MoveScope, MprotectError, MremapError, MunmapError, PageState, Payload, Pin, Place, PopulateError, Prot,
-    ProtectError, RegisterError, Registration, RemapFlags, RemapRequest, Share, Smaps, SoftOfflineError, SoftOfflined,
-    Touch, UffdModes, UnregisterError, Userfault, Victim, VmaFlags, Warned, WriteProtection,
+    MmapError, MoveScope, MprotectError, MremapError, MunmapError, PageState, Payload, Pin, PinError, PinKind, PinNote,
+    Place, PopulateError, Prot, ProtectError, RegisterError, Registration, RemapFlags, RemapRequest, Share, Smaps,
+    SoftOfflineError, SoftOfflined, Touch, UffdModes, UnregisterError, Userfault, Victim, VmaFlags, Warned,
+    WriteProtection,
 };
 pub use page_alloc::{BlockError, Blocks, CmaAreas, CmaUse, HeldBlock, Mobility, NoPages, Source};
 pub use policy::{

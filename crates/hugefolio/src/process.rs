@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use hugetlbfs::Origin;
-use mm::FileAccess;
+use mm::{FileAccess, PinNote};
 use units::{InodeId, MmId, Name, UffdId};
 
 /// A file descriptor of one process.
@@ -23,6 +23,25 @@ impl Fd {
 impl fmt::Display for Fd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "fd:{}", self.0)
+    }
+}
+
+/// Pages that one process keeps pinned, all of which it lets go at once: a mapping of a device, a buffer of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
+pub struct PinId(u32);
+
+impl PinId {
+    /// The pin of that number.
+    #[must_use]
+    pub const fn new(n: u32) -> Self {
+        Self(n)
+    }
+}
+
+impl fmt::Display for PinId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pin:{}", self.0)
     }
 }
 
@@ -48,11 +67,13 @@ pub struct Process {
     files: BTreeMap<Fd, OpenFile>,
     uffds: BTreeMap<Fd, UffdId>,
     next: u32,
+    #[cfg_attr(feature = "serde", serde(default))]
+    pins: BTreeMap<PinId, Vec<PinNote>>,
 }
 
 impl Process {
     pub(crate) const fn new(mm: MmId, origin: Origin) -> Self {
-        Self { mm, origin, files: BTreeMap::new(), uffds: BTreeMap::new(), next: 3 }
+        Self { mm, origin, files: BTreeMap::new(), uffds: BTreeMap::new(), next: 3, pins: BTreeMap::new() }
     }
 
     /// Its open files.
@@ -78,6 +99,11 @@ impl Process {
         self.uffds.get(&fd).copied()
     }
 
+    /// What it keeps pinned.
+    pub fn pins(&self) -> impl Iterator<Item = (PinId, &[PinNote])> {
+        self.pins.iter().map(|(&id, pins)| (id, pins.as_slice()))
+    }
+
     /// Every place where it names something.
     pub(crate) fn names(&mut self) -> Vec<Name<'_>> {
         let mut names = vec![Name::from(&mut self.mm)];
@@ -97,6 +123,17 @@ impl Process {
             _ if self.next > 1 << 31 => Err(format!("{} descriptors were given", self.next)),
             _ => Ok(()),
         }
+    }
+
+    /// Keeps pins. Numbers are used again: pins have no other name.
+    pub(crate) fn add_pins(&mut self, pins: Vec<PinNote>) -> PinId {
+        let id = (0..).map(PinId).find(|id| !self.pins.contains_key(id)).unwrap_or(PinId(u32::MAX));
+        self.pins.insert(id, pins);
+        id
+    }
+
+    pub(crate) fn remove_pins(&mut self, id: PinId) -> Option<Vec<PinNote>> {
+        self.pins.remove(&id)
     }
 
     pub(crate) fn add_uffd(&mut self, uffd: UffdId) -> Fd {
@@ -121,8 +158,8 @@ impl Process {
         self.files.remove(&fd)
     }
 
-    /// A child with copies of all descriptors.
+    /// A child with copies of all descriptors. What is pinned is so for the parent's device.
     pub(crate) fn forked(&self, mm: MmId) -> Self {
-        Self { mm, ..self.clone() }
+        Self { mm, pins: BTreeMap::new(), ..self.clone() }
     }
 }

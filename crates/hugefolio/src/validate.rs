@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use charge::{Counter, Paid, PaidMemory};
 use hugetlb::MapKind;
 use memmap::{Broken, FolioKind};
+use mm::PinKind;
 use page_alloc::Source;
 use units::{HstateId, HugeCount, InodeId, Migratetype, PageCount, Pfn};
 use vmemmap::FrameSource;
 
-use crate::Machine;
+use crate::{Machine, Process};
 
 fn broken<T>(what: impl Into<String>) -> Result<T, Broken> {
     Err(Broken(what.into()))
@@ -96,6 +97,18 @@ impl Machine {
         }
         for (_, block) in self.blocks.iter() {
             seen.entry(block.pfn).or_default().1 += 1;
+        }
+        let mut pinned: BTreeMap<Pfn, u32> = BTreeMap::new();
+        for note in self.processes.values().flat_map(Process::pins).flat_map(|(_, notes)| notes) {
+            match note.kind {
+                PinKind::Reference => seen.entry(note.folio).or_default().1 += 1,
+                PinKind::Transfer | PinKind::LongTerm => *pinned.entry(note.folio).or_default() += 1,
+            }
+        }
+        // Others may pin too: who calls the library, and what keeps broken memory out of use.
+        let pins = |pfn| self.memmap.get(pfn).map_or(0, memmap::Folio::pins);
+        if let Some((pfn, count)) = pinned.iter().find(|&(&pfn, &count)| pins(pfn) < count) {
+            return broken(format!("{pfn} is pinned {} times, processes have {count} pins of it", pins(*pfn)));
         }
         for (pfn, folio) in self.memmap.iter() {
             let (mappings, refs) = seen.remove(&pfn).unwrap_or_default();

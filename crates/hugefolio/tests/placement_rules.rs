@@ -128,6 +128,7 @@ fn a_page_that_nobody_uses_any_more_is_given_back_instead_of_moved() {
         placement: policy::Placement::local(N1),
         allowed: Nodemask::ALL,
         fallback: hugetlb::Fallback::Permitted,
+        pin: page_alloc::Pin::Short,
     };
     let done = mm::migrate_isolated(&mut machine, isolated, &elsewhere, |_, _| ());
     assert_eq!(done, Ok(mm::Migrated::Freed));
@@ -168,8 +169,12 @@ fn who_may_be_moved_elsewhere() {
     let used = machine.mmap(pid, &call).unwrap();
     (0..all - 1).for_each(|n| machine.write_byte(pid, used + pages(n), 1).unwrap());
     let hstate = machine.hstates().default_hstate().id;
-    let target =
-        |fallback| hugetlb::Target { placement: policy::Placement::local(N0), allowed: Nodemask::ALL, fallback };
+    let target = |fallback| hugetlb::Target {
+        placement: policy::Placement::local(N0),
+        allowed: Nodemask::ALL,
+        fallback,
+        pin: page_alloc::Pin::Short,
+    };
     let refused = hugetlb::alloc_target(&mut machine, hstate, &target(hugetlb::Fallback::Refused));
     assert!(matches!(refused, Err(NoTarget::NoPages { .. })), "{refused:?}");
     let before = counts(&mut machine);
@@ -190,7 +195,12 @@ fn f18_a_page_is_made_for_the_move_and_the_old_one_goes() {
     assert_eq!(counts(&mut machine), [2, 0, 0, 0]);
     let hstate = machine.hstates().default_hstate().id;
     let placement = policy::Placement::local(N1);
-    let target = hugetlb::Target { placement, allowed: Nodemask::ALL, fallback: hugetlb::Fallback::Permitted };
+    let target = hugetlb::Target {
+        placement,
+        allowed: Nodemask::ALL,
+        fallback: hugetlb::Fallback::Permitted,
+        pin: page_alloc::Pin::Short,
+    };
     let made = hugetlb::alloc_target(&mut machine, hstate, &target).unwrap();
     assert_eq!(counts(&mut machine), [3, 0, 0, 0]);
     hugetlb::put_folio(&mut machine, made.pfn, 1);

@@ -8,7 +8,7 @@ use policy::Placement;
 use units::{HstateId, HugeCount, NodeId, Nodemask};
 
 use crate::pool::{Condition, Fate, Joins, Pool};
-use crate::surplus::{alloc_surplus, destroy_claimed};
+use crate::surplus::{alloc_surplus, asked_by, destroy_claimed};
 use crate::{Env, HugeFolio, ReserveRefusal};
 
 /// Reserves `count` pages, making surplus pages where the free ones do not suffice.
@@ -99,7 +99,7 @@ fn gather_surplus<P: Env>(
             }
             Err((short, free, resv)) => {
                 for _ in 0..short.get() {
-                    match alloc_surplus(p, h, Placement::local(local), allowed) {
+                    match alloc_surplus(p, h, Placement::local(local), asked_by(allowed, page_alloc::Pin::Short)) {
                         Ok(folio) => {
                             p.with_shelf(hstate, folio.node, |shelf| shelf.put(folio));
                             made.push(folio);

@@ -1,11 +1,17 @@
 //! `hugetlb_alloc_folio`: a huge page for anybody.
 
+use alloc_crate::vec::Vec;
+
 use charge::{Counter, OverLimit, OverMemory, Receipt};
+use page_alloc::Pin;
 use policy::Placement;
-use units::{Blame, CgroupId, Event, HstateId, HugeCount, Ledger, Nodemask, Site, UndoLog, ZoneKind, attempt};
+use units::{
+    Blame, CgroupId, Event, HstateId, HugeCount, Ledger, Migratetype, NodeId, Nodemask, Site, UndoLog, ZoneKind,
+    attempt,
+};
 
 use crate::pool::ONE;
-use crate::surplus::{alloc_surplus, gfp_of};
+use crate::surplus::{alloc_surplus, asked_by, gfp_of};
 use crate::{Claim, Env, HugeFolio, Shelf, SurplusRefusal, put_folio};
 
 bitflags::bitflags! {
@@ -16,6 +22,8 @@ bitflags::bitflags! {
         const CHARGE_RSVD = 1 << 0;
         /// A global reservation stands for this page: take a reserved one and spend the reservation.
         const USE_GLOBAL_RESV = 1 << 1;
+        /// Somebody is about to pin the page for long: it must lie where it may stay.
+        const LONG_PIN = 1 << 2;
     }
 }
 
@@ -203,15 +211,49 @@ fn dequeue_from<P: Env>(p: &mut P, request: &AllocRequest, mask: Option<Nodemask
     loop {
         let node = p.with_topology(|t| t.zone_list(request.placement.nid).get(place).copied())?;
         place += 1;
-        if mask.contains(node) && p.with_pool(request.hstate, |pool| pool.claim(node, claim)) {
+        if !mask.contains(node) || !p.with_pool(request.hstate, |pool| pool.claim(node, claim)) {
+            continue;
+        }
+        if !request.flags.contains(AllocFlags::LONG_PIN) {
             return Some(p.with_shelf(request.hstate, node, Shelf::take_claimed));
         }
+        if let Some(folio) = take_staying(p, request.hstate, node) {
+            return Some(folio);
+        }
+        p.with_pool(request.hstate, |pool| pool.unclaim(node, claim));
     }
+}
+
+/// After a claim: the first page from the top of a shelf that lies where it may stay.
+#[cold]
+fn take_staying<P: Env>(p: &mut P, hstate: HstateId, node: NodeId) -> Option<HugeFolio> {
+    let there: Vec<HugeFolio> = p.with_shelf(hstate, node, |shelf| shelf.sound().rev().collect());
+    there.into_iter().find(|&folio| may_stay(p, folio) && p.with_shelf(hstate, node, |shelf| shelf.take(folio)))
+}
+
+/// May a page be pinned for long where it lies? What must be movable, or is lent, has to be free again soon.
+#[doc(alias = "folio_is_longterm_pinnable")]
+pub fn may_stay<P: Env>(p: &mut P, folio: HugeFolio) -> bool {
+    let kind = p.with_zone(folio.zone_ref(), |parts| parts.zone.migratetype(folio.pfn));
+    folio.zone != ZoneKind::Movable && !matches!(kind, Some(Migratetype::Cma | Migratetype::Isolate))
+}
+
+/// A free page that somebody reserved, with one reference: nobody is charged for its use, and none is made if there is none where it may be.
+#[doc(alias = "alloc_hugetlb_folio_reserve")]
+pub fn alloc_reserved<P: Env>(p: &mut P, request: &AllocRequest) -> Option<HugeFolio> {
+    let flags = request.flags | AllocFlags::USE_GLOBAL_RESV;
+    let folio = dequeue(p, &AllocRequest { flags, ..*request })?;
+    p.with_memmap(|map| map.get_refs(folio.pfn, 1));
+    p.with_pool(request.hstate, |pool| pool.record(folio).restore_reserve = true);
+    p.emit(|| Event::Allocated { hstate: request.hstate, folio: folio.pfn, reserved: true });
+    Some(folio)
 }
 
 fn make_surplus<P: Env>(p: &mut P, request: &AllocRequest) -> Result<HugeFolio, AllocRefusal> {
     let hstate = p.hstate(request.hstate);
-    alloc_surplus(p, hstate, request.placement, request.allowed).map_err(|surplus| {
+    let long = request.flags.contains(AllocFlags::LONG_PIN);
+    let task = asked_by(request.allowed, if long { Pin::Long } else { Pin::Short });
+    alloc_surplus(p, hstate, request.placement, task).map_err(|surplus| {
         let (free, resv) = p.with_pool(request.hstate, |pool| (pool.free, pool.resv));
         let mine = request.flags.contains(AllocFlags::USE_GLOBAL_RESV);
         let available = if mine { free } else { free.saturating_sub(resv) };

@@ -41,7 +41,7 @@ mod subpool;
 mod surplus;
 
 pub use account::{acct_release, acct_reserve};
-pub use alloc::{AllocFlags, AllocRefusal, AllocRequest, hugetlb_alloc_folio};
+pub use alloc::{AllocFlags, AllocRefusal, AllocRequest, alloc_reserved, hugetlb_alloc_folio, may_stay};
 pub use balance::{Balance, Claim};
 pub use deferred::{Deferred, DeferredWork, quiesce, settle};
 pub use demote::{DemoteError, demote, set_demote_size};
@@ -62,7 +62,7 @@ pub use reserve::{
     ReserveRefusal, ReserveRequest, close_private_map, open_private_map, reserve_pages, unreserve_after_removal,
 };
 pub use resize::{ResizeError, ResizeNodes, fill_at_boot, set_max, set_max_within, set_overcommit};
-pub use restore::{installed, last_unmap, owner_installed, restore_reserve_on_error, still_mapped};
+pub use restore::{count_against, installed, last_unmap, owner_installed, restore_reserve_on_error, still_mapped};
 pub use resv_map::{Commit, Holder, MapKind, NoDescriptor, ResvMap, Ticket};
 pub use shelf::Shelf;
 pub use subpool::{Subpool, SubpoolFull};

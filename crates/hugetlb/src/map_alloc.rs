@@ -1,5 +1,6 @@
 //! A page for a place in a file: reservations decided once, before and after the allocation.
 
+use page_alloc::Pin;
 use policy::Placement;
 use units::{
     CgroupId, Event, HstateId, HugeCount, HugeIndex, MountReturn, Nodemask, OwnerPage, SubpoolId, UndoLog, attempt,
@@ -39,6 +40,8 @@ pub struct MapAlloc {
     pub cgroup: Option<CgroupId>,
     /// Why.
     pub purpose: Purpose,
+    /// How long it is to stay where it is.
+    pub pin: Pin,
 }
 
 enum Undo {
@@ -75,6 +78,7 @@ pub fn alloc_for_mapping<P: Env>(p: &mut P, want: &MapAlloc) -> Result<HugeFolio
         let mut flags = AllocFlags::empty();
         flags.set(AllocFlags::CHARGE_RSVD, !promised);
         flags.set(AllocFlags::USE_GLOBAL_RESV, global.is_zero());
+        flags.set(AllocFlags::LONG_PIN, want.pin == Pin::Long);
         let request =
             AllocRequest { hstate, placement: want.placement, allowed: want.allowed, flags, cgroup: want.cgroup };
         let folio = hugetlb_alloc_folio(p, &request)?;

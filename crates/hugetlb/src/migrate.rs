@@ -1,11 +1,12 @@
 //! What moves with a huge page: a place to move to, and everything its pool keeps of it.
 
+use page_alloc::Pin;
 use policy::Placement;
 use units::{Blame, GfpFlags, HstateId, HugeCount, Ledger, Nodemask};
 
 use crate::alloc::dequeue;
 use crate::pool::{Joins, ONE};
-use crate::surplus::new_folio;
+use crate::surplus::{asked_by, new_folio};
 use crate::{AllocFlags, AllocRequest, Env, HugeFolio};
 
 /// May the new page lie elsewhere than asked for?
@@ -26,6 +27,8 @@ pub struct Target {
     pub allowed: Nodemask,
     /// Whether others will do.
     pub fallback: Fallback,
+    /// How long it is to stay there.
+    pub pin: Pin,
 }
 
 /// There is nowhere to move to.
@@ -64,8 +67,10 @@ impl Blame for NoTarget {
 /// There is none; nothing is changed.
 #[doc(alias("alloc_hugetlb_folio_nodemask", "alloc_migrate_hugetlb_folio"))]
 pub fn alloc_target<P: Env>(p: &mut P, hstate: HstateId, target: &Target) -> Result<HugeFolio, NoTarget> {
-    let Target { placement, allowed, fallback } = *target;
-    let request = AllocRequest { hstate, placement, allowed, flags: AllocFlags::empty(), cgroup: None };
+    let Target { placement, allowed, fallback, pin } = *target;
+    let mut flags = AllocFlags::empty();
+    flags.set(AllocFlags::LONG_PIN, pin == Pin::Long);
+    let request = AllocRequest { hstate, placement, allowed, flags, cgroup: None };
     if let Some(folio) = dequeue(p, &request) {
         p.with_memmap(|map| map.get_refs(folio.pfn, 1));
         return Ok(folio);
@@ -77,7 +82,7 @@ pub fn alloc_target<P: Env>(p: &mut P, hstate: HstateId, target: &Target) -> Res
     }
     let here = if fallback == Fallback::Refused { GfpFlags::THISNODE } else { GfpFlags::empty() };
     let slot = p.with_pool(hstate, |pool| pool.new_slot());
-    let folio = new_folio(p, h, slot, placement, allowed, GfpFlags::RETRY_MAYFAIL | here)
+    let folio = new_folio(p, h, slot, placement, asked_by(allowed, pin), GfpFlags::RETRY_MAYFAIL | here)
         .map_err(|refusal| NoTarget::NoPages { available, refusal })?;
     p.with_pool(hstate, |pool| {
         pool.place(folio);

@@ -191,6 +191,14 @@ impl Pool {
         true
     }
 
+    /// A claim that led to no page ends; the page is on its shelf still.
+    pub(crate) fn unclaim(&mut self, node: NodeId, claim: Claim) {
+        self.add_free(node);
+        if claim == Claim::Reserved {
+            self.resv += ONE;
+        }
+    }
+
     /// A page that is on the shelf of `node` already now counts as free.
     #[inline]
     pub(crate) fn add_free(&mut self, node: NodeId) {

@@ -3,7 +3,7 @@
 use policy::Placement;
 use units::{Blame, Event, GfpFlags, HugeSize, Ledger, Nodemask, Pfn};
 
-use crate::surplus::{destroy_folio, destroy_restored, new_folio};
+use crate::surplus::{asked_by, destroy_folio, destroy_restored, new_folio};
 use crate::{Env, HugeFolio};
 
 /// Why a huge page was not replaced where it lies.
@@ -58,8 +58,9 @@ pub fn replace<P: Env>(p: &mut P, old: HugeFolio) -> Result<(), ReplaceError> {
     // As ordinary memory it has all its descriptors; should it stay after all, it keeps them.
     vmemmap::restore(p, old.pfn)?;
     let slot = p.with_pool(h.id, |pool| pool.new_slot());
+    let task = asked_by(Nodemask::ALL, page_alloc::Pin::Short);
     let here = GfpFlags::THISNODE | GfpFlags::RETRY_MAYFAIL;
-    let new = new_folio(p, h, slot, Placement::local(old.node), Nodemask::ALL, here)?;
+    let new = new_folio(p, h, slot, Placement::local(old.node), task, here)?;
     p.with_pool(h.id, |pool| pool.place(new));
     // The ledger counts as many as before, so whoever has a claim finds a page all the while.
     let spare = p.with_shelf(h.id, old.node, |shelf| {

@@ -7,7 +7,7 @@ use units::{Event, GfpFlags, HstateId, HugeCount, NodeId, Nodemask, Scope};
 
 use crate::boot::{CountProblem, PoolRequest};
 use crate::pool::{Condition, Joins, ONE, Pool};
-use crate::surplus::{destroy_claimed, new_folio};
+use crate::surplus::{asked_by, destroy_claimed, new_folio};
 use crate::{Env, Hstate, quiesce};
 
 /// Which nodes a resize acts on, and what its number means.
@@ -173,7 +173,8 @@ fn step_by_step<P: Env>(p: &mut P, h: Hstate, target: Target, first: Step) {
             Step::Grow { node, slot } => {
                 let retry = if refused_before.contains(node) { GfpFlags::NORETRY } else { GfpFlags::RETRY_MAYFAIL };
                 let effort = GfpFlags::THISNODE | retry;
-                if let Ok(folio) = new_folio(p, h, slot, Placement::local(node), target.within, effort) {
+                let task = asked_by(target.within, page_alloc::Pin::Short);
+                if let Ok(folio) = new_folio(p, h, slot, Placement::local(node), task, effort) {
                     refused_before = refused_before.without(node);
                     refused_in_a_row = Nodemask::EMPTY;
                     p.with_pool(h.id, |pool| pool.place(folio));

@@ -5,7 +5,7 @@
 //! last mapping to go, whoever drops it, then restores the reservation. (Restoring at once would promise a page that does not
 //! exist.)
 
-use units::{Event, HugeIndex, InodeId, OwnerPage, ResvMapId, VmaId};
+use units::{Event, HugeIndex, InodeId, OwnerPage, ResvMapId, SubpoolId, VmaId};
 
 use crate::resv_map::{Holder, end, give, needs, take_away};
 use crate::{Env, HugeFolio};
@@ -18,6 +18,12 @@ pub fn installed<P: Env>(p: &mut P, folio: HugeFolio, inode: InodeId, index: Hug
         record.restore_reserve = false;
         record.home = Some((inode, index));
     });
+}
+
+/// Whose mount's limits the page counts against.
+#[doc(alias = "hugetlb_set_folio_subpool")]
+pub fn count_against<P: Env>(p: &mut P, folio: HugeFolio, subpool: Option<SubpoolId>) {
+    p.with_pool(folio.hstate, |pool| pool.record(folio).subpool = subpool);
 }
 
 /// The owner's area `vma` dropped its mapping of an anonymous folio that others still map, or keep in another way.

@@ -84,6 +84,11 @@ impl Shelf {
         self.folios.iter().copied()
     }
 
+    /// Those that are not broken, bottom first.
+    pub(crate) fn sound(&self) -> impl DoubleEndedIterator<Item = HugeFolio> {
+        self.folios.iter().copied().filter(|folio| !self.poisoned.contains(&folio.slot))
+    }
+
     /// Recounts: whatever is set aside is there, once.
     ///
     /// # Errors

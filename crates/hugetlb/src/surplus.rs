@@ -1,7 +1,7 @@
 //! Pages made and unmade: the seam to the page allocator.
 
 use memmap::{FolioKind, HugeSlot};
-use page_alloc::{Block, NoPages, PageRequest, Source, Task};
+use page_alloc::{Block, NoPages, PageRequest, Pin, Source, Task};
 use policy::{Mode, Placement, ZoneRef};
 use units::{Blame, GfpFlags, HugeCount, Ledger, NodeId, Nodemask, Order, Pfn};
 
@@ -49,6 +49,12 @@ pub(crate) const fn gfp_of(hstate: Hstate) -> GfpFlags {
     if hstate.gigantic { GfpFlags::HIGHUSER } else { GfpFlags::HIGHUSER_MOVABLE }
 }
 
+/// Who asks for memory: his cpuset, and how long he keeps the page where it is.
+#[inline]
+pub(crate) fn asked_by(allowed: Nodemask, pin: Pin) -> Task {
+    Task { allowed, walled: allowed, pin, ..Task::default() }
+}
+
 /// Memory for one huge page, recorded but not counted by the pool yet. Its data are in `slot`, which is vacant again if there
 /// is none.
 #[inline]
@@ -57,10 +63,9 @@ pub(crate) fn new_folio<P: Env>(
     hstate: Hstate,
     slot: u32,
     placement: Placement,
-    allowed: Nodemask,
+    task: Task,
     effort: GfpFlags,
 ) -> Result<HugeFolio, NoPages> {
-    let task = Task { allowed, walled: allowed, ..Task::default() };
     let gfp = gfp_of(hstate) | GfpFlags::COMP | GfpFlags::NOWARN | effort;
     let request = PageRequest { task, ..PageRequest::new(hstate.order, gfp, placement.nid) };
     let found = if hstate.gigantic {
@@ -167,13 +172,13 @@ pub(crate) fn alloc_surplus<P: Env>(
     p: &mut P,
     hstate: Hstate,
     placement: Placement,
-    allowed: Nodemask,
+    task: Task,
 ) -> Result<HugeFolio, SurplusRefusal> {
     if hstate.gigantic {
         return Err(SurplusRefusal::Gigantic);
     }
     let slot = p.with_pool(hstate.id, Pool::slot_below_cap)?;
-    let folio = new_folio(p, hstate, slot, placement, allowed, GfpFlags::RETRY_MAYFAIL)?;
+    let folio = new_folio(p, hstate, slot, placement, task, GfpFlags::RETRY_MAYFAIL)?;
     let counted = p.with_pool(hstate.id, |pool| {
         pool.balance().surplus_room()?;
         pool.add_page(folio.node, Joins::Surplus);

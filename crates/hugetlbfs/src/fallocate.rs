@@ -128,6 +128,7 @@ fn allocate_page<P: Env>(p: &mut P, id: InodeId, index: HugeIndex, origin: &Orig
         allowed: origin.allowed,
         cgroup: origin.cgroup,
         purpose: Purpose::Instantiate,
+        pin: page_alloc::Pin::Short,
     };
     let folio = hugetlb::alloc_for_mapping(p, &want).map_err(|refusal| FallocateError::Refused { index, refusal })?;
     let bytes = p.hstate(hstate).size.bytes();

@@ -12,6 +12,7 @@ mod inode;
 mod mount;
 mod name;
 mod permission;
+mod pinned;
 mod read;
 mod segment;
 mod truncate;
@@ -23,6 +24,7 @@ pub use inode::{
 pub use mount::{Mount, MountError, MountOptions, StatFs, UmountError, UmountMode, mount, statfs, umount};
 pub use name::{Create, OpenError, Opening, UnlinkError, look_up, open, unlink};
 pub use permission::{Capabilities, Credentials, Denied, FileMode, FileOwner, Gid, Permissions, Uid};
+pub use pinned::{PageForPinError, page_for_pin};
 pub use read::{ReadError, read};
 pub use segment::{Promise, SegmentError, create_segment, remove_segment};
 pub use truncate::{LARGEST, TruncateError, truncate};

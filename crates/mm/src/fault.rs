@@ -8,8 +8,9 @@ use filemap::NoCacheNode;
 use hugetlb::{AllocRefusal, HugeFolio, MapAlloc, Purpose};
 use hugetlbfs::Origin;
 use memmap::MappedBy;
+use page_alloc::Pin;
 use policy::{Placement, Weights};
-use units::{Access, Blame, Bytes, HugeIndex, Ledger, MmId, Pfn, Scope, Site, Vaddr};
+use units::{Access, Blame, Bytes, HugeIndex, Ledger, MmId, Pfn, Scope, Site, Vaddr, VaddrRange};
 
 use crate::cow::write_to_protected;
 use crate::{Entry, Env, Prot, UffdModes, Vma, VmaFlags};
@@ -120,6 +121,15 @@ pub(crate) struct Place<'a> {
     pub(crate) addr: Vaddr,
     pub(crate) index: HugeIndex,
     pub(crate) origin: &'a Origin,
+    /// How long a page that is to come has to stay where it is.
+    pub(crate) pin: Pin,
+}
+
+impl Place<'_> {
+    /// The addresses of its page.
+    pub(crate) fn page(&self) -> VaddrRange {
+        VaddrRange::new(self.addr, self.addr + self.vma.size.bytes())
+    }
 }
 
 /// Makes `addr` accessible and says where it is.
@@ -139,6 +149,18 @@ pub(crate) fn fault_in_space<P: Env>(
     addr: Vaddr,
     touch: Touch,
 ) -> Result<Hit, FaultError> {
+    fault_for(p, mm, origin, addr, touch, Pin::Short)
+}
+
+/// The same for somebody who is about to pin the page.
+pub(crate) fn fault_for<P: Env>(
+    p: &mut P,
+    mm: MmId,
+    origin: &Origin,
+    addr: Vaddr,
+    touch: Touch,
+    pin: Pin,
+) -> Result<Hit, FaultError> {
     let found = p.with_vmas(mm, |vmas| vmas.find(addr).copied()).flatten();
     let vma = found.ok_or(FaultError::NoArea(addr))?;
     let permitted = match touch {
@@ -152,7 +174,7 @@ pub(crate) fn fault_in_space<P: Env>(
     }
     let index = vma.index_of(addr);
     let start = Vaddr::new(addr.get()).align_down(vma.size.bytes());
-    let place = Place { mm, vma, addr: start, index, origin };
+    let place = Place { mm, vma, addr: start, index, origin, pin };
     let pfn = at_place(p, &place, |p| locked(p, &place, touch))?;
     Ok(Hit { pfn, offset: addr.since(start) })
 }
@@ -305,6 +327,7 @@ pub(crate) fn alloc_page<P: Env>(
         allowed: origin.allowed,
         cgroup: origin.cgroup,
         purpose,
+        pin: place.pin,
     };
     Ok((hugetlb::alloc_for_mapping(p, &want)?, want))
 }

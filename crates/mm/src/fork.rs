@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use hugetlb::{AllocRefusal, Purpose};
 use hugetlbfs::{Hold, Origin};
 use memmap::MappedBy;
+use page_alloc::Pin;
 use units::{Access, Blame, Ledger, MmId, Pfn, Scope, Site, Vaddr};
 
 use crate::fault::{Place, alloc_page, anon_installed, install};
@@ -122,7 +123,7 @@ fn copy_pinned<P: Env>(
     entry: Entry,
     origin: &Origin,
 ) -> Result<(), ForkError> {
-    let place = Place { mm: child, vma: *area, addr, index: area.index_of(addr), origin };
+    let place = Place { mm: child, vma: *area, addr, index: area.index_of(addr), origin, pin: Pin::Short };
     let (folio, _) =
         alloc_page(p, &place, Purpose::Instantiate).map_err(|refusal| ForkError::NoCopy { addr, refusal })?;
     p.with_contents(|contents| contents.copy(entry.pfn, folio.pfn, area.size.bytes()));

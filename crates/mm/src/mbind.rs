@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use hugetlb::{Fallback, Target};
 use hugetlbfs::Origin;
+use page_alloc::Pin;
 use policy::{Mempolicy, Mode, PolicyInForce, Wish};
 use units::{Access, Blame, Bytes, HugeCount, Ledger, MmId, NodeId, Nodemask, Scope, Vaddr, VaddrRange};
 
@@ -208,13 +209,13 @@ fn look_elsewhere<P: Env>(p: &mut P, mm: MmId, range: VaddrRange, wanted: Nodema
 
 fn target<P: Env>(p: &mut P, mm: MmId, addr: Vaddr, origin: &Origin) -> Target {
     let vma = p.with_vmas(mm, |vmas| vmas.find(addr).copied()).flatten().expect("an entry lies inside an area");
-    let place = Place { mm, vma, addr, index: vma.index_of(addr), origin };
+    let place = Place { mm, vma, addr, index: vma.index_of(addr), origin, pin: Pin::Short };
     let mut placement = placement(p, &place);
     // What moves has no second choice.
     if placement.mode == Mode::PreferredMany {
         placement.mode = Mode::Bind;
     }
-    Target { placement, allowed: origin.allowed, fallback: Fallback::Permitted }
+    Target { placement, allowed: origin.allowed, fallback: Fallback::Permitted, pin: Pin::Short }
 }
 
 fn move_elsewhere<P: Env>(p: &mut P, elsewhere: Vec<(Entry, Target)>, existing: Existing) -> Result<(), MbindError> {

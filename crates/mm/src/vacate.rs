@@ -1,7 +1,7 @@
 //! Huge pages that leave for the sake of their place.
 
 use hugetlb::{Fallback, ReplaceError, Target};
-use page_alloc::{MoveReason, Moved};
+use page_alloc::{MoveReason, Moved, Pin};
 use policy::Placement;
 use units::{Nodemask, Pfn};
 
@@ -33,7 +33,7 @@ pub fn vacate<P: Env>(p: &mut P, pfn: Pfn, reason: MoveReason) -> Moved {
     let nodemask = (memory_goes && !others.is_empty()).then_some(others);
     let placement = Placement { nodemask, ..Placement::local(folio.node) };
     let fallback = if memory_goes { Fallback::Permitted } else { Fallback::Refused };
-    match migrate(p, pfn, &Target { placement, allowed: Nodemask::ALL, fallback }) {
+    match migrate(p, pfn, &Target { placement, allowed: Nodemask::ALL, fallback, pin: Pin::Short }) {
         Ok(_) => leave_pool(p, pfn, reason),
         Err(MigrateError::NoTarget(_)) if !memory_goes => Moved::NoMemory,
         Err(_) => Moved::Busy,

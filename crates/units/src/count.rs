@@ -295,6 +295,11 @@ impl HugeRange {
         Self { start: index, end: HugeIndex(index.0 + 1) }
     }
 
+    /// Its pages in order.
+    pub fn iter(self) -> impl DoubleEndedIterator<Item = HugeIndex> {
+        (self.start.0..self.end.0).map(HugeIndex)
+    }
+
     /// Everything from `start` on.
     #[must_use]
     pub const fn from(start: HugeIndex) -> Self {

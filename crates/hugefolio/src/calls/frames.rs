@@ -170,7 +170,7 @@ pub(super) fn folio_at<P: Env>(p: &mut P, mm: MmId, addr: Vaddr) -> Result<huget
 /// On that node, or nowhere.
 pub(super) fn there(node: NodeId) -> Target {
     let placement = Placement { nodemask: Some(Nodemask::of(node)), ..Placement::local(node) };
-    Target { placement, allowed: Nodemask::ALL, fallback: Fallback::Permitted }
+    Target { placement, allowed: Nodemask::ALL, fallback: Fallback::Permitted, pin: page_alloc::Pin::Short }
 }
 
 pub(super) fn move_page<P: Env>(
@@ -252,7 +252,7 @@ pub(super) fn soft_offline<P: Env>(
     }
     let node = hugetlb::folio_of(p, pfn).map(|folio| folio.node);
     let placement = Placement::local(node.unwrap_or_default());
-    let target = Target { placement, allowed, fallback: Fallback::Permitted };
+    let target = Target { placement, allowed, fallback: Fallback::Permitted, pin: page_alloc::Pin::Short };
     Ok(mm::soft_offline(p, pfn, &target)?)
 }
 

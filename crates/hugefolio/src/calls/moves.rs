@@ -1,16 +1,18 @@
 //! Where pages lie: pins, moves, and memory that breaks.
 
 use hugetlb::{DissolveError, Dissolved};
-use mm::{FaultError, MemoryFailure, MoveScope, Pin, SoftOfflined, Touch};
+use mm::{MemoryFailure, MoveScope, Pin, PinError, PinKind, SoftOfflined, Touch};
 use units::{Bytes, Context, HugeCount, NodeId, Nodemask, Pfn, Pid, Vaddr};
 
 use super::frames::{
     self, Cause, Frame, InjectError, Injection, MovePageError, SoftOfflineCallError, UnpoisonCallError,
 };
 use super::migrate::{self, MigratePagesError};
+use super::pins::{self, ByteRange, NoPin, PinFileError};
 use super::process::in_space;
 use super::{CallError, Env, numa_maps};
 use crate::text::{NumaMapsLine, Switch};
+use crate::{Fd, PinId};
 
 /// What can be done to pages where they lie.
 pub trait Moves: Env + Sized {
@@ -20,8 +22,8 @@ pub trait Moves: Env + Sized {
     /// # Errors
     /// Why the access fails.
     #[doc(alias("pin_user_pages", "VFIO_IOMMU_MAP_DMA"))]
-    fn pin(&mut self, pid: Pid, addr: Vaddr, touch: Touch) -> Result<Pin, CallError<FaultError>> {
-        in_space(self, pid, |p, mm, origin| mm::pin(p, mm, origin, addr, touch))
+    fn pin(&mut self, pid: Pid, addr: Vaddr, touch: Touch) -> Result<Pin, CallError<PinError>> {
+        in_space(self, pid, |p, mm, origin| mm::pin(p, mm, origin, addr, touch, PinKind::Transfer))
     }
 
     /// Ends a pin.
@@ -33,6 +35,40 @@ pub trait Moves: Env + Sized {
     /// [`super::Admin::quiesce`], or by whoever needs it done.
     fn unpin_in(&mut self, pin: Pin, context: Context) {
         mm::unpin_in(self, pin, context);
+    }
+
+    /// Pins `count` huge pages from the one at `start` on, for as long as the process lives or until [`Moves::unpin_pages_of`].
+    ///
+    /// # Errors
+    /// The first page that cannot be had, or cannot be where it may stay; none is pinned then.
+    #[doc(alias("VFIO_IOMMU_MAP_DMA", "IORING_REGISTER_BUFFERS", "vmsplice"))]
+    fn pin_pages_of(
+        &mut self,
+        pid: Pid,
+        start: Vaddr,
+        count: HugeCount,
+        touch: Touch,
+        kind: PinKind,
+    ) -> Result<PinId, CallError<PinError>> {
+        pins::pin(self, pid, start, count, touch, kind)
+    }
+
+    /// Pins a range of a memory file for a device, absent pages too, which are the file's from then on: `UDMABUF_CREATE`.
+    ///
+    /// # Errors
+    /// A file that is no memory file, is not sealed as it has to be, or a range that it does not have; or a page that cannot be had.
+    #[doc(alias("UDMABUF_CREATE", "memfd_pin_folios"))]
+    fn pin_file(&mut self, pid: Pid, fd: Fd, range: ByteRange) -> Result<PinId, CallError<PinFileError>> {
+        pins::pin_file(self, pid, fd, range)
+    }
+
+    /// Ends what [`Moves::pin_pages_of`] or [`Moves::pin_file`] began.
+    ///
+    /// # Errors
+    /// The process has no such pin.
+    #[doc(alias("VFIO_IOMMU_UNMAP_DMA", "IORING_UNREGISTER_BUFFERS"))]
+    fn unpin_pages_of(&mut self, pid: Pid, pin: PinId, context: Context) -> Result<(), CallError<NoPin>> {
+        pins::unpin(self, pid, pin, context)
     }
 
     /// `move_pages`: where the page at `addr` lies in the end.

@@ -2,7 +2,7 @@
 
 use charge::EnterError;
 use hugetlbfs::{Credentials, Hold, Origin};
-use mm::ForkError;
+use mm::{ForkError, Pin};
 use policy::PolicyInForce;
 use units::{CgroupId, MmId, NodeId, Pid};
 
@@ -79,6 +79,9 @@ pub(super) fn exit<P: Env>(p: &mut P, pid: Pid) -> bool {
     }
     for (_, uffd) in process.uffds() {
         mm::release_uffd(p, uffd);
+    }
+    for &note in process.pins().flat_map(|(_, notes)| notes) {
+        mm::unpin(p, Pin::from_note(note));
     }
     cgroup::leave(p, process.origin.cgroup);
     true

@@ -1,11 +1,13 @@
 //! Of pages that move, stay or break.
 
 use hugetlb::{DissolveError, UnpoisonError};
-use mm::{HomeNodeError, MbindError, MigrateError, SoftOfflineError};
+use hugetlbfs::PageForPinError;
+use mm::{HomeNodeError, MbindError, MigrateError, PinError, SoftOfflineError};
 
 use super::{Errno, ToErrno};
 use crate::calls::{
-    CpusetError, InjectError, MigratePagesError, MovePageError, NoPolicyNodes, SoftOfflineCallError, UnpoisonCallError,
+    CpusetError, InjectError, MigratePagesError, MovePageError, NoPin, NoPolicyNodes, PinFileError,
+    SoftOfflineCallError, UnpoisonCallError,
 };
 
 impl ToErrno for MigrateError {
@@ -15,6 +17,32 @@ impl ToErrno for MigrateError {
             Self::Referenced { .. } => Errno::EAGAIN,
             _ => Errno::EBUSY,
         }
+    }
+}
+
+impl ToErrno for PinError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Fault(error) => error.errno(),
+            Self::File(PageForPinError::BeyondEof(_)) => Errno::EINVAL,
+            _ => Errno::ENOMEM,
+        }
+    }
+}
+
+impl ToErrno for PinFileError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::BadFd(_) => Errno::EBADFD,
+            Self::Pin(error) => error.errno(),
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl ToErrno for NoPin {
+    fn errno(&self) -> Errno {
+        Errno::ENOENT
     }
 }
 

@@ -183,7 +183,7 @@ fn fill<P: Env>(
         }
         let mut addr = range.start;
         while addr < range.end {
-            let place = Place { mm, vma, addr, index: vma.index_of(addr), origin };
+            let place = Place { mm, vma, addr, index: vma.index_of(addr), origin, pin: page_alloc::Pin::Short };
             let filled = addr.since(range.start);
             at_place(p, &place, |p| fill_locked(p, &place, source, filled))
                 .map_err(|refusal| FillError { filled, refusal })?;

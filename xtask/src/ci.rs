@@ -7,13 +7,14 @@ use crate::tidy;
 use crate::workspace::{Workspace, cargo};
 
 /// The rooms that must build without the standard library, bottom up.
-pub(crate) const NO_STD_ROOMS: [&str; 12] = [
+pub(crate) const NO_STD_ROOMS: [&str; 13] = [
     "units",
     "sync",
     "memmap",
     "policy",
     "zone",
     "charge",
+    "paging",
     "page_alloc",
     "vmemmap",
     "hugetlb",

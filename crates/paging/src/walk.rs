@@ -1,0 +1,467 @@
+//! Ways down through the tables.
+//!
+//! Every step loads an entry once and decides from that. A walk needs no section: what it found is what was there when it looked, and
+//! whoever changes it looks again inside of the section of the place ([`recheck`]), since nothing may have become a table meanwhile.
+
+use core::marker::PhantomData;
+
+use units::{PageCount, Pfn, Vaddr};
+
+use crate::arch::Arch;
+use crate::entry::{Entry, Leaf, LeafFlags, Word};
+use crate::flush::pages;
+use crate::level::{Grain, Level};
+use crate::memory::{Section, Slot, Table, TableMemory};
+
+/// Where an entry is, and how much it maps. Of a group of joined entries it is the first.
+#[doc(alias = "hugetlb_pte")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    slot: Slot,
+    grain: Grain,
+}
+
+impl Place {
+    #[inline]
+    pub(crate) const fn new(slot: Slot, grain: Grain) -> Self {
+        Self { slot, grain }
+    }
+
+    /// The entry, or the first one of the group.
+    #[inline]
+    #[must_use]
+    pub const fn slot(self) -> Slot {
+        self.slot
+    }
+
+    /// How much it maps, at which level.
+    #[inline]
+    #[must_use]
+    pub const fn grain(self) -> Grain {
+        self.grain
+    }
+
+    /// What guards it. That is a section of the table in which the entry is, so whoever came here by way of that table asks for the right
+    /// one.
+    #[inline]
+    #[must_use]
+    pub fn section(self) -> Section {
+        match self.grain.level() {
+            Level::Pte | Level::Pmd => Section::Table(self.slot.table),
+            _ => Section::Space,
+        }
+    }
+
+    /// The single entry of `addr`, in a group or not.
+    #[inline]
+    pub(crate) fn slot_of<A: Arch>(self, addr: Vaddr) -> Slot {
+        Slot { index: A::index(self.grain.level(), addr), ..self.slot }
+    }
+}
+
+/// What a walk came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Where.
+    pub place: Place,
+    /// What the one load said that the walk decided from.
+    pub entry: Entry,
+    pub(crate) word: Word,
+}
+
+/// May a walk make tables?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tables {
+    /// It ends where they end.
+    AsTheyAre,
+    /// It makes those that it needs, in place of nothing and of notes.
+    Make,
+}
+
+/// Why there is no way further down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StepRefusal {
+    /// The entry is a page. Walks never divide one.
+    #[error("a page of {0} is mapped there")]
+    Leaf(Grain),
+    /// The entry is neither nothing nor a table, and not ours to overwrite.
+    #[error("the entry is in use: {0:?}")]
+    Occupied(Entry),
+    /// There is no memory for a table.
+    #[error("no memory for a table of level {0:?}")]
+    NoTable(Level),
+    /// The entry is one base page.
+    #[error("there is no table below the lowest")]
+    Bottom,
+}
+
+/// A walk that had to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why} at {}", .place.grain())]
+pub struct WalkStopped {
+    /// The last place that was reached: it is valid.
+    pub place: Place,
+    /// Why.
+    pub why: StepRefusal,
+}
+
+/// The tables do not reach as far down as a page of that size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the entry at {level:?} leads to no table")]
+pub struct NoTableYet {
+    /// Where they end.
+    pub level: Level,
+}
+
+/// What became of an entry since it was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Recheck {
+    /// It is the same.
+    Same,
+    /// It became a table: walk again.
+    Split,
+    /// It says something else, or one of its group does.
+    Changed(Entry),
+}
+
+/// The tables of one address space, by their root. The tables themselves are in a [`TableMemory`], which every call is given.
+#[doc(alias("pgd_t", "mm_struct"))]
+#[derive(Debug)]
+pub struct PageTables<A> {
+    root: Table,
+    arch: PhantomData<A>,
+}
+
+impl<A> Clone for PageTables<A> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<A> Copy for PageTables<A> {}
+
+impl<A: Arch> PageTables<A> {
+    /// Makes the first table.
+    ///
+    /// # Errors
+    /// Where there is no memory for it.
+    pub fn new<M: TableMemory>(mem: &mut M) -> Result<Self, StepRefusal> {
+        let root = mem.alloc_table(A::TOP).ok_or(StepRefusal::NoTable(A::TOP))?;
+        mem.linked(A::TOP);
+        Ok(Self::at(root))
+    }
+
+    /// The tables whose first one is `root`.
+    #[must_use]
+    pub const fn at(root: Table) -> Self {
+        Self { root, arch: PhantomData }
+    }
+
+    /// The first table: what a processor is given.
+    #[must_use]
+    pub const fn root(&self) -> Table {
+        self.root
+    }
+
+    /// The place of `addr` in the first table.
+    #[inline]
+    #[must_use]
+    pub fn top(&self, addr: Vaddr) -> Place {
+        single::<A>(self.root, A::TOP, addr)
+    }
+
+    /// What translates `addr`, or what is there instead. It never fails and makes nothing.
+    #[doc(alias = "hugetlb_full_walk")]
+    #[inline]
+    pub fn find<M: TableMemory>(&self, mem: &M, addr: Vaddr) -> Found {
+        down::<A, M>(mem, self.root, A::TOP, addr)
+    }
+
+    /// The place where a page of `huge` over `addr` is, or would be, mapped by one entry: a single one, or the group. What is there may be
+    /// finer.
+    ///
+    /// # Errors
+    /// Where tables are lacking above.
+    #[doc(alias = "hugetlb_walk")]
+    #[inline]
+    pub fn huge_place<M: TableMemory>(&self, mem: &M, addr: Vaddr, huge: Grain) -> Result<Place, NoTableYet> {
+        let mut place = self.top(addr);
+        while place.grain.level() > huge.level() {
+            let level = place.grain.level();
+            match A::decode(level, mem.load(place.slot)) {
+                Entry::Table(table) => place = single::<A>(table, below(level), addr),
+                _ => return Err(NoTableYet { level }),
+            }
+        }
+        Ok(first_of::<A>(place.slot.table, huge, addr))
+    }
+
+    /// Reads what is in the page of size `huge` over `addr`, as fine as it is: a walk from the place of the huge page as far as there are
+    /// tables.
+    ///
+    /// # Errors
+    /// Where tables are lacking above that place.
+    #[doc(alias = "hugetlb_full_walk")]
+    pub fn find_in<M: TableMemory>(&self, mem: &M, addr: Vaddr, huge: Grain) -> Result<Found, NoTableYet> {
+        self.huge_place(mem, addr, huge).map(|place| find_from::<A, M>(mem, place, addr))
+    }
+
+    /// Reaches an entry of grain `target` over `addr` inside of a page of size `huge`, and makes the tables on the way. Without a target it makes
+    /// the way to the place of the huge page, and goes on from there as far as there are tables. Where something larger is mapped, that is
+    /// the answer: compare the grain.
+    ///
+    /// # Errors
+    /// Where something is in the way, or memory is lacking; what was made stays.
+    #[doc(alias = "hugetlb_full_walk_alloc")]
+    pub fn reach<M: TableMemory>(
+        &self,
+        mem: &mut M,
+        addr: Vaddr,
+        huge: Grain,
+        target: Option<Grain>,
+    ) -> Result<Found, WalkStopped> {
+        let mut place = self.top(addr);
+        while place.grain.level() > huge.level() {
+            place = step::<A, M>(mem, place, addr, huge).map_err(|why| WalkStopped { place, why })?;
+        }
+        let place = first_of::<A>(place.slot.table, huge, addr);
+        match target {
+            Some(target) => walk::<A, M>(mem, place, addr, target, Tables::Make),
+            None => Ok(find_from::<A, M>(mem, place, addr)),
+        }
+    }
+}
+
+/// Goes down exactly one step from `place` towards `target`, over a table that is made if there is none. The place one step down has the target's
+/// grain, if that is a group of the level below in which all entries say the same and none is a page; otherwise that of what is there.
+///
+/// # Errors
+/// Why there is no such step; `place` is as valid as before.
+#[doc(alias("hugetlb_walk_step", "hugetlb_pmd_alloc", "hugetlb_pte_alloc"))]
+pub fn step<A: Arch, M: TableMemory>(
+    mem: &mut M,
+    place: Place,
+    addr: Vaddr,
+    target: Grain,
+) -> Result<Place, StepRefusal> {
+    let level = place.grain.level();
+    let slot = place.slot_of::<A>(addr);
+    loop {
+        let word = mem.load(slot);
+        let entry = A::decode(level, word);
+        let Some(below) = level.below().filter(|_| !place.grain.is_joined::<A>()) else {
+            return narrow::<A>(place, addr, entry);
+        };
+        match entry {
+            Entry::Table(table) => return Ok(place_in::<A, M>(mem, table, below, addr, target)),
+            Entry::None | Entry::Marker(_) => {
+                if let Some(table) = make_table::<A, M>(mem, place, slot, word)? {
+                    return Ok(place_in::<A, M>(mem, table, below, addr, target));
+                }
+            }
+            Entry::Leaf(_) => return Err(StepRefusal::Leaf(place.grain)),
+            Entry::Migration(_) | Entry::Hwpoison(_) | Entry::Swap(_) => return Err(StepRefusal::Occupied(entry)),
+        }
+    }
+}
+
+/// From a group to the entry of `addr`, in the same table.
+fn narrow<A: Arch>(place: Place, addr: Vaddr, entry: Entry) -> Result<Place, StepRefusal> {
+    match entry {
+        _ if !place.grain.is_joined::<A>() => Err(StepRefusal::Bottom),
+        Entry::Leaf(leaf) if leaf.joined => Err(StepRefusal::Leaf(place.grain)),
+        _ => Ok(single::<A>(place.slot.table, place.grain.level(), addr)),
+    }
+}
+
+/// A table in place of nothing, or of a note, which all its entries then say. Nobody's, if the entry is not what it was: somebody else was
+/// faster, and our table goes back unseen.
+fn make_table<A: Arch, M: TableMemory>(
+    mem: &mut M,
+    place: Place,
+    slot: Slot,
+    seen: Word,
+) -> Result<Option<Table>, StepRefusal> {
+    let below = below(place.grain.level());
+    let table = mem.alloc_table(below).ok_or(StepRefusal::NoTable(below))?;
+    if seen != Word::NONE {
+        (0..A::entries(below)).for_each(|index| mem.store(Slot { table, index }, seen));
+    }
+    let won = mem.section(place.section(), |mem| {
+        let won = mem.compare_exchange(slot, seen, A::table(table)).is_ok();
+        if won {
+            mem.linked(below);
+        }
+        won
+    });
+    if !won {
+        mem.free_table(table, below);
+    }
+    Ok(won.then_some(table))
+}
+
+/// Goes down from `place` until an entry maps no more than `target`, or until something is in the way.
+///
+/// With [`Tables::AsTheyAre`] it never fails and ends at what it finds. With [`Tables::Make`] it goes through nothing and through notes, and a
+/// page that is larger than the target is an answer, not an error.
+///
+/// # Errors
+/// Where a page is moved, broken or swapped out, or memory is lacking. The last place is valid.
+#[doc(alias = "hugetlb_hgm_walk")]
+pub fn walk<A: Arch, M: TableMemory>(
+    mem: &mut M,
+    from: Place,
+    addr: Vaddr,
+    target: Grain,
+    tables: Tables,
+) -> Result<Found, WalkStopped> {
+    let mut place = from;
+    loop {
+        let found = look::<A, M>(mem, place, addr);
+        place = found.place;
+        let stays = match found.entry {
+            _ if place.grain <= target => true,
+            Entry::Leaf(_) => true,
+            Entry::Table(_) => false,
+            _ => tables == Tables::AsTheyAre,
+        };
+        if stays {
+            return Ok(found);
+        }
+        place = step::<A, M>(mem, place, addr, target).map_err(|why| WalkStopped { place, why })?;
+    }
+}
+
+/// Goes down from `place` as far as there are tables. It never fails.
+#[doc(alias = "hugetlb_full_walk_continue")]
+#[inline]
+pub fn find_from<A: Arch, M: TableMemory>(mem: &M, place: Place, addr: Vaddr) -> Found {
+    let found = look::<A, M>(mem, place, addr);
+    match (found.entry, found.place.grain.level().below()) {
+        (Entry::Table(table), Some(below)) => down::<A, M>(mem, table, below, addr),
+        _ => found,
+    }
+}
+
+/// Is what was found still there? Asked inside of the section of its place.
+#[doc(alias("pte_same", "hugetlb_pte_present_leaf"))]
+pub fn recheck<A: Arch, M: TableMemory>(mem: &M, found: &Found) -> Recheck {
+    let Place { slot, grain } = found.place;
+    for n in 0..grain.entries::<A>() {
+        let word = mem.load(slot.offset(n));
+        let entry = A::decode(grain.level(), word);
+        let same = match (found.entry, entry) {
+            (Entry::Leaf(whole), Entry::Leaf(part)) if whole.joined => continues::<A>(grain.level(), whole, part, n),
+            _ => word == found.word,
+        };
+        match entry {
+            _ if same => {}
+            Entry::Table(_) => return Recheck::Split,
+            _ => return Recheck::Changed(entry),
+        }
+    }
+    Recheck::Same
+}
+
+/// What a processor writes into entries by itself, into any of a group.
+pub(crate) const TRACES: LeafFlags = LeafFlags::ACCESSED.union(LeafFlags::DIRTY);
+
+/// Is `part` the `n`th entry of the group whose page is `whole`?
+pub(crate) fn continues<A: Arch>(level: Level, whole: Leaf, part: Leaf, n: u16) -> bool {
+    let step = pages::<A>(Grain::single::<A>(level).size()).get();
+    part.joined
+        && part.pfn == whole.pfn.offset(PageCount::new(u64::from(n) * step))
+        && part.flags.union(TRACES) == whole.flags.union(TRACES)
+}
+
+/// The entry of `addr` at `place`; where the place is a group that is none, the single entry.
+#[inline]
+fn look<A: Arch, M: TableMemory>(mem: &M, place: Place, addr: Vaddr) -> Found {
+    let level = place.grain.level();
+    let word = mem.load(place.slot_of::<A>(addr));
+    let entry = A::decode(level, word);
+    if let Entry::Leaf(leaf) = entry {
+        return match leaf.joined {
+            true => look_at_group::<A, M>(mem, place.slot.table, level, addr, leaf),
+            false => Found { place: single::<A>(place.slot.table, level, addr), entry, word },
+        };
+    }
+    let whole = !place.grain.is_joined::<A>() || is_uniform::<A, M>(mem, place, entry, word);
+    let place = if whole { place } else { single::<A>(place.slot.table, level, addr) };
+    Found { place, entry, word }
+}
+
+/// Could a page take the whole group? All its entries are nothing, or the same note.
+#[inline]
+fn is_uniform<A: Arch, M: TableMemory>(mem: &M, place: Place, entry: Entry, word: Word) -> bool {
+    entry.is_none_mostly() && (0..place.grain.entries::<A>()).all(|n| mem.load(place.slot.offset(n)) == word)
+}
+
+/// Down to where the tables end.
+#[inline]
+fn down<A: Arch, M: TableMemory>(mem: &M, mut table: Table, mut level: Level, addr: Vaddr) -> Found {
+    loop {
+        let slot = Slot { table, index: A::index(level, addr) };
+        let word = mem.load(slot);
+        let entry = A::decode(level, word);
+        match (entry, level.below()) {
+            (Entry::Table(next), Some(below)) => (table, level) = (next, below),
+            (Entry::Leaf(leaf), _) if leaf.joined => {
+                return look_at_group::<A, M>(mem, table, level, addr, leaf);
+            }
+            _ => return Found { place: Place::new(slot, Grain::single::<A>(level)), entry, word },
+        }
+    }
+}
+
+/// The place in a table that was just reached.
+#[inline]
+fn place_in<A: Arch, M: TableMemory>(mem: &M, table: Table, level: Level, addr: Vaddr, target: Grain) -> Place {
+    if target.level() == level && target.is_joined::<A>() {
+        return look::<A, M>(mem, first_of::<A>(table, target, addr), addr).place;
+    }
+    match Grain::joined::<A>(level) {
+        Some(_) => look::<A, M>(mem, single::<A>(table, level, addr), addr).place,
+        None => single::<A>(table, level, addr),
+    }
+}
+
+/// The group to which `part` belongs: its page, with what a processor noted in any of its entries. How large a group is, its level says; the folio
+/// that is mapped may be larger.
+#[doc(alias("huge_ptep_get", "find_num_contig", "num_contig_ptes"))]
+fn look_at_group<A: Arch, M: TableMemory>(mem: &M, table: Table, level: Level, addr: Vaddr, part: Leaf) -> Found {
+    let place = first_of::<A>(table, joined_or_single::<A>(level), addr);
+    let pages = pages::<A>(place.grain.size()).get();
+    let mut whole = Leaf { pfn: Pfn::new(part.pfn.get() & !(pages - 1)), ..part };
+    for n in 0..place.grain.entries::<A>() {
+        if let Entry::Leaf(other) = A::decode(level, mem.load(place.slot.offset(n))) {
+            whole.flags |= other.flags & TRACES;
+        }
+    }
+    Found { place, entry: Entry::Leaf(whole), word: A::leaf(level, whole) }
+}
+
+#[inline]
+fn joined_or_single<A: Arch>(level: Level) -> Grain {
+    Grain::joined::<A>(level).unwrap_or(Grain::single::<A>(level))
+}
+
+#[inline]
+fn single<A: Arch>(table: Table, level: Level, addr: Vaddr) -> Place {
+    Place::new(Slot { table, index: A::index(level, addr) }, Grain::single::<A>(level))
+}
+
+/// The place of that grain over `addr` in a table of its level.
+#[inline]
+pub(crate) fn first_of<A: Arch>(table: Table, grain: Grain, addr: Vaddr) -> Place {
+    let index = A::index(grain.level(), addr) & !(grain.entries::<A>() - 1);
+    Place::new(Slot { table, index }, grain)
+}
+
+/// The level below one that has entries which lead to tables.
+#[inline]
+pub(crate) fn below(level: Level) -> Level {
+    level.below().unwrap_or(Level::Pte)
+}

@@ -32,7 +32,7 @@ struct Step {
     run: fn(&Workspace) -> Result<(), String>,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step { name: "lock", what: "Cargo.lock is up to date", run: lock },
     Step { name: "fmt", what: "the code is formatted", run: fmt },
     Step { name: "tidy", what: "the code has its shape", run: |_| tidy::run() },
@@ -40,6 +40,7 @@ const STEPS: [Step; 8] = [
     Step { name: "no-std", what: "each room builds alone", run: no_std },
     Step { name: "test", what: "all tests", run: test },
     Step { name: "shuttle", what: "whole paths under random schedules", run: shuttle },
+    Step { name: "loom", what: "every order of loads and stores", run: loom },
     Step { name: "doc", what: "no warning in the documentation", run: doc },
 ];
 
@@ -104,15 +105,34 @@ fn test(_: &Workspace) -> Result<(), String> {
     call(cargo().args(["test", "--workspace"]))
 }
 
+/// Tests that a scheduler runs are in files of this name; a room whose threads share something only with a feature names it here.
+const SHUTTLE: [(&str, &str, Option<&str>); 2] =
+    [("hugefolio", "crates/hugefolio", None), ("hugefolio-paging", "crates/paging", Some("shared"))];
+
 fn shuttle(workspace: &Workspace) -> Result<(), String> {
-    if !workspace.root.join("crates/hugefolio/tests/shuttle.rs").is_file() {
-        println!("skipped: there is no crates/hugefolio/tests/shuttle.rs");
+    SHUTTLE.iter().try_for_each(|&tests| under(workspace, "shuttle", tests))
+}
+
+fn loom(workspace: &Workspace) -> Result<(), String> {
+    under(workspace, "loom", ("hugefolio-paging", "crates/paging", None))
+}
+
+/// The tests of one package that are written for a scheduler, with everything built for it.
+fn under(
+    workspace: &Workspace,
+    scheduler: &str,
+    (package, folder, feature): (&str, &str, Option<&str>),
+) -> Result<(), String> {
+    let file = format!("{folder}/tests/{scheduler}.rs");
+    if !workspace.root.join(&file).is_file() {
+        println!("skipped: there is no {file}");
         return Ok(());
     }
-    let target = workspace.target.join("shuttle");
     let mut test = cargo();
-    test.env("RUSTFLAGS", "--cfg shuttle");
-    test.args(["test", "-p", "hugefolio", "--test", "shuttle", "--target-dir"]).arg(target);
+    test.env("RUSTFLAGS", format!("--cfg {scheduler}"));
+    test.args(["test", "-p", package, "--test", scheduler]);
+    test.args(feature.map(|feature| ["--features", feature]).into_iter().flatten());
+    test.arg("--target-dir").arg(workspace.target.join(scheduler));
     call(&mut test)
 }
 

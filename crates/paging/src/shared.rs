@@ -26,8 +26,8 @@ pub struct SharedTables<A> {
     arch: PhantomData<A>,
 }
 
-/// Sections do not nest, and the list of free tables is looked at outside of all of them.
-const RANK: Rank = Rank(0, 0);
+/// Behind every scope. Sections do not nest, and the list of free tables is looked at outside of all of them.
+const RANK: Rank = Rank(u8::MAX, 0);
 
 impl<A: Arch> SharedTables<A> {
     /// Room for so many tables.

@@ -1,0 +1,180 @@
+//! Tables that threads share, under schedules that nobody would think of.
+//!
+//! Run with `cargo xtask ci shuttle`. A failing schedule prints the string that replays it.
+#![cfg(shuttle)]
+#![expect(clippy::unwrap_used, reason = "what cannot be fails the test")]
+
+#[path = "toy/mod.rs"]
+mod toy;
+
+use paging::{
+    Arch, Collapsed, Entry, Grain, Leaf, LeafFlags, Level, MapRefusal, Notes, PageTables, Recheck, SharedTables,
+    TableMemory, Tables, recheck, walk,
+};
+use shuttle::sync::Arc;
+use shuttle::thread;
+use sync::Rank;
+use sync::locks::Gate;
+use toy::Toy;
+use units::{PageCount, Pfn, Vaddr, VaddrRange};
+
+type A = Toy<1, false>;
+type Shared = Arc<SharedTables<A>>;
+
+const SCHEDULES: usize = 10_000;
+
+fn under_schedules(test: impl Fn() + Send + Sync + 'static) {
+    shuttle::check_pct(test, SCHEDULES, 3);
+}
+
+fn grain(level: Level) -> Grain {
+    Grain::single::<A>(level)
+}
+
+/// The `n`th base page of eight.
+fn page(n: u64) -> Vaddr {
+    Vaddr::new(n << 12)
+}
+
+fn leaf(n: u64) -> Leaf {
+    Leaf::new(Pfn::new(0x10 + n), LeafFlags::WRITE)
+}
+
+/// The four pages of the first entry of the first table.
+fn huge() -> VaddrRange {
+    VaddrRange::new(page(0), page(4))
+}
+
+/// Two threads on the same tables; what both answered. Afterwards everything is counted again.
+fn race<R: Send + 'static, S>(
+    prepare: impl FnOnce(&mut &SharedTables<A>, PageTables<A>),
+    one: impl FnOnce(&mut &SharedTables<A>, PageTables<A>) -> R + Send + 'static,
+    other: impl FnOnce(&mut &SharedTables<A>, PageTables<A>) -> S,
+) -> (Shared, PageTables<A>, R, S) {
+    let shared: Shared = Arc::new(SharedTables::new(PageCount::new(10)));
+    let tables = PageTables::<A>::new(&mut &*shared).unwrap();
+    prepare(&mut &*shared, tables);
+    let spawned = {
+        let shared = shared.clone();
+        thread::spawn(move || one(&mut &*shared, tables))
+    };
+    let answer = other(&mut &*shared, tables);
+    let first = spawned.join().unwrap();
+    let tally = tables.validate(&&*shared).unwrap();
+    for level in [Level::Pte, Level::Pmd, Level::Pud] {
+        assert_eq!(shared.linked_tables(level), PageCount::new(tally.tables[level.index()]), "{level:?}");
+    }
+    assert_eq!(shared.used(), PageCount::new(tally.tables.iter().sum()), "no table is lost");
+    (shared, tables, first, answer)
+}
+
+fn map_one(n: u64) -> impl FnOnce(&mut &SharedTables<A>, PageTables<A>) -> Result<(), MapRefusal> + Send {
+    move |mem, tables| tables.map(mem, page(n), grain(Level::Pte), leaf(n))
+}
+
+/// Two pages that need the same tables are mapped at once: both are mapped, and each table is made for good once. If the entry were written
+/// without a look at what it is by then, the second table would hide the page in the first.
+#[test]
+fn two_who_make_the_same_tables() {
+    under_schedules(|| {
+        let (shared, tables, one, other) = race(|_, _| (), map_one(0), map_one(1));
+        assert_eq!((one, other), (Ok(()), Ok(())));
+        assert_eq!(
+            (shared.linked_tables(Level::Pmd), shared.linked_tables(Level::Pte)),
+            (PageCount::new(1), PageCount::new(1))
+        );
+        for n in 0..2 {
+            assert_eq!(tables.find(&&*shared, page(n)).entry, Entry::Leaf(leaf(n)));
+        }
+    });
+}
+
+#[test]
+fn two_who_map_the_same_page() {
+    under_schedules(|| {
+        let (.., one, other) = race(|_, _| (), map_one(0), map_one(0));
+        assert_eq!(u8::from(one.is_ok()) + u8::from(other.is_ok()), 1, "{one:?} {other:?}");
+    });
+}
+
+/// Somebody finds nothing where a page of the huge size fits. Before he is in the section, somebody else has put a table there. He must see that
+/// and write nothing.
+#[test]
+fn nothing_becomes_a_table() {
+    under_schedules(|| {
+        let huge = |mem: &mut &SharedTables<A>, tables: PageTables<A>| {
+            let top = tables.top(page(0));
+            let found = walk::<A, _>(mem, top, page(0), grain(Level::Pud), Tables::AsTheyAre).unwrap();
+            let Entry::None = found.entry else { return false };
+            mem.section(found.place.section(), |mem| match recheck::<A, _>(mem, &found) {
+                Recheck::Same => {
+                    mem.store(found.place.slot(), A::leaf(Level::Pud, Leaf::new(Pfn::new(0x10), LeafFlags::WRITE)));
+                    true
+                }
+                Recheck::Split => false,
+                Recheck::Changed(entry) => panic!("{entry:?}"),
+            })
+        };
+        let (shared, tables, whole, small) = race(|_, _| (), huge, map_one(1));
+        assert_eq!(whole, small.is_err(), "one of the two: {small:?}");
+        let found = tables.find(&&*shared, page(1));
+        assert_eq!(found.place.grain().level(), if whole { Level::Pud } else { Level::Pte });
+    });
+}
+
+/// What is finer becomes one page while somebody faults another part in. Tables go in this, so whoever walks keeps them by the gate of the address
+/// space, as a reader.
+#[test]
+fn a_collapse_against_a_fault() {
+    const RANK: Rank = Rank(1, 0);
+    under_schedules(|| {
+        let gate = Arc::new(Gate::default());
+        let gate_of_fault = gate.clone();
+        let whole = leaf(0);
+        let (shared, tables, collapsed, fault) = race(
+            |mem, tables| tables.map(mem, page(0), grain(Level::Pte), leaf(0)).unwrap(),
+            move |mem, tables| {
+                gate.write(RANK, || tables.collapse(mem, &mut |_| (), page(0), grain(Level::Pud), whole).unwrap())
+            },
+            move |mem, tables| {
+                gate_of_fault.read(RANK, || match tables.find(mem, page(3)).entry {
+                    Entry::None => tables.map(mem, page(3), grain(Level::Pte), leaf(3)).is_ok(),
+                    _ => false,
+                })
+            },
+        );
+        let part = u64::from(fault);
+        assert_eq!(collapsed, Collapsed::Whole { leaves: 1 + part, tables: [1 + part, 1, 0, 0, 0] });
+        let found = tables.find(&&*shared, page(3));
+        assert_eq!((found.place.grain().level(), found.entry), (Level::Pud, Entry::Leaf(whole)));
+    });
+}
+
+/// The memory of one part of a page breaks: the page is divided and that part taken out, while somebody takes all of it away. Every part goes exactly
+/// once.
+#[test]
+fn a_broken_part_against_an_unmap() {
+    under_schedules(|| {
+        let gone_of = |mem: &mut &SharedTables<A>, tables: PageTables<A>, range| {
+            let mut pages = 0;
+            let owed = tables.unmap(mem, range, Notes::Keep, |_, grain, _| pages += grain.size().get() >> 12);
+            if let Ok(owed) = owed {
+                owed.settle(&mut |_| ());
+            }
+            pages
+        };
+        let (shared, tables, broken, rest) = race(
+            |mem, tables| tables.map(mem, page(0), grain(Level::Pud), leaf(0)).unwrap(),
+            move |mem, tables| match tables.split(mem, &mut |_| (), page(2), grain(Level::Pte)) {
+                Ok(owed) => {
+                    owed.settle(&mut |_| ());
+                    gone_of(mem, tables, VaddrRange::new(page(2), page(3)))
+                }
+                Err(_) => 0,
+            },
+            move |mem, tables| gone_of(mem, tables, huge()),
+        );
+        assert_eq!(broken + rest, 4, "{broken} {rest}");
+        assert_eq!(tables.find(&&*shared, page(2)).entry, Entry::None);
+    });
+}

@@ -5,7 +5,8 @@
 use std::hint::black_box;
 
 use bench::setup::{
-    AVAILABLE, NODE, POOL, block, cached, groups, machine, memory_map, scattered, why_no_gigabyte, zone,
+    AVAILABLE, Mapped, NODE, POOL, SOMEWHERE, block, cached, empty_tables, gigabyte, groups, machine, mapped_gigabyte,
+    memory_map, mixed_gigabyte, scattered, why_no_gigabyte, zone,
 };
 use bench::table::OPERATIONS;
 use charge::{Charges, Counter};
@@ -14,7 +15,9 @@ use gungraun::prelude::*;
 use hugefolio::{Admin, HugeSize, Machine};
 use hugetlb::{HugeFolio, acct_release, acct_reserve, hugetlb_alloc_folio, put_folio};
 use memmap::{FolioKind, MemMap};
-use units::{CgroupId, HugeCount, HugeIndex, InodeId, Nodemask, Order, Pfn};
+use paging::Grain;
+use paging::arch::X86_64;
+use units::{Bytes, CgroupId, HugeCount, HugeIndex, InodeId, Nodemask, Order, Pfn};
 use zone::{Want, Zone};
 
 #[library_benchmark]
@@ -46,6 +49,32 @@ fn charge_and_uncharge((mut charges, group): (Charges, CgroupId)) -> Charges {
         charges.uncharge(receipt.expect("there is no limit"));
     }
     charges
+}
+
+#[library_benchmark]
+#[bench::small(args = (12), setup = mapped_gigabyte)]
+fn walk_to_page((mem, tables): Mapped) -> Mapped {
+    for n in 0..u64::from(OPERATIONS) {
+        black_box(tables.find(&mem, black_box(gigabyte().start + Bytes::kib(4 * n))));
+    }
+    (mem, tables)
+}
+
+#[library_benchmark]
+#[bench::small(setup = empty_tables)]
+fn map_gigabyte((mut mem, tables): Mapped) -> Mapped {
+    let mapped = tables.map_range(&mut mem, black_box(gigabyte()), black_box(SOMEWHERE), Grain::page::<X86_64>());
+    mapped.expect("new tables are empty");
+    (mem, tables)
+}
+
+#[library_benchmark]
+#[bench::mixed(setup = mixed_gigabyte)]
+fn collapse_gigabyte((mut mem, tables): Mapped) -> Mapped {
+    let whole = Grain::new::<X86_64>(Bytes::gib(1)).expect("1 GiB is a page");
+    let collapsed = tables.collapse(&mut mem, &mut |_| (), gigabyte().start, whole, black_box(SOMEWHERE));
+    assert!(black_box(collapsed).is_ok(), "all of it is one page");
+    (mem, tables)
 }
 
 fn machine_for(order: u8) -> (Machine, Order) {
@@ -117,6 +146,9 @@ library_benchmark_group!(
         take_and_put,
         claim_and_release,
         charge_and_uncharge,
+        walk_to_page,
+        map_gigabyte,
+        collapse_gigabyte,
         alloc_and_free,
         alloc_and_put,
         reserve_and_release,

@@ -10,10 +10,12 @@ use hugefolio::{Admin, Calls, Fd, Machine, MapCall, MemfdFlags, Pages, Share};
 use hugetlb::{AllocFlags, AllocRequest, HugeFolio, RegionSet, hugetlb_alloc_folio};
 use hugetlbfs::{Hold, InodeKind, Seals};
 use memmap::{FolioKind, MemMap};
+use paging::arch::X86_64;
+use paging::{Grain, HeapTables, Leaf, LeafFlags, PageTables};
 use policy::Placement;
 use units::{
     Bytes, CgroupId, GfpFlags, HstateId, HugeCount, HugeIndex, HugeRange, HugeSize, InodeId, Migratetype, NodeId,
-    Nodemask, Order, PageCount, PageShift, Pfn, Pid, Vaddr, ZoneKind,
+    Nodemask, Order, PageCount, PageShift, Pfn, Pid, Vaddr, VaddrRange, ZoneKind,
 };
 use zone::{AllocFlags as TakeFlags, Want, Zone, ZoneLayout};
 
@@ -129,6 +131,44 @@ pub fn memory_map(count: u64) -> (MemMap, Vec<Pfn>) {
     }
     let places = (0..u64::from(OPERATIONS)).map(|n| block(2 * (n * 15_485_863 % count) + 1)).collect();
     (map, places)
+}
+
+/// Page tables on the heap, and their root.
+pub type Mapped = (HeapTables<X86_64>, PageTables<X86_64>);
+
+/// A page of 1 GiB, or its first part.
+pub const SOMEWHERE: Leaf = Leaf::new(Pfn::new(1 << 18), LeafFlags::WRITE);
+
+/// Where it is mapped.
+#[must_use]
+pub fn gigabyte() -> VaddrRange {
+    VaddrRange::new(Vaddr::new(1 << 39), Vaddr::new((1 << 39) + (1 << 30)))
+}
+
+/// Nothing mapped, and room for the tables of a gigabyte in the smallest pages.
+#[must_use]
+pub fn empty_tables() -> Mapped {
+    let mut mem = HeapTables::new(PageCount::new(600));
+    let tables = PageTables::new(&mut mem).expect("there is room for the first table");
+    (mem, tables)
+}
+
+/// A gigabyte in pages of that size at most.
+#[must_use]
+pub fn mapped_gigabyte(shift: u8) -> Mapped {
+    let (mut mem, tables) = empty_tables();
+    let largest = Grain::new::<X86_64>(Bytes::new(1 << shift)).expect("a size of pages");
+    tables.map_range(&mut mem, gigabyte(), SOMEWHERE, largest).expect("new tables are empty");
+    (mem, tables)
+}
+
+/// A gigabyte in 512 pages of 4 KiB and 511 of 2 MiB.
+#[must_use]
+pub fn mixed_gigabyte() -> Mapped {
+    let (mut mem, tables) = mapped_gigabyte(21);
+    let split = tables.split(&mut mem, &mut |_| (), gigabyte().start, Grain::page::<X86_64>());
+    split.expect("a page is mapped there").settle(&mut |_| ());
+    (mem, tables)
 }
 
 /// A group below another one.

@@ -75,7 +75,7 @@ pub const REGION_EXTREMES: [(&str, &str); 2] = [("regions", "few"), ("regions", 
 pub const FULL_EXTREMES: [(&str, &str); 2] = [("zone_pair", "empty_huge"), ("zone_pair", "full_huge")];
 
 /// All benches in the order in which they are shown: whole paths, then room by room.
-pub const ROWS: [Row; 33] = [
+pub const ROWS: [Row; 36] = [
     row("grow_and_shrink", "empty", "pool: grow + shrink by a 2 MiB page, pool empty").at_most(600),
     row("grow_and_shrink", "thousand", "pool: grow + shrink by a 2 MiB page, pool of 1,000").at_most(600),
     row("fault_and_unmap", "reserved", "reserved fault + unmap of a 2 MiB page"),
@@ -110,6 +110,9 @@ pub const ROWS: [Row; 33] = [
     row("take_and_put", "huge", "zone: take + put of a block of 2 MiB"),
     row("claim_and_release", "thousand", "memmap: claim + release of a folio among 1,000"),
     row("charge_and_uncharge", "nested", "charge: charge + uncharge, two groups deep"),
+    row("walk_to_page", "small", "paging: walk to a page of 4 KiB").at_most(60),
+    row("map_gigabyte", "small", "paging: 1 GiB mapped in pages of 4 KiB, a page").of(1 << 18).at_most(15),
+    row("collapse_gigabyte", "mixed", "paging: 1 GiB of 1,023 pages made one, a page").of(1_023).at_most(20),
     row("alloc_and_free", "base", "page_alloc: alloc + free of a base page"),
     row("alloc_and_free", "huge", "page_alloc: alloc + free of a block of 2 MiB"),
     row("alloc_and_put", "available", "hugetlb: alloc + free of a page of the pool"),

@@ -12,6 +12,7 @@ use memmap::{FolioKind, HugeSlot};
 use units::{Context, Event, Pfn, Scope};
 
 use crate::pool::ONE;
+use crate::restructure::gather;
 use crate::surplus::{Gone, destroy_folio};
 use crate::{Env, Hstate, HugeFolio};
 
@@ -22,6 +23,9 @@ use crate::{Env, Hstate, HugeFolio};
 pub enum Deferred {
     /// Give the memory of a page back that its pool does not count any more.
     Destroy(HugeFolio),
+    /// Put a page together that was split and all of whose pieces wait.
+    #[doc(alias = "page_released")]
+    Gather(HugeFolio),
 }
 
 impl Deferred {
@@ -29,7 +33,7 @@ impl Deferred {
     #[must_use]
     pub const fn pfn(self) -> Pfn {
         match self {
-            Self::Destroy(folio) => folio.pfn,
+            Self::Destroy(folio) | Self::Gather(folio) => folio.pfn,
         }
     }
 }
@@ -122,6 +126,7 @@ fn work_off<P: Env>(p: &mut P, work: Deferred) {
             let h = p.hstate(folio.hstate);
             let (Gone::Yes | Gone::No) = destroy_folio(p, h, folio);
         }
+        Deferred::Gather(folio) => gather(p, folio),
     }
 }
 

@@ -4,10 +4,12 @@ use charge::{Counter, Receipt};
 use memmap::{FolioKind, Last};
 use units::{Context, Event, MountReturn, Pfn};
 
+use crate::allotment::end_if_orphaned;
 use crate::deferred::destroy_in;
 use crate::pool::{Condition, Fate, Joins, ONE};
 use crate::record::Record;
 use crate::restore::restore_owed;
+use crate::restructure::piece_released;
 use crate::subpool::{Return, put_pages};
 use crate::surplus::{Gone, take_claimed};
 use crate::{Env, HugeFolio};
@@ -23,18 +25,20 @@ pub fn put_folio<P: Env>(p: &mut P, pfn: Pfn, refs: u64) {
 #[inline]
 pub fn put_folio_in<P: Env>(p: &mut P, pfn: Pfn, refs: u64, context: Context) {
     match p.with_memmap(|map| map.put_refs(pfn, refs)) {
-        None | Some(Last(FolioKind::Page | FolioKind::Poisoned)) => (),
+        None | Some(Last(FolioKind::Poisoned)) => (),
+        Some(Last(FolioKind::Page)) => free_page(p, pfn),
         Some(Last(FolioKind::Huge(at))) => {
             let folio = p.with_pool(at.hstate, |pool| pool.folio(at.hstate, at.slot));
             free_huge(p, folio, context);
         }
+        Some(Last(FolioKind::Piece(of))) => piece_released(p, of, pfn, context),
         Some(Last(kind)) => debug_assert!(false, "{pfn} is of a kind nobody frees: {kind:?}"),
     }
 }
 
 /// The only place where huge pages come back: the subpool may keep the page as its reservation, the charges end, and the ledger
 /// decides whether the page stays.
-fn free_huge<P: Env>(p: &mut P, folio: HugeFolio, context: Context) {
+pub(crate) fn free_huge<P: Env>(p: &mut P, folio: HugeFolio, context: Context) {
     let hstate = folio.hstate;
     let (old, condition) = p.with_pool(hstate, |pool| {
         let fresh = Record::new(folio);
@@ -43,7 +47,8 @@ fn free_huge<P: Env>(p: &mut P, folio: HugeFolio, context: Context) {
     // Owed still: no mapping was the last to keep it, but a pin, or somebody who was to move it.
     let owed = old.owed_to.is_some_and(|(map, index)| restore_owed(p, folio, map, index));
     let mut restored = old.restore_reserve || owed;
-    if let Some(subpool) = old.subpool.filter(|_| !restored) {
+    let subpool = old.subpool;
+    if let Some(subpool) = subpool.filter(|_| !restored) {
         let back = Return { pages: ONE, held: ONE, why: MountReturn::Done };
         restored = put_pages(p, hstate, subpool, back).is_some_and(|released| released.is_zero());
     }
@@ -73,6 +78,21 @@ fn free_huge<P: Env>(p: &mut P, folio: HugeFolio, context: Context) {
             }
         }
     }
+    if let Some(subpool) = subpool {
+        end_if_orphaned(p, subpool);
+    }
+}
+
+/// An ordinary block goes back to the page allocator.
+fn free_page<P: Env>(p: &mut P, pfn: Pfn) {
+    let order = p.with_memmap(|map| {
+        let order = map.get(pfn).map(|folio| folio.order);
+        map.release(pfn);
+        order
+    });
+    let (Some(order), Some(zone)) = (order, page_alloc::zone_of(p, pfn)) else { return };
+    let freed = page_alloc::free(p, zone, pfn, order);
+    debug_assert_eq!(freed, Ok(()), "a block with references is what was handed out");
 }
 
 /// Whoever paid for the folio does so no longer.

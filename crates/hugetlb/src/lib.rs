@@ -17,6 +17,7 @@ extern crate alloc as alloc_crate;
 
 mod account;
 mod alloc;
+mod allotment;
 mod balance;
 pub mod boot;
 mod deferred;
@@ -35,6 +36,7 @@ mod replace;
 mod reserve;
 mod resize;
 mod restore;
+pub mod restructure;
 mod resv_map;
 mod shelf;
 mod subpool;
@@ -42,6 +44,7 @@ mod surplus;
 
 pub use account::{acct_release, acct_reserve};
 pub use alloc::{AllocFlags, AllocRefusal, AllocRequest, alloc_reserved, hugetlb_alloc_folio, may_stay};
+pub use allotment::{AllotError, Allotment, alloc_allotted, allot, end_allotment};
 pub use balance::{Balance, Claim};
 pub use deferred::{Deferred, DeferredWork, quiesce, settle};
 pub use demote::{DemoteError, demote, set_demote_size};
@@ -95,4 +98,10 @@ pub trait Env: vmemmap::Env + charge::Env {
 
     /// The section of what was put off.
     fn with_deferred<R>(&mut self, f: impl FnOnce(&mut DeferredWork) -> R) -> R;
+
+    /// A new subpool.
+    fn new_subpool(&mut self, subpool: Subpool) -> SubpoolId;
+
+    /// Ends a subpool.
+    fn drop_subpool(&mut self, id: SubpoolId) -> Option<Subpool>;
 }

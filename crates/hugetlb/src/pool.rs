@@ -360,6 +360,13 @@ impl Pool {
         self.records[folio.slot as usize].home
     }
 
+    /// Pages of a folio that was split that nobody has any more, and that wait for the others.
+    #[doc(alias = "nr_waiting")]
+    #[must_use]
+    pub fn waiting(&self, folio: HugeFolio) -> units::PageCount {
+        self.records[folio.slot as usize].waiting
+    }
+
     /// The limits of the mount that a folio counts against.
     #[doc(alias = "hugetlb_folio_subpool")]
     #[must_use]

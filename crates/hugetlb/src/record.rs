@@ -2,7 +2,7 @@
 
 use page_alloc::Source;
 use policy::ZoneRef;
-use units::{CgroupId, HstateId, HugeIndex, InodeId, NodeId, Pfn, ResvMapId, SubpoolId, ZoneKind};
+use units::{CgroupId, HstateId, HugeIndex, InodeId, NodeId, PageCount, Pfn, ResvMapId, SubpoolId, ZoneKind};
 
 /// A huge folio: where it is and where its data are kept.
 #[doc(alias = "folio")]
@@ -52,6 +52,10 @@ pub(crate) struct Record {
     /// Who pays for its memory.
     #[cfg_attr(feature = "serde", serde(default))]
     pub(crate) memory_owner: Option<CgroupId>,
+    /// Pages of it that wait, after it was split, until all others are let go too.
+    #[doc(alias = "nr_waiting")]
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub(crate) waiting: PageCount,
     /// The owner's map entry that waits for the last mapping to go.
     pub(crate) owed_to: Option<(ResvMapId, HugeIndex)>,
 }
@@ -85,7 +89,8 @@ impl Record {
         let owners = (self.usage_owner, self.rsvd_owner, self.memory_owner);
         let debts = (self.subpool, self.owed_to);
         let flags = (self.isolated, self.restore_reserve, self.temporary);
-        owners == (None, None, None) && debts == (None, None) && flags == (false, false, false) && self.home.is_none()
+        let unused = owners == (None, None, None) && debts == (None, None) && self.waiting.is_zero();
+        unused && flags == (false, false, false) && self.home.is_none()
     }
 }
 

@@ -6,17 +6,20 @@
 
 use units::{Blame, Event, HstateId, HugeCount, Ledger, MountLimits, MountReturn, SubpoolId};
 
-use crate::{Env, acct_release};
+use crate::{Allotment, Env, acct_release};
 
 /// Counters of a mount that was given `size=` or `min_size=`.
 #[doc(alias = "hugepage_subpool")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Subpool {
-    max: Option<HugeCount>,
-    min: HugeCount,
-    used: HugeCount,
-    rsv: HugeCount,
+    pub(crate) max: Option<HugeCount>,
+    pub(crate) min: HugeCount,
+    pub(crate) used: HugeCount,
+    pub(crate) rsv: HugeCount,
+    /// Whose they are, if not a mount's.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub(crate) owner: Option<Allotment>,
 }
 
 /// The mount's maximum refused.
@@ -41,14 +44,14 @@ impl Subpool {
     /// A subpool whose minimum, if any, has just been reserved.
     #[must_use]
     pub const fn new(max: Option<HugeCount>, min: HugeCount) -> Self {
-        Self { max, min, used: HugeCount::ZERO, rsv: min }
+        Self { max, min, used: HugeCount::ZERO, rsv: min, owner: None }
     }
 
     /// A subpool as it looks from outside, where the part of the minimum that is not handed out does not show: what use leaves
     /// of it.
     #[must_use]
     pub const fn seen(max: Option<HugeCount>, min: HugeCount, used: HugeCount) -> Self {
-        Self { max, min, used, rsv: min.saturating_sub(used) }
+        Self { max, min, used, rsv: min.saturating_sub(used), owner: None }
     }
 
     /// The maximum.
@@ -122,6 +125,12 @@ impl Subpool {
     #[must_use]
     pub fn end(self) -> HugeCount {
         self.rsv
+    }
+
+    /// Every place where it names something.
+    pub fn names(&mut self) -> alloc_crate::vec::Vec<units::Name<'_>> {
+        let payer = self.owner.as_mut().and_then(|owner| owner.payer.as_mut());
+        payer.map(units::Name::from).into_iter().collect()
     }
 
     /// Is nothing of the mount in use any more?

@@ -29,7 +29,7 @@ pub use read::{ReadError, read};
 pub use segment::{Promise, SegmentError, create_segment, remove_segment};
 pub use truncate::{LARGEST, TruncateError, truncate};
 
-use units::{InodeId, MountId, SubpoolId};
+use units::{InodeId, MountId};
 
 /// What this room needs: the page caches below and sections over inodes and mounts.
 pub trait Env: filemap::Env {
@@ -50,10 +50,4 @@ pub trait Env: filemap::Env {
 
     /// Ends a mount.
     fn drop_mount(&mut self, id: MountId) -> Option<Mount>;
-
-    /// A new subpool.
-    fn new_subpool(&mut self, subpool: hugetlb::Subpool) -> SubpoolId;
-
-    /// Ends a subpool.
-    fn drop_subpool(&mut self, id: SubpoolId) -> Option<hugetlb::Subpool>;
 }

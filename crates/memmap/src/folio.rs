@@ -4,6 +4,7 @@ use core::fmt;
 
 use units::{Order, PageCount, Pfn};
 
+use crate::pieces::Splits;
 use crate::table::Table;
 
 /// Where a huge folio's own data live: a slot of its hstate's slab, which belongs to the pool and not to this room.
@@ -27,6 +28,8 @@ pub enum FolioKind {
     Huge(HugeSlot),
     /// A huge page that has left its pool and waits for descriptors of its own: neither huge nor free. Its data are where they were.
     Leaving(HugeSlot),
+    /// A piece of a huge page that was split: it waits for its siblings.
+    Piece(HugeSlot),
     /// Memory with a hardware error: nobody gets it.
     #[doc(alias = "PG_hwpoison")]
     Poisoned,
@@ -39,7 +42,7 @@ pub struct Last(pub FolioKind);
 
 /// One allocated block.
 #[doc(alias = "folio")]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Folio {
     /// Who owns it.
@@ -47,12 +50,12 @@ pub struct Folio {
     /// Its size.
     pub order: Order,
     pub(crate) refs: u64,
-    mappings: u32,
-    pins: u32,
-    anonymous: bool,
+    pub(crate) mappings: u32,
+    pub(crate) pins: u32,
+    pub(crate) anonymous: bool,
     /// Something was written to it by a mapping of its own.
     #[cfg_attr(feature = "serde", serde(default))]
-    written: bool,
+    pub(crate) written: bool,
 }
 
 impl Folio {
@@ -90,6 +93,11 @@ impl Folio {
     pub const fn is_anonymous(&self) -> bool {
         self.anonymous
     }
+
+    /// Has every mapping and every pin its reference?
+    pub(crate) fn is_sound(&self) -> bool {
+        u64::from(self.mappings) + u64::from(self.pins) <= self.refs
+    }
 }
 
 /// A broken invariant, as found by a recount.
@@ -108,7 +116,8 @@ impl core::error::Error for Broken {}
 #[doc(alias("mem_map", "vmemmap"))]
 #[derive(Clone, Debug)]
 pub struct MemMap {
-    folios: Table,
+    pub(crate) folios: Table,
+    pub(crate) splits: Splits,
 }
 
 impl Default for MemMap {
@@ -121,7 +130,7 @@ impl MemMap {
     /// Nothing allocated.
     #[must_use]
     pub fn new() -> Self {
-        Self { folios: Table::new() }
+        Self { folios: Table::new(), splits: Splits::NONE }
     }
 
     /// Records a block that just came from the page allocator: frozen, no references.
@@ -144,13 +153,18 @@ impl MemMap {
     #[must_use]
     #[inline]
     pub fn get(&self, pfn: Pfn) -> Option<&Folio> {
-        self.folios.get(pfn)
+        self.folios
+            .get(pfn)
+            .or_else(|| self.splits.find(pfn).filter(|&(start, _)| start == pfn).map(|(_, piece)| piece))
     }
 
     /// The folio that a frame is a part of.
     #[doc(alias("page_folio", "pfn_folio"))]
     #[must_use]
     pub fn find(&self, pfn: Pfn) -> Option<(Pfn, &Folio)> {
+        if let Some(piece) = self.splits.find(pfn) {
+            return Some(piece);
+        }
         (0..Self::ORDERS).find_map(|order| {
             let start = Pfn::new(pfn.get() >> order << order);
             let folio = self.folios.get(start)?;
@@ -165,16 +179,14 @@ impl MemMap {
     #[doc(alias("folio_get", "folio_ref_add"))]
     #[inline]
     pub fn get_refs(&mut self, pfn: Pfn, n: u64) {
-        if let Some(folio) = self.folio(pfn) {
-            folio.refs += n;
-        }
+        self.change(pfn, |folio| folio.refs += n);
     }
 
     /// Drops `n` references; says so if they were the last.
     #[doc(alias = "folio_put_testzero")]
     #[inline]
     pub fn put_refs(&mut self, pfn: Pfn, n: u64) -> Option<Last> {
-        let folio = self.folio(pfn)?;
+        let Some(folio) = self.folios.get_mut(pfn) else { return self.put_piece(pfn, n) };
         debug_assert!(folio.refs >= n, "{pfn}: {n} references dropped of {}", folio.refs);
         folio.refs = folio.refs.saturating_sub(n);
         if folio.refs > 0 {
@@ -187,67 +199,67 @@ impl MemMap {
 
     /// A folio that nobody refers to is of another kind from now on.
     pub fn set_kind(&mut self, pfn: Pfn, kind: FolioKind) {
-        if let Some(folio) = self.folio(pfn) {
+        self.change(pfn, |folio| {
             debug_assert_eq!(folio.refs, 0, "{pfn} is in use");
             folio.kind = kind;
-        }
+        });
     }
 
     /// What is in it is nowhere else from now on.
     #[doc(alias = "folio_mark_dirty")]
     pub fn mark_written(&mut self, pfn: Pfn) {
-        if let Some(folio) = self.folio(pfn) {
-            folio.written = true;
-        }
+        self.change(pfn, |folio| folio.written = true);
     }
 
     /// Takes a reference that keeps the folio where it is.
     #[doc(alias("pin_user_pages", "try_grab_folio"))]
     pub fn pin(&mut self, pfn: Pfn) {
-        if let Some(folio) = self.folio(pfn) {
+        self.change(pfn, |folio| {
             folio.pins += 1;
             folio.refs += 1;
-        }
+        });
     }
 
     /// A reference that somebody has keeps the folio where it is from now on.
     pub fn keep(&mut self, pfn: Pfn) {
-        if let Some(folio) = self.folio(pfn) {
+        self.change(pfn, |folio| {
             debug_assert!(folio.refs > u64::from(folio.pins), "{pfn} has no reference to keep it by");
             folio.pins += 1;
-        }
+        });
     }
 
     /// Such a reference is one like others from now on, to be dropped.
     #[doc(alias("unpin_user_pages", "gup_put_folio"))]
     pub fn unpin(&mut self, pfn: Pfn) {
-        if let Some(folio) = self.folio(pfn) {
+        self.change(pfn, |folio| {
             debug_assert!(folio.pins > 0, "{pfn} is not pinned");
             folio.pins = folio.pins.saturating_sub(1);
-        }
+        });
     }
 
     /// A page-table entry now maps the folio. The entry's reference is counted apart, with [`MemMap::get_refs`].
     #[doc(alias("hugetlb_add_anon_rmap", "hugetlb_add_file_rmap"))]
     #[inline]
     pub fn add_mapping(&mut self, pfn: Pfn, owner: MappedBy) {
-        if let Some(folio) = self.folio(pfn) {
+        self.change(pfn, |folio| {
             folio.mappings += 1;
             folio.anonymous |= owner == MappedBy::Anonymous;
-        }
+        });
     }
 
     /// A page-table entry is gone; returns how many are left.
     #[doc(alias = "hugetlb_remove_rmap")]
     #[inline]
     pub fn remove_mapping(&mut self, pfn: Pfn) -> u32 {
-        let Some(folio) = self.folio(pfn) else { return 0 };
-        debug_assert!(folio.mappings > 0, "{pfn} is not mapped");
-        folio.mappings = folio.mappings.saturating_sub(1);
-        folio.mappings
+        let left = self.change(pfn, |folio| {
+            debug_assert!(folio.mappings > 0, "{pfn} is not mapped");
+            folio.mappings = folio.mappings.saturating_sub(1);
+            folio.mappings
+        });
+        left.unwrap_or(0)
     }
 
-    /// All records in ascending order of frame.
+    /// All records of whole folios, in ascending order of frame. See [`MemMap::pieces`] for the others.
     pub fn iter(&self) -> impl Iterator<Item = (Pfn, &Folio)> {
         self.folios.sorted().into_iter()
     }
@@ -259,7 +271,7 @@ impl MemMap {
         for (pfn, folio) in records {
             folios.insert(pfn, folio);
         }
-        Self { folios }
+        Self { folios, splits: Splits::NONE }
     }
 
     /// Recounts: no two folios overlap, every folio starts at a multiple of its size, no mapping or pin lacks its reference.
@@ -275,7 +287,7 @@ impl MemMap {
             if !pfn.is_aligned(folio.order) {
                 return Err(Broken(alloc::format!("folio {pfn} is not aligned to {}", folio.order)));
             }
-            if u64::from(folio.mappings) + u64::from(folio.pins) > folio.refs {
+            if !folio.is_sound() {
                 return Err(Broken(alloc::format!(
                     "folio {pfn} has {} mappings, {} pins and {} references",
                     folio.mappings,
@@ -285,20 +297,37 @@ impl MemMap {
             }
             end = pfn.offset(folio.order.pages());
         }
-        Ok(())
+        self.splits.validate()?;
+        match self.splits.iter().find(|&(first, split)| !self.is_apart(first, split.order)) {
+            Some((first, _)) => Err(Broken(alloc::format!("the pieces of {first} lie in another folio, or askew"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Is a folio in pieces aligned, and does no whole folio and no other one in pieces reach into it?
+    fn is_apart(&self, first: Pfn, order: Order) -> bool {
+        let past = first.offset(order.pages());
+        let whole = |(pfn, folio): (Pfn, &Folio)| pfn >= past || pfn.offset(folio.order.pages()) <= first;
+        let other = |(pfn, split): (Pfn, &crate::Split)| {
+            pfn == first || pfn >= past || pfn.offset(split.order.pages()) <= first
+        };
+        first.is_aligned(order) && self.iter().all(whole) && self.splits.iter().all(other)
     }
 
     /// Base pages in allocated folios.
     #[must_use]
     pub fn allocated(&self) -> PageCount {
-        self.folios.values().map(|folio| folio.order.pages()).sum()
+        self.folios.values().map(|folio| folio.order.pages()).sum::<PageCount>() + self.splits.pages()
     }
 
     #[inline]
-    fn folio(&mut self, pfn: Pfn) -> Option<&mut Folio> {
-        let folio = self.folios.get_mut(pfn);
-        debug_assert!(folio.is_some(), "{pfn} is not an allocated folio");
-        folio
+    pub(crate) fn change<R>(&mut self, pfn: Pfn, change: impl FnOnce(&mut Folio) -> R) -> Option<R> {
+        if let Some(folio) = self.folios.get_mut(pfn) {
+            return Some(change(folio));
+        }
+        let changed = self.splits.change(pfn, change);
+        debug_assert!(changed.is_some(), "{pfn} is not an allocated folio");
+        changed
     }
 }
 

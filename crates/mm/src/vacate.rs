@@ -13,6 +13,10 @@ use crate::{Env, MigrateError, migrate};
 #[doc(alias("isolate_or_dissolve_huge_folio", "do_migrate_range", "alloc_migration_target"))]
 pub fn vacate<P: Env>(p: &mut P, pfn: Pfn, reason: MoveReason) -> Moved {
     hugetlb::settle(p, pfn);
+    if p.with_memmap(|map| map.split_around(pfn).is_some()) {
+        // The pieces of a page lie beside each other for as long as it is in pieces.
+        return Moved::Busy;
+    }
     let Some(folio) = hugetlb::folio_of(p, pfn) else { return Moved::Moved };
     let memory_goes = reason == MoveReason::Hotplug;
     if memory_goes && hugetlb::dissolve(p, pfn).is_ok() {

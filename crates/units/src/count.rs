@@ -110,6 +110,11 @@ unit!(
     HugeIndex, "hp:", ""
 );
 unit!(
+    /// The index of a base page within a file.
+    #[doc(alias = "pgoff_t")]
+    PageIndex, "idx:", ""
+);
+unit!(
     /// A size or a file offset in bytes.
     #[doc(alias = "loff_t")]
     Bytes, "", " B"

@@ -1,6 +1,9 @@
 //! The public event stream.
 
-use crate::{CgroupId, HstateId, HugeCount, HugeIndex, HugeRange, MmId, NodeId, Pfn, ResvMapId, SubpoolId, VmaId};
+use crate::{
+    CgroupId, GmemId, HstateId, HugeCount, HugeIndex, HugeRange, MmId, NodeId, Order, PageCount, PageIndex, Pfn,
+    ResvMapId, SubpoolId, VmaId,
+};
 
 /// Something that a path did. One documented stream: traces, checkers and the defect triggers of conformance read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,26 @@ pub enum Event {
         to: HstateId,
         /// Where it lies.
         node: NodeId,
+    },
+    /// A folio became smaller ones.
+    Split {
+        /// The pool whose page it is, or is a piece of.
+        hstate: HstateId,
+        /// Its first frame.
+        folio: Pfn,
+        /// Its size.
+        from: Order,
+        /// The size of the pieces.
+        to: Order,
+    },
+    /// Pieces of a page became one folio.
+    Merged {
+        /// The pool whose page they are of.
+        hstate: HstateId,
+        /// The first frame.
+        folio: Pfn,
+        /// The size of the folio.
+        to: Order,
     },
     /// A free page left the pool and became ordinary memory.
     Dissolved {
@@ -166,6 +189,17 @@ pub enum Event {
         /// Why they went back.
         why: MountReturn,
     },
+    /// Something happened to the pages of a guest.
+    Guest {
+        /// The file that they are of.
+        file: GmemId,
+        /// The first page.
+        first: PageIndex,
+        /// How many.
+        pages: PageCount,
+        /// What.
+        step: GuestStep,
+    },
     /// A mount with limits is no more: nobody used it any longer.
     MountEnded {
         /// The pool.
@@ -212,4 +246,24 @@ pub struct OwnerPage {
     pub map: ResvMapId,
     /// Index within the file.
     pub index: HugeIndex,
+}
+
+/// What is done to the tables of a guest, or for the sake of them. Whoever keeps such tables does it then and there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestStep {
+    /// Its leaves that reached into the pages were split into base pages. The folio behind them is about to be.
+    LeavesSplit,
+    /// No mapping of the host has any of them any more.
+    HostUnmapped,
+    /// Faults on them wait from now on.
+    #[doc(alias = "kvm_gmem_invalidate_begin")]
+    InvalidateBegin,
+    /// The guest had some of them mapped, and has no longer.
+    #[doc(alias = "kvm_mmu_unmap_gfn_range")]
+    Unmapped,
+    /// Who may touch them has changed.
+    AttributesStored,
+    /// Faults on them go on.
+    #[doc(alias = "kvm_gmem_invalidate_end")]
+    InvalidateEnd,
 }

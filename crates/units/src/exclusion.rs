@@ -5,7 +5,7 @@
 //! data: it hands the environment back, so sections and further scopes run inside it. Scopes nest outer to inner in the
 //! order of [`Scope::rank`]; an inversion is a bug that debug builds report on first use, even with one thread.
 
-use crate::{Event, HugeIndex, HugeSize, InodeId, MmId, Pfn};
+use crate::{Event, GmemId, HugeIndex, HugeSize, InodeId, MmId, PageIndex, Pfn};
 
 /// Shared or exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +25,10 @@ pub enum Scope {
     AddressSpace(MmId, Access),
     /// A file's size and its page removal.
     Inode(InodeId, Access),
+    /// A file of guest memory: its attributes, how its folios are split, and which of them it has.
+    Gmem(GmemId, Access),
+    /// Allocation of what such a file has at that index. Hashed, so two are never held.
+    GmemFault(GmemId, PageIndex),
     /// Instantiation of one page of one file. Hashed, so two are never held.
     FaultMutex(InodeId, HugeIndex),
     /// The page tables behind the VMAs of one file: readers fault, a writer may tear them down.
@@ -44,7 +48,9 @@ impl Scope {
             Self::Resize(size) => (1, u8::MAX - size.shift()),
             Self::AddressSpace(..) => (2, 0),
             Self::Inode(..) => (3, 0),
+            Self::Gmem(..) => (3, 1),
             Self::FaultMutex(..) => (4, 0),
+            Self::GmemFault(..) => (4, 1),
             Self::VmaLock(..) => (5, 0),
             Self::FileMapping(..) => (6, 0),
             Self::Folio(..) => (7, 0),
@@ -74,11 +80,13 @@ pub enum Site {
     Frame,
     /// A note of a broken page.
     RawPoison,
+    /// Memory for the attributes of a file of guest memory.
+    Attributes,
 }
 
 impl Site {
     /// Every site.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::RegionDescriptor,
         Self::TablePage,
         Self::CacheNode,
@@ -87,6 +95,7 @@ impl Site {
         Self::MemoryCharge,
         Self::Frame,
         Self::RawPoison,
+        Self::Attributes,
     ];
 }
 

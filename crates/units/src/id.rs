@@ -80,6 +80,8 @@ slotmap::new_key_type! {
     pub struct ResvMapId;
     /// A control group.
     pub struct CgroupId;
+    /// A file of guest memory.
+    pub struct GmemId;
     /// A userfaultfd, however many descriptors stand for it.
     pub struct UffdId;
 }

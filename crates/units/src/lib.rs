@@ -18,23 +18,28 @@ mod ledger;
 mod migratetype;
 mod name;
 mod nodemask;
+mod range_map;
 #[cfg(feature = "serde")]
 mod saved;
 mod undo;
 mod zone_kind;
 
 pub use context::Context;
-pub use count::{Bytes, HugeCount, HugeIndex, HugeRange, Order, PageCount, PageShift, Pfn, Ticks, Vaddr, VaddrRange};
-pub use event::{Event, MountLimits, MountReturn, OwnerPage};
+pub use count::{
+    Bytes, HugeCount, HugeIndex, HugeRange, Order, PageCount, PageIndex, PageShift, Pfn, Ticks, Vaddr, VaddrRange,
+};
+pub use event::{Event, GuestStep, MountLimits, MountReturn, OwnerPage};
 pub use exclusion::{Access, Scope, Scopes, Site};
 pub use gfp::GfpFlags;
 pub use huge::HugeSize;
 pub use id::{
-    BlockId, CgroupId, CpuId, HstateId, InodeId, MmId, MountId, NodeId, Pid, ResvMapId, SubpoolId, UffdId, VmaId,
+    BlockId, CgroupId, CpuId, GmemId, HstateId, InodeId, MmId, MountId, NodeId, Pid, ResvMapId, SubpoolId, UffdId,
+    VmaId,
 };
 pub use ledger::{Blame, Ledger};
 pub use migratetype::Migratetype;
 pub use name::Name;
 pub use nodemask::Nodemask;
+pub use range_map::RangeMap;
 pub use undo::{UndoLog, attempt};
 pub use zone_kind::{PerZone, ZoneKind};

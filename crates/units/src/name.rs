@@ -1,6 +1,6 @@
 //! Where the objects of a machine name each other.
 
-use crate::id::{BlockId, CgroupId, InodeId, MmId, MountId, Pid, ResvMapId, SubpoolId, UffdId};
+use crate::id::{BlockId, CgroupId, GmemId, InodeId, MmId, MountId, Pid, ResvMapId, SubpoolId, UffdId};
 
 /// One place where an object of a machine is named. Who writes a machine down gives new names, and who reads it looks that
 /// every name has its object.
@@ -22,6 +22,8 @@ pub enum Name<'a> {
     Group(&'a mut CgroupId),
     /// A userfaultfd.
     Uffd(&'a mut UffdId),
+    /// A file of guest memory.
+    Gmem(&'a mut GmemId),
     /// A block of ordinary pages.
     Block(&'a mut BlockId),
 }
@@ -36,4 +38,4 @@ macro_rules! from {
     )*};
 }
 
-from!(MmId Space, Pid Process, InodeId Inode, MountId Mount, SubpoolId Subpool, ResvMapId Map, CgroupId Group, UffdId Uffd, BlockId Block);
+from!(MmId Space, Pid Process, InodeId Inode, MountId Mount, SubpoolId Subpool, ResvMapId Map, CgroupId Group, UffdId Uffd, BlockId Block, GmemId Gmem);

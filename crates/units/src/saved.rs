@@ -10,10 +10,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use slotmap::{Key, KeyData};
 
 use crate::id::{
-    BlockId, CgroupId, CpuId, HstateId, InodeId, MmId, MountId, NodeId, Pid, ResvMapId, SubpoolId, UffdId, VmaId,
+    BlockId, CgroupId, CpuId, GmemId, HstateId, InodeId, MmId, MountId, NodeId, Pid, ResvMapId, SubpoolId, UffdId,
+    VmaId,
 };
-use crate::{Bytes, HugeCount, HugeIndex, HugeRange, HugeSize, Nodemask, Order, PageCount, PageShift, Pfn};
-use crate::{Vaddr, VaddrRange};
+use crate::{Bytes, HugeCount, HugeIndex, HugeRange, HugeSize, Nodemask, Order, PageCount, PageIndex, PageShift, Pfn};
+use crate::{RangeMap, Vaddr, VaddrRange};
 
 macro_rules! written_as {
     ($($name:ident, $plain:ty, $what:literal, $out:expr, $back:expr;)*) => {$(
@@ -37,6 +38,7 @@ macro_rules! written_as {
 written_as! {
     PageCount, u64, "a number of pages", PageCount::get, |&n| Some(PageCount::new(n));
     HugeCount, u64, "a number of huge pages", HugeCount::get, |&n| Some(HugeCount::new(n));
+    PageIndex, u64, "an index", PageIndex::get, |&n| Some(PageIndex::new(n));
     HugeIndex, u64, "an index", HugeIndex::get, |&n| Some(HugeIndex::new(n));
     Bytes, u64, "a size", Bytes::get, |&n| Some(Bytes::new(n));
     Pfn, u64, "a frame", Pfn::get, |&n| Some(Pfn::new(n));
@@ -83,8 +85,38 @@ macro_rules! object {
 
 object!(
     MmId "space", Pid "process", InodeId "inode", MountId "mount", SubpoolId "subpool", ResvMapId "map", CgroupId "group",
-    UffdId "uffd", BlockId "block"
+    UffdId "uffd", BlockId "block", GmemId "gmem"
 );
+
+/// A run of a [`RangeMap`] as text.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Run<V> {
+    from: u64,
+    to: u64,
+    is: V,
+}
+
+impl<V: Serialize + Clone + PartialEq> Serialize for RangeMap<V> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.iter().map(|(run, is)| Run { from: run.start, to: run.end, is }))
+    }
+}
+
+impl<'de, V: Deserialize<'de> + Clone + PartialEq> Deserialize<'de> for RangeMap<V> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let mut map = Self::new();
+        for Run { from, to, is } in Vec::<Run<V>>::deserialize(from)? {
+            if from >= to || map.touches(from..to) {
+                return Err(D::Error::custom(format_args!(
+                    "{from}..{to} is no run, or one of those before it has a part of it"
+                )));
+            }
+            map.set(from..to, is);
+        }
+        Ok(map)
+    }
+}
 
 /// The how manieth object of a machine in which nothing was ever removed it is.
 fn place_of(key: impl Key) -> Option<u64> {

@@ -7,7 +7,7 @@ use crate::tidy;
 use crate::workspace::{Workspace, cargo};
 
 /// The rooms that must build without the standard library, bottom up.
-pub(crate) const NO_STD_ROOMS: [&str; 13] = [
+pub(crate) const NO_STD_ROOMS: [&str; 14] = [
     "units",
     "sync",
     "memmap",
@@ -20,6 +20,7 @@ pub(crate) const NO_STD_ROOMS: [&str; 13] = [
     "hugetlb",
     "filemap",
     "hugetlbfs",
+    "gmem",
     "mm",
 ];
 

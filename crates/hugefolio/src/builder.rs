@@ -235,6 +235,7 @@ impl MachineBuilder {
             mounts: SlotMap::with_key(),
             spaces: SlotMap::with_key(),
             tables: SecondaryMap::new(),
+            gmems: SlotMap::with_key(),
             uffds: SlotMap::with_key(),
             next_vma: 0,
             processes: SlotMap::with_key(),

@@ -2,11 +2,14 @@
 
 mod admin;
 mod file;
+mod gmem;
 mod memory;
 mod moves;
 mod pages;
 mod segment;
 mod uffd;
+
+pub use self::gmem::signal_of_host_fault;
 
 use std::fmt;
 
@@ -45,7 +48,7 @@ macro_rules! errnos {
 
 errnos! {
     EPERM = 1, ENOENT = 2, ESRCH = 3, EINTR = 4, EIO = 5, EBADF = 9, EAGAIN = 11, ENOMEM = 12, EACCES = 13, EFAULT = 14, EBUSY = 16, EEXIST = 17,
-    ENODEV = 19, ENOTDIR = 20, EISDIR = 21, EINVAL = 22, EFBIG = 27, ENOSPC = 28, ERANGE = 34, EOVERFLOW = 75, EBADFD = 77,
+    ENODEV = 19, ENOTDIR = 20, EISDIR = 21, EINVAL = 22, ENOTTY = 25, EFBIG = 27, ENOSPC = 28, ERANGE = 34, EOVERFLOW = 75, EBADFD = 77,
     EOPNOTSUPP = 95, EHWPOISON = 133,
 }
 

@@ -41,18 +41,18 @@ pub mod why;
 
 pub use builder::{BuildError, MachineBuilder};
 pub use calls::{
-    Admin, BadFd, ByteRange, CallError, Calls, Cause, CgroupCounter, CgroupLimitError, CopyCall, CpusetError,
-    DemoteCallError, Env, FallocateCallError, FallocateMode, Frame, FtruncateError, InjectError, Injection, KnobError,
-    MapCall, MapCallError, MapSource, MemfdFlags, MigratePagesError, MountCallError, MovePageError, Moves, NamedSize,
-    NoPin, NoPolicyNodes, NoSegment, NoSuchSize, OpenCall, OpenCallError, Pages, PinFileError, Poison, Policies,
-    PoolView, ReadCallError, ResizeCallError, SegmentCall, SegmentCallError, SegmentId, SizeWithoutHuge,
-    SoftOfflineCallError, Truncate, TruncateByNameError, UffdCallError, UffdResult, UnpoisonCallError, WriteCallError,
-    Writer,
+    Admin, BadFd, ByteRange, CallError, Calls, Cause, CgroupCounter, CgroupLimitError, ConvertCall, CopyCall,
+    CpusetError, DemoteCallError, Env, FallocateCallError, FallocateMode, Frame, FtruncateError, GmemCallError,
+    GmemConvertError, GmemResult, GuestAccess, GuestMemory, InjectError, Injection, KnobError, MapCall, MapCallError,
+    MapSource, MemfdFlags, MigratePagesError, MountCallError, MovePageError, Moves, NamedSize, NoPin, NoPolicyNodes,
+    NoSegment, NoSuchSize, OpenCall, OpenCallError, Pages, PinFileError, Poison, Policies, PoolView, ReadCallError,
+    ResizeCallError, SegmentCall, SegmentCallError, SegmentId, SizeWithoutHuge, SoftOfflineCallError, Truncate,
+    TruncateByNameError, UffdCallError, UffdResult, UnpoisonCallError, WriteCallError, Writer,
 };
 pub use fault_plan::{FaultPlan, RefusedAt};
 pub use hotplug::OfflineError;
 pub use machine::{Machine, Sysctls};
-pub use process::{Fd, OpenFile, PinId, Process};
+pub use process::{Fd, GmemView, OpenFile, PinId, Process};
 pub use shared::{CpuBusy, CpuHandle, OnCpu, SharedMachine};
 pub use state::{MachineState, MachineStateError, Renamed, ZoneOfMachine};
 
@@ -62,18 +62,24 @@ pub use charge::{
     RemoveError,
 };
 pub use filemap::NoCacheNode;
+pub use gmem::{
+    AllocateError, Asker, Attribute, Backing, ConvertError, ConvertRefusal, CreateError as GmemCreateError, Gmem,
+    GmemFlags, GuestFault, GuestPage, HostFault, NoPage, Pin as GmemPin, PunchError, ResizeError as GmemResizeError,
+    View, ViewError, ViewId,
+};
 pub use hugetlb::boot;
+pub use hugetlb::restructure::{MergeError, SplitError};
 pub use hugetlb::{
-    AllocRefusal, Balance, Claim, Deferred, DeferredWork, DemoteError, DissolveError, Dissolved, Hstate, Hstates,
-    HugeFolio, IsolateError, NoDescriptor, NoTarget, NodeCounts, Payers, Pool, ReserveRefusal, ResizeError,
-    ResizeNodes, Shelf, SubpoolFull, SurplusRefusal, Tries, UnpoisonError,
+    AllocRefusal, AllotError, Allotment, Balance, Claim, Deferred, DeferredWork, DemoteError, DissolveError, Dissolved,
+    Found as FoundBroken, Hstate, Hstates, HugeFolio, IsolateError, NoDescriptor, NoTarget, NodeCounts, Payers, Pool,
+    ReserveRefusal, ResizeError, ResizeNodes, Shelf, SubpoolFull, SurplusRefusal, Tries, UnpoisonError,
 };
 pub use hugetlbfs::{
     Capabilities, Create, Credentials, Denied, FallocateError, FileMode, FileOwner, Gid, MountError, MountOptions,
     OpenError, Origin, PageForPinError, Permissions, Promise, SealError, Seals, SegmentError, Stat, StatFs,
     TruncateError, Uid, UmountError, UmountMode, UnlinkError,
 };
-pub use memmap::Broken;
+pub use memmap::{Broken, Folio, FolioKind, HugeSlot, Referenced, Split};
 pub use mm::{
     Advice, AdviseError, Arrival, AttachError, DetachError, Existing, Failed, FaultError, FileAccess, FillError,
     FillRefusal, ForkError, HomeNodeError, MapFlags, MbindError, MemoryFailure, MigrateError, MincoreError, MlockError,
@@ -89,9 +95,10 @@ pub use policy::{
     Weights, Wish, ZoneRef, movable_starts,
 };
 pub use units::{
-    Blame, BlockId, Bytes, CgroupId, Context, CpuId, Event, GfpFlags, HstateId, HugeCount, HugeIndex, HugeRange,
-    HugeSize, InodeId, Ledger, MmId, MountId, MountLimits, MountReturn, Name, NodeId, Nodemask, Order, OwnerPage,
-    PageCount, PageShift, Pfn, Pid, ResvMapId, Site, SubpoolId, Ticks, UffdId, Vaddr, VaddrRange, VmaId,
+    Blame, BlockId, Bytes, CgroupId, Context, CpuId, Event, GfpFlags, GmemId, GuestStep, HstateId, HugeCount,
+    HugeIndex, HugeRange, HugeSize, InodeId, Ledger, MmId, MountId, MountLimits, MountReturn, Name, NodeId, Nodemask,
+    Order, OwnerPage, PageCount, PageIndex, PageShift, Pfn, Pid, RangeMap, ResvMapId, Site, SubpoolId, Ticks, UffdId,
+    Vaddr, VaddrRange, VmaId,
 };
 pub use units::{Migratetype, PerZone, ZoneKind};
 pub use vmemmap::{

@@ -9,8 +9,8 @@ use policy::Topology;
 use slotmap::{SecondaryMap, SlotMap};
 use sync::RankStack;
 use units::{
-    CpuId, Event, HstateId, InodeId, MmId, MountId, NodeId, PageCount, PageShift, Pid, ResvMapId, SubpoolId, UffdId,
-    Vaddr,
+    CpuId, Event, GmemId, HstateId, InodeId, MmId, MountId, NodeId, PageCount, PageShift, Pfn, Pid, ResvMapId,
+    SubpoolId, UffdId, Vaddr,
 };
 use vmemmap::Vmemmap;
 use zone::watermark::BoostFactor;
@@ -39,6 +39,9 @@ pub struct Sysctls {
     #[doc(alias = "memory_failure_early_kill")]
     #[cfg_attr(feature = "serde", serde(default = "off"))]
     pub(crate) early_kill: Switch,
+    /// Whether pages of guests may change between private and shared.
+    #[cfg_attr(feature = "serde", serde(default = "on"))]
+    pub(crate) conversion: Switch,
     /// Whether memory has broken in earnest, and not for a test.
     #[doc(alias = "hw_memory_failure")]
     pub(crate) real_failure: bool,
@@ -56,12 +59,18 @@ const fn off() -> Switch {
     Switch::Off
 }
 
+#[cfg(feature = "serde")]
+const fn on() -> Switch {
+    Switch::On
+}
+
 impl Sysctls {
     pub(crate) fn new(pages: Knobs) -> Self {
         Self {
             shm_group: ShmGroup::default(),
             soft_offline: Switch::On,
             early_kill: Switch::Off,
+            conversion: Switch::On,
             real_failure: false,
             pages,
             boost: BoostFactor::default(),
@@ -97,6 +106,8 @@ pub struct Machine {
     pub(crate) mounts: SlotMap<MountId, Mount>,
     pub(crate) spaces: SlotMap<MmId, VmaTree>,
     pub(crate) tables: SecondaryMap<MmId, PageTable>,
+    /// Files of guest memory.
+    pub(crate) gmems: SlotMap<GmemId, gmem::Gmem>,
     pub(crate) uffds: SlotMap<UffdId, Userfault>,
     pub(crate) next_vma: u64,
     pub(crate) processes: SlotMap<Pid, Process>,
@@ -208,6 +219,19 @@ impl Machine {
     #[must_use]
     pub const fn charges(&self) -> &charge::Charges {
         &self.charges
+    }
+
+    /// The folio that a frame is a part of, and where it begins; nothing for free memory.
+    #[doc(alias("page_folio", "pfn_folio"))]
+    #[must_use]
+    pub fn folio(&self, pfn: Pfn) -> Option<(Pfn, &memmap::Folio)> {
+        self.memmap.find(pfn)
+    }
+
+    /// A file of guest memory.
+    #[must_use]
+    pub fn gmem(&self, id: GmemId) -> Option<&gmem::Gmem> {
+        self.gmems.get(id)
     }
 
     /// The processes that are alive.

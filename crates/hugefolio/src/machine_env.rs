@@ -3,6 +3,7 @@
 
 use charge::Charges;
 use filemap::{FileMappings, MappedArea, Markers, PageCache};
+use gmem::Gmem;
 use hugetlb::{DeferredWork, Hstate, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
@@ -13,8 +14,8 @@ use page_alloc::{
 use policy::{Topology, ZoneRef};
 use sync::Rank;
 use units::{
-    Event, HstateId, HugeRange, InodeId, MmId, MountId, NodeId, PageCount, PageShift, Pfn, Pid, ResvMapId, Scope,
-    Scopes, Site, SubpoolId, UffdId, Vaddr, VmaId,
+    Event, GmemId, HstateId, HugeRange, InodeId, MmId, MountId, NodeId, PageCount, PageShift, Pfn, Pid, ResvMapId,
+    Scope, Scopes, Site, SubpoolId, UffdId, Vaddr, VmaId,
 };
 use vmemmap::Vmemmap;
 use zone::tuning::PcpTuning;
@@ -205,6 +206,14 @@ impl hugetlb::Env for Machine {
     fn with_deferred<R>(&mut self, f: impl FnOnce(&mut DeferredWork) -> R) -> R {
         f(&mut self.deferred)
     }
+
+    fn new_subpool(&mut self, subpool: Subpool) -> SubpoolId {
+        self.subpools.insert(subpool)
+    }
+
+    fn drop_subpool(&mut self, id: SubpoolId) -> Option<Subpool> {
+        self.subpools.remove(id)
+    }
 }
 
 impl filemap::Env for Machine {
@@ -253,13 +262,19 @@ impl hugetlbfs::Env for Machine {
     fn drop_mount(&mut self, id: MountId) -> Option<Mount> {
         self.mounts.remove(id)
     }
+}
 
-    fn new_subpool(&mut self, subpool: Subpool) -> SubpoolId {
-        self.subpools.insert(subpool)
+impl gmem::Env for Machine {
+    fn new_gmem(&mut self, file: Gmem) -> GmemId {
+        self.gmems.insert(file)
     }
 
-    fn drop_subpool(&mut self, id: SubpoolId) -> Option<Subpool> {
-        self.subpools.remove(id)
+    fn with_gmem<R>(&mut self, id: GmemId, f: impl FnOnce(&mut Gmem) -> R) -> Option<R> {
+        self.gmems.get_mut(id).map(f)
+    }
+
+    fn drop_gmem(&mut self, id: GmemId) -> Option<Gmem> {
+        self.gmems.remove(id)
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use gmem::ViewId;
 use hugetlbfs::Origin;
 use mm::{FileAccess, PinNote};
-use units::{InodeId, MmId, Name, UffdId};
+use units::{GmemId, InodeId, MmId, Name, UffdId};
 
 /// A file descriptor of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +56,16 @@ pub struct OpenFile {
     pub access: FileAccess,
 }
 
+/// A mapping of guest memory by a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+pub struct GmemView {
+    /// The file.
+    pub file: GmemId,
+    /// Which of its mappings.
+    pub view: ViewId,
+}
+
 /// One process: an address space, open files, and what it brings to every allocation.
 #[doc(alias = "task_struct")]
 #[derive(Clone, Debug)]
@@ -66,6 +77,10 @@ pub struct Process {
     pub origin: Origin,
     files: BTreeMap<Fd, OpenFile>,
     uffds: BTreeMap<Fd, UffdId>,
+    #[cfg_attr(feature = "serde", serde(default))]
+    gmems: BTreeMap<Fd, GmemId>,
+    #[cfg_attr(feature = "serde", serde(default))]
+    views: Vec<GmemView>,
     next: u32,
     #[cfg_attr(feature = "serde", serde(default))]
     pins: BTreeMap<PinId, Vec<PinNote>>,
@@ -73,7 +88,16 @@ pub struct Process {
 
 impl Process {
     pub(crate) const fn new(mm: MmId, origin: Origin) -> Self {
-        Self { mm, origin, files: BTreeMap::new(), uffds: BTreeMap::new(), next: 3, pins: BTreeMap::new() }
+        Self {
+            mm,
+            origin,
+            files: BTreeMap::new(),
+            uffds: BTreeMap::new(),
+            gmems: BTreeMap::new(),
+            views: Vec::new(),
+            next: 3,
+            pins: BTreeMap::new(),
+        }
     }
 
     /// Its open files.
@@ -104,21 +128,41 @@ impl Process {
         self.pins.iter().map(|(&id, pins)| (id, pins.as_slice()))
     }
 
+    /// Its files of guest memory.
+    pub fn gmems(&self) -> impl Iterator<Item = (Fd, GmemId)> {
+        self.gmems.iter().map(|(&fd, &file)| (fd, file))
+    }
+
+    /// The file of guest memory that `fd` stands for.
+    #[must_use]
+    pub fn gmem(&self, fd: Fd) -> Option<GmemId> {
+        self.gmems.get(&fd).copied()
+    }
+
+    /// What it has mapped of guest memory.
+    #[must_use]
+    pub fn views(&self) -> &[GmemView] {
+        &self.views
+    }
+
     /// Every place where it names something.
     pub(crate) fn names(&mut self) -> Vec<Name<'_>> {
         let mut names = vec![Name::from(&mut self.mm)];
         names.extend(self.origin.cgroup.as_mut().map(Name::from));
         names.extend(self.files.values_mut().map(|file| Name::from(&mut file.inode)));
         names.extend(self.uffds.values_mut().map(Name::from));
+        names.extend(self.gmems.values_mut().map(Name::from));
+        names.extend(self.views.iter_mut().map(|view| Name::from(&mut view.file)));
         names
     }
 
     /// A descriptor has one meaning and a number that was given already.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let twice = self.files.keys().find(|fd| self.uffds.contains_key(fd));
-        let last = self.files.keys().chain(self.uffds.keys()).max();
-        match (twice, last) {
-            (Some(fd), _) => Err(format!("{fd} is a file and a userfaultfd")),
+        let mut given: Vec<&Fd> = self.files.keys().chain(self.uffds.keys()).chain(self.gmems.keys()).collect();
+        given.sort_unstable();
+        let twice = given.windows(2).find(|two| two[0] == two[1]).map(|two| two[0]);
+        match (twice, given.last()) {
+            (Some(fd), _) => Err(format!("{fd} stands for two things")),
             (_, Some(fd)) if fd.0 >= self.next => Err(format!("{fd} is given, and the next one is {}", self.next)),
             _ if self.next > 1 << 31 => Err(format!("{} descriptors were given", self.next)),
             _ => Ok(()),
@@ -141,6 +185,31 @@ impl Process {
         self.next += 1;
         self.uffds.insert(fd, uffd);
         fd
+    }
+
+    pub(crate) fn add_gmem(&mut self, file: GmemId) -> Fd {
+        let fd = Fd(self.next);
+        self.next += 1;
+        self.gmems.insert(fd, file);
+        fd
+    }
+
+    pub(crate) fn remove_gmem(&mut self, fd: Fd) -> Option<GmemId> {
+        self.gmems.remove(&fd)
+    }
+
+    pub(crate) fn add_view(&mut self, view: GmemView) {
+        self.views.push(view);
+    }
+
+    pub(crate) fn set_views(&mut self, views: Vec<GmemView>) {
+        self.views = views;
+    }
+
+    pub(crate) fn remove_view(&mut self, view: GmemView) -> bool {
+        let before = self.views.len();
+        self.views.retain(|one| *one != view);
+        self.views.len() < before
     }
 
     pub(crate) fn remove_uffd(&mut self, fd: Fd) -> Option<UffdId> {

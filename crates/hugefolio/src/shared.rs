@@ -12,7 +12,7 @@ use page_alloc::{Blocks, CmaAreas, NodeState, OwnLists, PageAllocator, ZoneSlot,
 use slotmap::{SecondaryMap, SlotMap};
 use sync::Rank;
 use sync::locks::{Gate, Section};
-use units::{CpuId, Event, InodeId, MmId, MountId, NodeId, Pid, ResvMapId, SubpoolId, UffdId};
+use units::{CpuId, Event, GmemId, InodeId, MmId, MountId, NodeId, Pid, ResvMapId, SubpoolId, UffdId};
 
 use vmemmap::Vmemmap;
 
@@ -49,6 +49,7 @@ pub(crate) mod rank {
     pub(crate) const CMA: Rank = Rank(40, 0);
     pub(crate) const VMEMMAP: Rank = Rank(41, 0);
     pub(crate) const DEFERRED: Rank = Rank(42, 0);
+    pub(crate) const GMEMS: Rank = Rank(43, 0);
 }
 
 /// A machine whose parts are behind locks, one for each. Threads run paths on it through [`OnCpu`]; a [`Machine`] becomes one
@@ -78,6 +79,7 @@ pub struct SharedMachine {
     pub(crate) mounts: Section<SlotMap<MountId, Mount>>,
     pub(crate) spaces: Section<(SlotMap<MmId, VmaTree>, u64)>,
     pub(crate) tables: Section<SecondaryMap<MmId, PageTable>>,
+    pub(crate) gmems: Section<SlotMap<GmemId, gmem::Gmem>>,
     pub(crate) uffds: Section<SlotMap<UffdId, Userfault>>,
     pub(crate) processes: Section<SlotMap<Pid, Process>>,
     pub(crate) sysctls: Section<Sysctls>,
@@ -92,6 +94,8 @@ pub(crate) struct Gates {
     pub(crate) space: Vec<Gate>,
     pub(crate) inode: Vec<Gate>,
     pub(crate) fault: Vec<Gate>,
+    pub(crate) gmem: Vec<Gate>,
+    pub(crate) gmem_fault: Vec<Gate>,
     pub(crate) vma: Vec<Gate>,
     pub(crate) mapping: Vec<Gate>,
     pub(crate) folio: Vec<Gate>,
@@ -105,6 +109,8 @@ impl Gates {
             space: table(),
             inode: table(),
             fault: table(),
+            gmem: table(),
+            gmem_fault: table(),
             vma: table(),
             mapping: table(),
             folio: table(),
@@ -221,6 +227,7 @@ impl SharedMachine {
             mounts: self.mounts.into_inner(),
             spaces,
             tables: self.tables.into_inner(),
+            gmems: self.gmems.into_inner(),
             uffds: self.uffds.into_inner(),
             next_vma,
             processes: self.processes.into_inner(),
@@ -262,6 +269,7 @@ impl From<Machine> for SharedMachine {
             mounts: Section::new(rank::MOUNTS, m.mounts),
             spaces: Section::new(rank::VMAS, (m.spaces, m.next_vma)),
             tables: Section::new(rank::TABLES, m.tables),
+            gmems: Section::new(rank::GMEMS, m.gmems),
             uffds: Section::new(rank::UFFDS, m.uffds),
             processes: Section::new(rank::PROCESSES, m.processes),
             sysctls: Section::new(rank::SYSCTLS, m.sysctls),

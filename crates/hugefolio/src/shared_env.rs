@@ -2,6 +2,7 @@
 
 use charge::Charges;
 use filemap::{FileMappings, MappedArea, Markers, PageCache};
+use gmem::Gmem;
 use hugetlb::{DeferredWork, Hstate, Pool, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
@@ -14,8 +15,8 @@ use slotmap::Key;
 use sync::Rank;
 use sync::locks::Gate;
 use units::{
-    Access, Event, HstateId, HugeRange, InodeId, MmId, MountId, NodeId, PageCount, PageShift, Pfn, Pid, ResvMapId,
-    Scope, Scopes, Site, SubpoolId, UffdId, Vaddr, VmaId,
+    Access, Event, GmemId, HstateId, HugeRange, InodeId, MmId, MountId, NodeId, PageCount, PageShift, Pfn, Pid,
+    ResvMapId, Scope, Scopes, Site, SubpoolId, UffdId, Vaddr, VmaId,
 };
 use vmemmap::Vmemmap;
 use zone::tuning::PcpTuning;
@@ -33,6 +34,10 @@ impl Scopes for OnCpu<'_> {
             Scope::Resize(size) => (pick(&gates.resize, u64::from(size.shift())), Access::Write),
             Scope::AddressSpace(mm, access) => (pick(&gates.space, mm.data().as_ffi()), access),
             Scope::Inode(inode, access) => (pick(&gates.inode, inode.data().as_ffi()), access),
+            Scope::Gmem(file, access) => (pick(&gates.gmem, file.data().as_ffi()), access),
+            Scope::GmemFault(file, index) => {
+                (pick(&gates.gmem_fault, file.data().as_ffi().wrapping_mul(31) ^ index.get()), Access::Write)
+            }
             Scope::FaultMutex(inode, index) => {
                 (pick(&gates.fault, inode.data().as_ffi().wrapping_mul(31) ^ index.get()), Access::Write)
             }
@@ -213,6 +218,14 @@ impl hugetlb::Env for OnCpu<'_> {
     fn with_deferred<R>(&mut self, f: impl FnOnce(&mut DeferredWork) -> R) -> R {
         self.shared.deferred.with(f)
     }
+
+    fn new_subpool(&mut self, subpool: Subpool) -> SubpoolId {
+        self.shared.subpools.with(|subpools| subpools.insert(subpool))
+    }
+
+    fn drop_subpool(&mut self, id: SubpoolId) -> Option<Subpool> {
+        self.shared.subpools.with(|subpools| subpools.remove(id))
+    }
 }
 
 impl filemap::Env for OnCpu<'_> {
@@ -258,13 +271,19 @@ impl hugetlbfs::Env for OnCpu<'_> {
     fn drop_mount(&mut self, id: MountId) -> Option<Mount> {
         self.shared.mounts.with(|mounts| mounts.remove(id))
     }
+}
 
-    fn new_subpool(&mut self, subpool: Subpool) -> SubpoolId {
-        self.shared.subpools.with(|subpools| subpools.insert(subpool))
+impl gmem::Env for OnCpu<'_> {
+    fn new_gmem(&mut self, file: Gmem) -> GmemId {
+        self.shared.gmems.with(|gmems| gmems.insert(file))
     }
 
-    fn drop_subpool(&mut self, id: SubpoolId) -> Option<Subpool> {
-        self.shared.subpools.with(|subpools| subpools.remove(id))
+    fn with_gmem<R>(&mut self, id: GmemId, f: impl FnOnce(&mut Gmem) -> R) -> Option<R> {
+        self.shared.gmems.with(|gmems| gmems.get_mut(id).map(f))
+    }
+
+    fn drop_gmem(&mut self, id: GmemId) -> Option<Gmem> {
+        self.shared.gmems.with(|gmems| gmems.remove(id))
     }
 }
 

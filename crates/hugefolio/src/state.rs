@@ -43,6 +43,9 @@ pub struct MachineState {
     groups: ChargesState,
     pools: Vec<PoolState>,
     folios: BTreeMap<Pfn, Folio>,
+    /// Huge folios that were split.
+    #[cfg_attr(feature = "serde", serde(default))]
+    split: BTreeMap<Pfn, memmap::Split>,
     /// Bytes that are not zero, by address.
     bytes: BTreeMap<u64, u8>,
     maps: Vec<ResvMap>,
@@ -55,6 +58,8 @@ pub struct MachineState {
     spaces: Vec<SpaceState>,
     /// How many areas were ever made.
     areas_made: u64,
+    #[cfg_attr(feature = "serde", serde(default))]
+    gmems: Vec<gmem::Gmem>,
     uffds: Vec<Userfault>,
     processes: Vec<Process>,
     ordinary: PagesState,
@@ -176,6 +181,7 @@ impl Machine {
             groups: self.charges.state(),
             pools: pools.map(|(pool, of)| PoolState { ledger: pool.clone(), shelves: of.clone() }).collect(),
             folios: self.memmap.iter().map(|(pfn, folio)| (pfn, folio.clone())).collect(),
+            split: self.memmap.splits().map(|(pfn, split)| (pfn, split.clone())).collect(),
             bytes: self.contents.bytes().collect(),
             maps: self.resv_maps.values().cloned().collect(),
             subpools: self.subpools.values().copied().collect(),
@@ -184,6 +190,7 @@ impl Machine {
             inodes: files.collect(),
             spaces: spaces.collect(),
             areas_made: self.next_vma,
+            gmems: self.gmems.values().cloned().collect(),
             uffds: self.uffds.values().copied().collect(),
             processes: self.processes.values().cloned().collect(),
             ordinary: PagesState::of(self),
@@ -214,7 +221,7 @@ impl Machine {
         let (pools, shelves) = state.pools.into_iter().map(|pool| (pool.ledger, pool.shelves)).unzip();
         let mut machine = Self {
             config: Config { hstates: state.sizes, page_shift: state.base_page, task_size: state.task_size },
-            memmap: MemMap::from_records(state.folios),
+            memmap: MemMap::from_records(state.folios).with_splits(state.split),
             contents: Contents::from_bytes(state.base_page, state.bytes),
             pages,
             vmemmap,
@@ -232,6 +239,7 @@ impl Machine {
             mounts: filled(state.mounts),
             spaces: SlotMap::with_key(),
             tables: SecondaryMap::new(),
+            gmems: filled(state.gmems),
             uffds: filled(state.uffds),
             next_vma: state.areas_made,
             processes: filled(state.processes),
@@ -269,12 +277,14 @@ impl MachineState {
         add("groups", 0, self.groups.names());
         self.pools.iter_mut().enumerate().for_each(|(n, pool)| add("pool", n, pool.ledger.names()));
         self.maps.iter_mut().enumerate().for_each(|(n, map)| add("map", n, map.names()));
+        self.subpools.iter_mut().enumerate().for_each(|(n, subpool)| add("subpool", n, subpool.names()));
         self.mounts.iter_mut().enumerate().for_each(|(n, mount)| add("mount", n, mount.named()));
         for (n, file) in self.inodes.iter_mut().enumerate() {
             add("inode", n, file.inode.names());
             add("inode", n, file.mapped_by.names());
         }
         self.spaces.iter_mut().enumerate().for_each(|(n, space)| add("space", n, space.areas.names()));
+        self.gmems.iter_mut().enumerate().for_each(|(n, file)| add("gmem", n, file.names()));
         self.uffds.iter_mut().enumerate().for_each(|(n, uffd)| add("uffd", n, vec![Name::from(&mut uffd.mm)]));
         self.processes.iter_mut().enumerate().for_each(|(n, process)| add("process", n, process.names()));
         all
@@ -283,8 +293,8 @@ impl MachineState {
     /// A name of nothing is one of something that is gone; any other one has its object.
     fn check_names(&mut self) -> Result<(), MachineStateError> {
         let (groups, maps, subpools) = (self.groups.len(), self.maps.len(), self.subpools.len());
-        let (mounts, inodes, spaces, uffds) =
-            (self.mounts.len(), self.inodes.len(), self.spaces.len(), self.uffds.len());
+        let (mounts, inodes, spaces) = (self.mounts.len(), self.inodes.len(), self.spaces.len());
+        let (uffds, gmems) = (self.uffds.len(), self.gmems.len());
         for (place, name) in self.names() {
             let (what, n, of) = match name {
                 Name::Group(id) => ("group", place_of(*id), groups),
@@ -294,6 +304,7 @@ impl MachineState {
                 Name::Inode(id) => ("inode", place_of(*id), inodes),
                 Name::Space(id) => ("space", place_of(*id), spaces),
                 Name::Uffd(id) => ("uffd", place_of(*id), uffds),
+                Name::Gmem(id) => ("gmem", place_of(*id), gmems),
                 Name::Process(_) | Name::Block(_) => continue,
             };
             if let Some(n) = n.filter(|&n| n >= of as u64) {

@@ -1,5 +1,6 @@
 //! Recounting a whole machine.
 
+mod guests;
 mod objects;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ impl Machine {
         }
         self.validate_objects()?;
         self.validate_memory()?;
+        self.validate_guests()?;
         self.validate_references()?;
         self.validate_shelves()?;
         self.validate_lent()?;
@@ -110,6 +112,7 @@ impl Machine {
         if let Some((pfn, count)) = pinned.iter().find(|&(&pfn, &count)| pins(pfn) < count) {
             return broken(format!("{pfn} is pinned {} times, processes have {count} pins of it", pins(*pfn)));
         }
+        self.add_guest_references(&mut seen);
         for (pfn, folio) in self.memmap.iter() {
             let (mappings, refs) = seen.remove(&pfn).unwrap_or_default();
             if (folio.mapcount(), folio.refs()) != (mappings, refs + u64::from(folio.pins())) {
@@ -217,6 +220,12 @@ impl Machine {
             }
         }
         let mut by_subpool = BTreeMap::new();
+        for subpool in self.subpools.values() {
+            if let Some(owner) = subpool.owner() {
+                let held = &mut held[owner.hstate.index()];
+                *held = held.saturating_add(subpool.rsv());
+            }
+        }
         for (id, inode) in &self.inodes {
             let outstanding = self.outstanding_of_file(id)?;
             let held = by_subpool.entry((inode.hstate, inode.subpool)).or_insert(HugeCount::ZERO);
@@ -337,6 +346,12 @@ impl Machine {
                 paid.extend(payers.rsvd.map(|owner| one(owner, Counter::Rsvd(hstate), None)));
                 let pages = self.config.hstates.get(hstate).order.pages();
                 memory.extend(payers.memory.map(|owner| PaidMemory { owner, pages }));
+            }
+        }
+        for subpool in self.subpools.values() {
+            if let Some((owner, payer)) = subpool.owner().and_then(|owner| Some((owner, owner.payer?))) {
+                let counter = Counter::Rsvd(owner.hstate);
+                paid.push(Paid { owner: payer, counter, pages: subpool.min(), node: None });
             }
         }
         for inode in self.inodes.values() {

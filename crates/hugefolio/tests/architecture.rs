@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use slotmap::Key;
-use units::{Access, HugeIndex, HugeSize, InodeId, MmId, Pfn, Scope};
+use units::{Access, GmemId, HugeIndex, HugeSize, InodeId, MmId, PageIndex, Pfn, Scope};
 
 fn text(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
@@ -22,12 +22,14 @@ fn ranked(page: &str) -> Vec<(u8, String)> {
 
 #[test]
 fn the_table_has_the_ranks_of_scopes() {
-    let (mm, inode) = (MmId::null(), InodeId::null());
+    let (mm, inode, file) = (MmId::null(), InodeId::null(), GmemId::null());
     let scopes = [
         ("Resize(size)", Scope::Resize(HugeSize::M2)),
         ("AddressSpace(mm, access)", Scope::AddressSpace(mm, Access::Read)),
         ("Inode(inode, access)", Scope::Inode(inode, Access::Read)),
+        ("Gmem(file, access)", Scope::Gmem(file, Access::Read)),
         ("FaultMutex(inode, index)", Scope::FaultMutex(inode, HugeIndex::ZERO)),
+        ("GmemFault(file, index)", Scope::GmemFault(file, PageIndex::ZERO)),
         ("VmaLock(inode, access)", Scope::VmaLock(inode, Access::Read)),
         ("FileMapping(inode, access)", Scope::FileMapping(inode, Access::Read)),
         ("Folio(pfn)", Scope::Folio(Pfn::new(0))),

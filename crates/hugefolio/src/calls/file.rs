@@ -248,11 +248,13 @@ pub(super) fn memfd<P: Env>(
 }
 
 pub(super) fn close<P: Env>(p: &mut P, pid: Pid, fd: Fd) -> Result<(), CallError<BadFd>> {
-    let closed = p.with_process(pid, |process| (process.remove_file(fd), process.remove_uffd(fd)));
+    let closed =
+        p.with_process(pid, |process| (process.remove_file(fd), process.remove_uffd(fd), process.remove_gmem(fd)));
     match closed.ok_or(CallError::NoProcess)? {
-        (Some(file), _) => hugetlbfs::release(p, file.inode, Hold::Open),
-        (None, Some(uffd)) => mm::release_uffd(p, uffd),
-        (None, None) => return Err(BadFd(fd).into()),
+        (Some(file), ..) => hugetlbfs::release(p, file.inode, Hold::Open),
+        (_, Some(uffd), _) => mm::release_uffd(p, uffd),
+        (.., Some(file)) => gmem::release(p, file),
+        (None, None, None) => return Err(BadFd(fd).into()),
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ mod cgroup;
 mod cpuset;
 mod file;
 mod frames;
+mod gmem;
 mod knob;
 mod memory;
 mod migrate;
@@ -23,6 +24,7 @@ mod process;
 mod segment;
 mod uffd;
 
+pub use self::gmem::{ConvertCall, GmemCallError, GmemConvertError, GmemResult, GuestAccess, GuestMemory};
 pub use admin::Admin;
 pub use blocks::Pages;
 pub use cgroup::{CgroupCounter, CgroupLimitError};
@@ -62,7 +64,7 @@ use crate::text::HugetlbPages;
 use crate::{Fd, Process};
 
 /// What the calls need: the rooms below, the table of sizes and a section over processes.
-pub trait Env: mm::Env {
+pub trait Env: mm::Env + ::gmem::Env {
     /// Looks at the table of huge page sizes.
     fn with_hstates<R>(&mut self, f: impl FnOnce(&Hstates) -> R) -> R;
 

@@ -6,7 +6,7 @@ use mm::{ForkError, Pin};
 use policy::PolicyInForce;
 use units::{CgroupId, MmId, NodeId, Pid};
 
-use super::{CallError, Env, cgroup};
+use super::{CallError, Env, cgroup, gmem};
 use crate::Process;
 
 pub(super) fn spawn<P: Env>(p: &mut P) -> Pid {
@@ -68,6 +68,7 @@ pub(super) fn fork<P: Env>(p: &mut P, parent: Pid) -> Result<Pid, CallError<Fork
     for (_, uffd) in uffds {
         mm::hold_uffd(p, uffd);
     }
+    let process = gmem::inherit(p, process);
     Ok(p.new_process(process))
 }
 
@@ -83,6 +84,7 @@ pub(super) fn exit<P: Env>(p: &mut P, pid: Pid) -> bool {
     for &note in process.pins().flat_map(|(_, notes)| notes) {
         mm::unpin(p, Pin::from_note(note));
     }
+    gmem::leave(p, &process);
     cgroup::leave(p, process.origin.cgroup);
     true
 }

@@ -76,6 +76,12 @@ impl MachineState {
                 self.check_hstate(pfn, slot.hstate)?;
             }
         }
+        for (pfn, split) in &self.split {
+            if pfn.get() > LARGEST {
+                return wrong(pfn, "the frame is beyond all bounds");
+            }
+            self.check_hstate(pfn, split.slot.hstate)?;
+        }
         for (n, subpool) in self.subpools.iter().enumerate() {
             if subpool.min().get() > LARGEST || subpool.used().get() > LARGEST || subpool.rsv() > subpool.min() {
                 return wrong(format_args!("subpool:{n}"), format_args!("{subpool:?} cannot be"));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use slotmap::{Key, KeyData};
-use units::{BlockId, CgroupId, InodeId, MmId, MountId, Name, Pid, ResvMapId, SubpoolId, UffdId};
+use units::{BlockId, CgroupId, GmemId, InodeId, MmId, MountId, Name, Pid, ResvMapId, SubpoolId, UffdId};
 
 use crate::Machine;
 
@@ -17,6 +17,7 @@ pub struct Renamed {
     inodes: BTreeMap<InodeId, InodeId>,
     spaces: BTreeMap<MmId, MmId>,
     uffds: BTreeMap<UffdId, UffdId>,
+    gmems: BTreeMap<GmemId, GmemId>,
     processes: BTreeMap<Pid, Pid>,
     blocks: BTreeMap<BlockId, BlockId>,
 }
@@ -31,6 +32,7 @@ impl Renamed {
             inodes: placed(machine.inodes.keys()),
             spaces: placed(machine.spaces.keys()),
             uffds: placed(machine.uffds.keys()),
+            gmems: placed(machine.gmems.keys()),
             processes: placed(machine.processes.keys()),
             blocks: placed(machine.blocks.iter().map(|(id, _)| id)),
         }
@@ -46,6 +48,7 @@ impl Renamed {
             Name::Inode(id) => renew(&self.inodes, id),
             Name::Space(id) => renew(&self.spaces, id),
             Name::Uffd(id) => renew(&self.uffds, id),
+            Name::Gmem(id) => renew(&self.gmems, id),
             Name::Process(id) => renew(&self.processes, id),
             Name::Block(id) => renew(&self.blocks, id),
         }

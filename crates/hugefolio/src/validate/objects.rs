@@ -24,13 +24,15 @@ impl Machine {
 
     /// What is allocated is so in its zone, too, as one block; and every process has an address space of its own.
     fn validate_places(&self) -> Result<(), Broken> {
-        for (pfn, folio) in self.memmap.iter() {
+        let whole = self.memmap.iter().map(|(pfn, folio)| (pfn, folio.order));
+        let split = self.memmap.splits().map(|(pfn, split)| (pfn, split.order));
+        for (pfn, order) in whole.chain(split) {
             let found = self.pages.zones().find_map(|(zone, _)| zone.find(pfn));
             let there = found.is_some_and(|found| {
-                (found.pfn, found.order) == (pfn, folio.order) && matches!(found.held, Held::Used | Held::Movable)
+                (found.pfn, found.order) == (pfn, order) && matches!(found.held, Held::Used | Held::Movable)
             });
             if !there {
-                return broken(format!("{pfn} of {} is no allocated block: its zone has {found:?}", folio.order));
+                return broken(format!("{pfn} of {order} is no allocated block: its zone has {found:?}"));
             }
         }
         for (_, block) in self.blocks.iter() {
@@ -63,6 +65,13 @@ impl Machine {
             let zone = record.and_then(|record| self.pages.zone(record.zone_ref()));
             if zone.is_none_or(|zone| zone.find(pfn).is_none()) || folio.order != size {
                 return broken(format!("{pfn} of {} is no page that {hstate} knows in slot {slot}", folio.order));
+            }
+        }
+        for (pfn, split) in self.memmap.splits() {
+            let HugeSlot { hstate, slot } = split.slot;
+            let record = known.remove(&pfn).filter(|record| record.in_slot(hstate, slot));
+            if record.is_none() || split.order != self.config.hstates.get(hstate).order {
+                return broken(format!("{pfn} was split, and is no page that {hstate} knows in slot {slot}"));
             }
         }
         if let Some(folio) = known.values().next() {

@@ -1,0 +1,201 @@
+//! Pages that become private or shared.
+//!
+//! A range is converted batch by batch, a batch being what was allocated at once. Each is prepared: what may fail comes before the guest is
+//! told, and leaves the attributes as they were. Then the guest's mappings go, and from there on nothing fails. Batches before one that fails
+//! stay converted, and the error says where it stopped.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use hugetlb::restructure::{self, SplitError};
+use memmap::Referenced;
+use units::{Access, Blame, GmemId, GuestStep, Ledger, Order, PageIndex, Pfn, Scope, Site};
+
+use crate::file::Attribute;
+use crate::folios::{self, Structure};
+use crate::{Env, stage2};
+
+/// Why a range was not converted, or not all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConvertError {
+    /// The file is gone.
+    #[error("no such file")]
+    NoFile,
+    /// No pages of the file.
+    #[error("{0} to {1} are no pages of the file")]
+    Outside(PageIndex, PageIndex),
+    /// Pages from there on are as they were; those before are converted.
+    #[error("stopped at page {at}: {why}")]
+    Stopped {
+        /// The first page that stands in the way.
+        at: PageIndex,
+        /// Why.
+        why: ConvertRefusal,
+    },
+}
+
+/// Why a batch was not converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConvertRefusal {
+    /// No memory to write the attributes down.
+    #[error("no memory for attributes")]
+    Attributes,
+    /// No memory for the nodes of the page cache.
+    #[error("no memory to note every page")]
+    CacheNode,
+    /// Somebody holds a page that is to be private.
+    #[error("{} references are to the page at {}, and {} were expected", .0.refs, .0.pfn, .0.expected)]
+    Held(Referenced),
+    /// A huge page cannot be split.
+    #[error(transparent)]
+    Split(#[from] SplitError),
+}
+
+impl Blame for ConvertRefusal {
+    fn ledger(&self) -> Option<Ledger> {
+        match self {
+            Self::Attributes | Self::CacheNode => Some(Ledger::Metadata),
+            Self::Held(_) => Some(Ledger::PinnedFolio),
+            Self::Split(refusal) => refusal.ledger(),
+        }
+    }
+}
+
+impl Blame for ConvertError {
+    fn ledger(&self) -> Option<Ledger> {
+        match self {
+            Self::NoFile | Self::Outside(..) => None,
+            Self::Stopped { why, .. } => why.ledger(),
+        }
+    }
+}
+
+/// Converts a range. Contents stay; pages that are not there yet are what the range says when they come.
+///
+/// # Errors
+/// The first page that stands in the way, and the ledger that refused.
+#[doc(alias("kvm_gmem_set_attributes", "KVM_SET_MEMORY_ATTRIBUTES2"))]
+pub fn convert<P: Env>(p: &mut P, id: GmemId, range: Range<PageIndex>, to: Attribute) -> Result<(), ConvertError> {
+    let pages = p.with_gmem(id, |file| file.pages).ok_or(ConvertError::NoFile)?;
+    if range.is_empty() || range.end.get() > pages.get() {
+        return Err(ConvertError::Outside(range.start, range.end));
+    }
+    p.scope(Scope::Gmem(id, Access::Write), |p| {
+        let range = range.start.get()..range.end.get();
+        if p.with_gmem(id, |file| file.attributes.is_all(range.clone(), &to)) == Some(true) {
+            return Ok(());
+        }
+        if p.refused(Site::Attributes) {
+            return Err(ConvertError::Stopped { at: PageIndex::new(range.start), why: ConvertRefusal::Attributes });
+        }
+        let mut at = range.start;
+        while at < range.end {
+            let batch = next_batch(p, id, at..range.end);
+            at = batch.end;
+            prepare(p, id, &batch, to).map_err(|(at, why)| ConvertError::Stopped { at, why })?;
+            commit(p, id, batch, to);
+        }
+        Ok(())
+    })
+}
+
+/// Huge pages are converted one by one; base pages, and a stretch of which nothing is allocated, all at once.
+fn next_batch<P: Env>(p: &mut P, id: GmemId, range: Range<u64>) -> Range<u64> {
+    let end = p.with_gmem(id, |file| {
+        if file.backing.order() == Order::ZERO {
+            return range.end;
+        }
+        let around = file.around(PageIndex::new(range.start));
+        if file.cache.contains_key(&PageIndex::new(around.start)) {
+            return around.end;
+        }
+        let next = file.cache.range(PageIndex::new(around.end)..).next();
+        next.map_or(range.end, |(index, _)| index.get())
+    });
+    range.start..end.unwrap_or(range.end).min(range.end)
+}
+
+/// All that can fail.
+fn prepare<P: Env>(
+    p: &mut P,
+    id: GmemId,
+    batch: &Range<u64>,
+    to: Attribute,
+) -> Result<(), (PageIndex, ConvertRefusal)> {
+    match to {
+        Attribute::Private => {
+            folios::unmap_host(p, id, batch.clone());
+            match folios::first_held(p, id, batch) {
+                Some((at, held)) => Err((at, ConvertRefusal::Held(held))),
+                None => Ok(()),
+            }
+        }
+        Attribute::Shared => {
+            for (_, first, pfn) in folios::cached_in(p, id, batch) {
+                split_for_sharing(p, id, first, pfn).map_err(|why| (PageIndex::new(batch.start), why))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The guest's leaves first: none is ever larger than its folio.
+fn split_for_sharing<P: Env>(p: &mut P, id: GmemId, first: PageIndex, pfn: Pfn) -> Result<(), ConvertRefusal> {
+    let around = p.with_gmem(id, |file| file.around(first)).unwrap_or_default();
+    if around.end - around.start == 1 || folios::structure(p, pfn) == Structure::Pieces {
+        return Ok(());
+    }
+    if p.refused(Site::CacheNode) {
+        return Err(ConvertRefusal::CacheNode);
+    }
+    stage2::split(p, id, around);
+    restructure::split(p, pfn, Order::ZERO)?;
+    Ok(())
+}
+
+/// Past the point of no return: the attributes are stored before pages are put together, since only those say whether they can be.
+fn commit<P: Env>(p: &mut P, id: GmemId, batch: Range<u64>, to: Attribute) {
+    stage2::tell(p, id, &batch, GuestStep::InvalidateBegin);
+    for run in changing(p, id, &batch, to) {
+        stage2::unmap(p, id, run);
+    }
+    p.with_gmem(id, |file| file.attributes.set(batch.clone(), to));
+    stage2::tell(p, id, &batch, GuestStep::AttributesStored);
+    stage2::tell(p, id, &batch, GuestStep::InvalidateEnd);
+    if to == Attribute::Private {
+        merge_in(p, id, &batch);
+    }
+}
+
+/// The parts of a range that are not yet what they are to be: only from these the guest is unmapped.
+fn changing<P: Env>(p: &mut P, id: GmemId, range: &Range<u64>, to: Attribute) -> Vec<Range<u64>> {
+    let runs = p.with_gmem(id, |file| {
+        let all = file.attributes.overlapping(range.clone());
+        all.filter(|&(_, &attribute)| attribute != to).map(|(run, _)| run).collect()
+    });
+    runs.unwrap_or_default()
+}
+
+/// Puts together what lies in a range and is private all around. Where a page is broken, or somebody still looks at it, it stays in pieces,
+/// which is slower and nothing else.
+fn merge_in<P: Env>(p: &mut P, id: GmemId, range: &Range<u64>) {
+    for (_, first, pfn) in folios::cached_in(p, id, range) {
+        let (around, private) =
+            p.with_gmem(id, |file| (file.around(first), file.is_private(file.around(first)))).unwrap_or_default();
+        if private && around.end - around.start > 1 && folios::structure(p, pfn) == Structure::Pieces {
+            let order = p.with_gmem(id, |file| file.backing.order()).unwrap_or_default();
+            let _ = restructure::merge(p, pfn, order);
+        }
+    }
+}
+
+/// Tries again to put together whatever is private and in pieces.
+pub fn merge_private<P: Env>(p: &mut P, id: GmemId) {
+    p.scope(Scope::Gmem(id, Access::Write), |p| {
+        if let Some(pages) = p.with_gmem(id, |file| file.pages) {
+            merge_in(p, id, &(0..pages.get()));
+        }
+    });
+}

@@ -5,8 +5,8 @@
 use std::hint::black_box;
 
 use bench::setup::{
-    AVAILABLE, Mapped, NODE, POOL, SOMEWHERE, block, cached, empty_tables, gigabyte, groups, machine, mapped_gigabyte,
-    memory_map, mixed_gigabyte, scattered, why_no_gigabyte, zone,
+    AVAILABLE, Mapped, NODE, POOL, SOMEWHERE, block, cached, empty_tables, gigabyte, groups, machine, memory_map,
+    mixed_gigabyte, places_in_gigabyte, scattered, why_no_gigabyte, zone,
 };
 use bench::table::OPERATIONS;
 use charge::{Charges, Counter};
@@ -17,7 +17,7 @@ use hugetlb::{HugeFolio, acct_release, acct_reserve, hugetlb_alloc_folio, put_fo
 use memmap::{FolioKind, MemMap};
 use paging::Grain;
 use paging::arch::X86_64;
-use units::{Bytes, CgroupId, HugeCount, HugeIndex, InodeId, Nodemask, Order, Pfn};
+use units::{Bytes, CgroupId, HugeCount, HugeIndex, InodeId, Nodemask, Order, Pfn, Vaddr};
 use zone::{Want, Zone};
 
 #[library_benchmark]
@@ -52,12 +52,11 @@ fn charge_and_uncharge((mut charges, group): (Charges, CgroupId)) -> Charges {
 }
 
 #[library_benchmark]
-#[bench::small(args = (12), setup = mapped_gigabyte)]
-fn walk_to_page((mem, tables): Mapped) -> Mapped {
-    for n in 0..u64::from(OPERATIONS) {
-        black_box(tables.find(&mem, black_box(gigabyte().start + Bytes::kib(4 * n))));
-    }
-    (mem, tables)
+#[bench::small(setup = places_in_gigabyte)]
+fn walk_to_page(((mem, tables), places): (Mapped, Vec<Vaddr>)) -> (Mapped, u64) {
+    let frames = black_box(&places).iter().filter_map(|&addr| tables.translate(&mem, addr));
+    let sum = frames.fold(0, |sum, (pfn, _)| sum ^ pfn.get());
+    ((mem, tables), sum)
 }
 
 #[library_benchmark]

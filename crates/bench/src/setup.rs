@@ -162,6 +162,13 @@ pub fn mapped_gigabyte(shift: u8) -> Mapped {
     (mem, tables)
 }
 
+/// A gigabyte in pages of 4 KiB, and where to look.
+#[must_use]
+pub fn places_in_gigabyte() -> (Mapped, Vec<Vaddr>) {
+    let place = |n: u64| gigabyte().start + Bytes::kib(4 * (n * 15_485_863 % (1 << 18)));
+    (mapped_gigabyte(12), (0..u64::from(OPERATIONS)).map(place).collect())
+}
+
 /// A gigabyte in 512 pages of 4 KiB and 511 of 2 MiB.
 #[must_use]
 pub fn mixed_gigabyte() -> Mapped {

@@ -8,7 +8,7 @@ pub use x86_64::{X86_64, X86_64La57};
 
 use core::fmt::Debug;
 
-use units::{Bytes, PageShift, Vaddr};
+use units::{Bytes, PageCount, PageShift, Vaddr};
 
 use crate::entry::{Entry, Leaf, Word, absent};
 use crate::level::Level;
@@ -35,6 +35,9 @@ pub trait Arch: Copy + Debug + 'static {
     /// Bits of a page's entry that [`Leaf`] does not speak of. They stay as they are when a page's flags change.
     const UNTOLD: u64;
 
+    /// Bits of a page's entry that say which page it is, and that it is one. Two entries of a level that agree in them map the same.
+    const WHICH: u64;
+
     /// log2 of what a group of joined entries of that level maps, where there are such groups.
     #[doc(alias("CONT_PTE_SHIFT", "CONT_PMD_SHIFT"))]
     fn joined_shift(level: Level) -> Option<u8>;
@@ -51,6 +54,13 @@ pub trait Arch: Copy + Debug + 'static {
 
     /// Is there a place in the tables for the address?
     fn is_mappable(addr: Vaddr) -> bool;
+
+    /// The bits of the same page so many frames further on.
+    #[inline]
+    #[must_use]
+    fn further(word: Word, pages: PageCount) -> Word {
+        Word::new(word.get().wrapping_add(pages.get() << Self::PAGE.get()))
+    }
 
     /// The bits of any entry.
     #[inline]

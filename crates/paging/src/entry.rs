@@ -70,7 +70,7 @@ bitflags::bitflags! {
     /// What a note says.
     #[doc(alias = "pte_marker")]
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-    pub struct Marker: u8 {
+    pub struct Marker: u64 {
         /// The page that comes is to be write-protected.
         #[doc(alias = "PTE_MARKER_UFFD_WP")]
         const UFFD_WP = 1;
@@ -181,9 +181,9 @@ pub(crate) mod absent {
         if word.0 == 0 { Entry::None } else { decode_some(word) }
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "three bits are kept")]
+    #[inline]
     const fn decode_some(word: Word) -> Entry {
-        let note = (word.0 >> NOTE) as u8 & 0x7f;
+        let note = (word.0 >> NOTE) & 0x7f;
         let pfn = Pfn::new(word.0 >> PAYLOAD);
         match word.0 >> KIND & 0xf {
             1 if pfn.get() == 0 && note != 0 && note < 8 => Entry::Marker(Marker::from_bits_truncate(note)),
@@ -197,7 +197,7 @@ pub(crate) mod absent {
     pub(crate) const fn encode(entry: Entry) -> Option<Word> {
         Some(Word(match entry {
             Entry::None => 0,
-            Entry::Marker(marker) => 1 << KIND | (marker.bits() as u64) << NOTE,
+            Entry::Marker(marker) => 1 << KIND | marker.bits() << NOTE,
             Entry::Migration(m) => 2 << KIND | (m.writable as u64) << NOTE | m.pfn.get() << PAYLOAD,
             Entry::Hwpoison(pfn) => 3 << KIND | pfn.get() << PAYLOAD,
             Entry::Swap(swap) => swap.0.0,

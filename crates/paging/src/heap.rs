@@ -22,6 +22,9 @@ pub struct HeapTables<A> {
     arch: core::marker::PhantomData<A>,
 }
 
+/// Tables are cleared in pieces that fit into a few of the widest stores.
+const PIECE: usize = 64;
+
 impl<A: Arch> HeapTables<A> {
     /// Room for so many tables at most.
     #[must_use]
@@ -57,13 +60,16 @@ impl<A: Arch> TableMemory for HeapTables<A> {
     fn alloc_table(&mut self, _: Level) -> Option<Table> {
         if let Some(table) = self.free.pop() {
             let at = Self::at(Slot { table, index: 0 });
-            self.words[at..at + (1 << A::INDEX_BITS)].fill(0);
+            self.words[at..at + (1 << A::INDEX_BITS)].chunks_mut(PIECE).for_each(|piece| piece.fill(0));
             return Some(table);
         }
         let table = Table::new(Pfn::new(self.made()));
         let made = self.made() < self.max.get();
         made.then(|| {
-            self.words.resize(self.words.len() + (1 << A::INDEX_BITS), 0);
+            let end = self.words.len() + (1 << A::INDEX_BITS);
+            while self.words.len() < end {
+                self.words.extend_from_slice(&[0; PIECE][..PIECE.min(end - self.words.len())]);
+            }
             table
         })
     }
@@ -96,6 +102,28 @@ impl<A: Arch> TableMemory for HeapTables<A> {
     #[inline]
     fn exchange(&mut self, slot: Slot, new: Word) -> Word {
         Word::new(core::mem::replace(&mut self.words[Self::at(slot)], new.get()))
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "at most `count`")]
+    fn load_run(&self, first: Slot, count: u16, mut f: impl FnMut(Word) -> bool) -> u16 {
+        let at = Self::at(first);
+        let words = &self.words[at..at + usize::from(count)];
+        words.iter().position(|&word| !f(Word::new(word))).map_or(count, |n| n as u16)
+    }
+
+    #[inline]
+    fn store_run(&mut self, first: Slot, count: u16, word: Word, step: Word) -> u16 {
+        let at = Self::at(first);
+        let mut word = word.get();
+        for (n, entry) in (0..).zip(&mut self.words[at..at + usize::from(count)]) {
+            if *entry != 0 {
+                return n;
+            }
+            *entry = word;
+            word = word.wrapping_add(step.get());
+        }
+        count
     }
 
     #[inline]

@@ -280,11 +280,14 @@ fn is_aligned<A: Arch>(pfn: Pfn, grain: Grain) -> bool {
 }
 
 /// Writes pages side by side until one has no place; how many, and what is in the place of the next.
-#[inline]
 fn fill_run<A: Arch, M: TableMemory>(mem: &mut M, first: Place, count: u16, leaf: Leaf) -> (u16, Option<Entry>) {
+    let done = if first.grain().is_joined::<A>() { 0 } else { fill_empty::<A, M>(mem, first, count, leaf) };
+    if done == count {
+        return (count, None);
+    }
     let (grain, each) = (first.grain(), first.grain().entries::<A>());
     let pages_each = pages::<A>(grain.size()).get();
-    for n in 0..count {
+    for n in done..count {
         let place = Place::new(first.slot().offset(n * each), grain);
         let leaf = leaf.offset(PageCount::new(u64::from(n) * pages_each));
         let room = if each == 1 { room_for_one::<A, M>(mem, place) } else { room_for_group::<A, M>(mem, place) };
@@ -295,6 +298,15 @@ fn fill_run<A: Arch, M: TableMemory>(mem: &mut M, first: Place, count: u16, leaf
         }
     }
     (count, None)
+}
+
+/// Writes single pages side by side as far as there is nothing at all; how many.
+#[inline]
+fn fill_empty<A: Arch, M: TableMemory>(mem: &mut M, first: Place, count: u16, leaf: Leaf) -> u16 {
+    let grain = first.grain();
+    let word = A::leaf(grain.level(), Leaf { joined: false, ..leaf });
+    let step = A::further(Word::NONE, pages::<A>(grain.size()));
+    mem.store_run(first.slot(), count, word, step)
 }
 
 #[inline]

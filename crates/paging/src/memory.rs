@@ -99,6 +99,30 @@ pub trait TableMemory {
         old
     }
 
+    /// Reads entries side by side, each once, as long as `f` wants more; how many it liked.
+    #[inline]
+    fn load_run(&self, first: Slot, count: u16, mut f: impl FnMut(Word) -> bool) -> u16
+    where
+        Self: Sized,
+    {
+        (0..count).find(|&n| !f(self.load(first.offset(n)))).unwrap_or(count)
+    }
+
+    /// Writes `word`, `word + step` and so on into entries side by side, until one is not nothing; how many. The entries belong to a section that
+    /// the caller is in.
+    #[inline]
+    fn store_run(&mut self, first: Slot, count: u16, word: Word, step: Word) -> u16 {
+        let mut word = word;
+        for n in 0..count {
+            if self.load(first.offset(n)) != Word::NONE {
+                return n;
+            }
+            self.store(first.offset(n), word);
+            word = Word::new(word.get().wrapping_add(step.get()));
+        }
+        count
+    }
+
     /// Keeps everybody else from changing the entries that it guards. Sections do not nest.
     fn section<R>(&mut self, section: Section, f: impl FnOnce(&mut Self) -> R) -> R
     where

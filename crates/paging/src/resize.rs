@@ -114,26 +114,22 @@ impl<A: Arch> PageTables<A> {
         if found.place.grain() >= huge && !matches!(found.entry, Entry::Table(_)) {
             return Ok(Collapsed::AsItWas);
         }
-        let mut leaves = 0;
-        let step = pages::<A>(Grain::single::<A>(huge.level()).size()).get();
-        for (n, part) in (0..).zip(each_entry::<A>(place, range.start)) {
-            survey::<A, M>(mem, part, leaf.offset(PageCount::new(n * step)), &mut leaves)?;
-        }
+        let leaves = survey::<A, M>(mem, (place.slot(), huge.entries::<A>()), (huge.level(), range.start), leaf)?;
         // From here on nothing fails.
-        let parts = mem.section(place.section(), |mem| {
-            let parts: Parts = each_entry::<A>(place, range.start)
-                .map(|(slot, ..)| A::decode(huge.level(), mem.exchange(slot, Word::NONE)))
+        let parts: Parts = mem.section(place.section(), |mem| {
+            let parts = (0..huge.entries::<A>())
+                .map(|n| A::decode(huge.level(), mem.exchange(place.slot().offset(n), Word::NONE)))
                 .filter(|entry| !matches!(entry, Entry::None))
                 .collect();
             tlb.flush(range);
-            let flags = parts.iter().fold(leaf.flags, |flags, &entry| flags | traces::<A, M>(mem, entry, huge.level()));
-            put::<A, M>(mem, place, Leaf { flags, ..leaf });
             parts
         });
         let mut tables = [0; 5];
+        let mut flags = leaf.flags;
         for part in parts {
-            free_below::<A, M>(mem, part, huge.level(), &mut tables);
+            flags |= reap::<A, M>(mem, part, huge.level(), &mut tables);
         }
+        mem.section(place.section(), |mem| put::<A, M>(mem, place, Leaf { flags, ..leaf }));
         Ok(Collapsed::Whole { leaves, tables })
     }
 
@@ -143,7 +139,7 @@ impl<A: Arch> PageTables<A> {
         let level = A::TOP;
         for index in 0..A::entries(level) {
             let entry = A::decode(level, mem.load(Slot { table: self.root(), index }));
-            free_below::<A, M>(mem, entry, level, &mut [0; 5]);
+            reap::<A, M>(mem, entry, level, &mut [0; 5]);
         }
         mem.unlinked(level);
         mem.free_table(self.root(), level);
@@ -152,13 +148,6 @@ impl<A: Arch> PageTables<A> {
 
 /// What was in the entries of a huge page: one, or as many as a group has.
 type Parts = Vec<Entry>;
-
-/// The single entries of a place, with their level and address.
-fn each_entry<A: Arch>(place: Place, start: Vaddr) -> impl Iterator<Item = (Slot, Level, Vaddr)> {
-    let level = place.grain().level();
-    (0..place.grain().entries::<A>())
-        .map(move |n| (place.slot().offset(n), level, Vaddr::new(start.get() + (u64::from(n) << A::shift(level)))))
-}
 
 /// Takes the hint away from a group.
 fn unfold<A: Arch, M: TableMemory>(mem: &mut M, tlb: &mut impl Tlb, addr: Vaddr, found: Found) {
@@ -224,68 +213,124 @@ fn fill_table<A: Arch, M: TableMemory>(mem: &mut M, table: Table, level: Level, 
     }
 }
 
-/// Looks through what is at one entry and below, which should map `leaf`, before anything changes; counts the pages.
-#[inline]
+/// Looks through entries side by side and all below them, which should map `leaf`, before anything changes; counts the pages.
 fn survey<A: Arch, M: TableMemory>(
     mem: &M,
-    (slot, level, addr): (Slot, Level, Vaddr),
+    (first, count): (Slot, u16),
+    (level, start): (Level, Vaddr),
     leaf: Leaf,
-    leaves: &mut u64,
-) -> Result<(), CollapseRefusal> {
-    match A::decode(level, mem.load(slot)) {
-        Entry::None => Ok(()),
+) -> Result<u64, CollapseRefusal> {
+    match level {
+        Level::Pte => survey_at::<A, M>(mem, (first, count), (Level::Pte, start), leaf),
+        Level::Pmd => survey_at::<A, M>(mem, (first, count), (Level::Pmd, start), leaf),
+        _ => survey_at::<A, M>(mem, (first, count), (level, start), leaf),
+    }
+}
+
+/// The same, compiled for each level by itself.
+#[inline(always)]
+fn survey_at<A: Arch, M: TableMemory>(
+    mem: &M,
+    (first, count): (Slot, u16),
+    (level, start): (Level, Vaddr),
+    leaf: Leaf,
+) -> Result<u64, CollapseRefusal> {
+    let (mut leaves, mut done) = (0_u64, 0);
+    let step = pages::<A>(Grain::single::<A>(level).size());
+    let part = |n: u16| leaf.offset(PageCount::new(u64::from(n) * step.get()));
+    while done < count {
+        // Most entries are the page that is expected, or nothing, and that shows without taking them apart.
+        let mut expected = A::leaf(level, Leaf { joined: false, ..part(done) }).get();
+        let (mut empty, mut other) = (0, Word::NONE);
+        let liked = mem.load_run(first.offset(done), count - done, |word| {
+            let differs = (word.get() ^ expected) & A::WHICH != 0;
+            expected = A::further(Word::new(expected), step).get();
+            if !differs {
+                return true;
+            }
+            if word == Word::NONE {
+                empty += 1;
+                return true;
+            }
+            other = word;
+            false
+        });
+        leaves += u64::from(liked) - empty;
+        done += liked;
+        if done < count {
+            let addr = Vaddr::new(start.get() + (u64::from(done) << A::shift(level)));
+            leaves += survey_rest::<A, M>(mem, A::decode(level, other), (level, addr), part(done))?;
+            done += 1;
+        }
+    }
+    Ok(leaves)
+}
+
+/// What an entry says that is neither nothing nor plainly the page.
+fn survey_rest<A: Arch, M: TableMemory>(
+    mem: &M,
+    entry: Entry,
+    (level, addr): (Level, Vaddr),
+    leaf: Leaf,
+) -> Result<u64, CollapseRefusal> {
+    match entry {
+        Entry::Table(table) => {
+            let level = below(level);
+            survey::<A, M>(mem, (Slot { table, index: 0 }, A::entries(level)), (level, addr), leaf)
+        }
+        Entry::None => Ok(0),
+        // A group is counted with its first entry.
         Entry::Leaf(found) if found.pfn == leaf.pfn => {
             let first = !found.joined || Grain::joined::<A>(level).is_none_or(|group| addr.is_aligned(group.size()));
-            *leaves += u64::from(first);
-            Ok(())
+            Ok(u64::from(first))
         }
-        Entry::Table(table) => survey_below::<A, M>(mem, table, (below(level), addr), leaf, leaves),
-        Entry::Marker(marker) if !marker.contains(Marker::POISONED) => Ok(()),
+        Entry::Marker(marker) if !marker.contains(Marker::POISONED) => Ok(0),
         Entry::Leaf(found) => Err(CollapseRefusal::Elsewhere { addr, found }),
         entry => Err(CollapseRefusal::Occupied { addr, entry }),
     }
 }
 
-fn survey_below<A: Arch, M: TableMemory>(
-    mem: &M,
-    table: Table,
-    (level, start): (Level, Vaddr),
-    leaf: Leaf,
-    leaves: &mut u64,
-) -> Result<(), CollapseRefusal> {
-    let step = pages::<A>(Grain::single::<A>(level).size()).get();
-    for index in 0..A::entries(level) {
-        let addr = Vaddr::new(start.get() + (u64::from(index) << A::shift(level)));
-        let part = leaf.offset(PageCount::new(u64::from(index) * step));
-        survey::<A, M>(mem, (Slot { table, index }, level, addr), part, leaves)?;
-    }
-    Ok(())
-}
-
-/// What processors noted in an entry and all below it.
-fn traces<A: Arch, M: TableMemory>(mem: &M, entry: Entry, level: Level) -> LeafFlags {
-    match entry {
-        Entry::Leaf(leaf) => leaf.flags & TRACES,
-        Entry::Table(table) => {
-            let level = below(level);
-            let of = |index| traces::<A, M>(mem, A::decode(level, mem.load(Slot { table, index })), level);
-            (0..A::entries(level)).fold(LeafFlags::empty(), |flags, index| flags | of(index))
-        }
-        _ => LeafFlags::empty(),
-    }
-}
-
-/// Gives the table back that an entry led to, and all below it.
-fn free_below<A: Arch, M: TableMemory>(mem: &mut M, entry: Entry, level: Level, freed: &mut [u64; 5]) {
-    let Entry::Table(table) = entry else { return };
+/// Gives the tables back that an entry led to, once processors have forgotten them; what processors noted in the entry and all below it.
+fn reap<A: Arch, M: TableMemory>(mem: &mut M, entry: Entry, level: Level, freed: &mut [u64; 5]) -> LeafFlags {
+    let table = match entry {
+        Entry::Leaf(leaf) => return leaf.flags & TRACES,
+        Entry::Table(table) => table,
+        _ => return LeafFlags::empty(),
+    };
     let level = below(level);
-    if level > Level::Pte {
-        for index in 0..A::entries(level) {
-            let entry = A::decode(level, mem.load(Slot { table, index }));
-            free_below::<A, M>(mem, entry, level, freed);
-        }
-    }
+    let flags = match level {
+        Level::Pte => reap_table::<A, M>(mem, table, Level::Pte, freed),
+        Level::Pmd => reap_table::<A, M>(mem, table, Level::Pmd, freed),
+        _ => reap_table::<A, M>(mem, table, level, freed),
+    };
     freed[level.index()] += 1;
     mem.unlinked(level);
     mem.free_table(table, level);
+    flags
+}
+
+#[inline(always)]
+fn reap_table<A: Arch, M: TableMemory>(mem: &mut M, table: Table, level: Level, freed: &mut [u64; 5]) -> LeafFlags {
+    let mut flags = LeafFlags::empty();
+    let (first, count) = (Slot { table, index: 0 }, A::entries(level));
+    let mut done = 0;
+    while done < count {
+        let mut below = Entry::None;
+        done += mem.load_run(first.offset(done), count - done, |word| match A::decode(level, word) {
+            Entry::Leaf(leaf) => {
+                flags |= leaf.flags;
+                true
+            }
+            entry @ Entry::Table(_) => {
+                below = entry;
+                false
+            }
+            _ => true,
+        });
+        if done < count {
+            flags |= reap::<A, M>(mem, below, level, freed);
+            done += 1;
+        }
+    }
+    flags & TRACES
 }

@@ -179,6 +179,17 @@ impl<A: Arch> PageTables<A> {
         down::<A, M>(mem, self.root, A::TOP, addr)
     }
 
+    /// The frame of the base page of `addr`, and what may be done with it: what a processor would make of the tables.
+    #[inline]
+    pub fn translate<M: TableMemory>(&self, mem: &M, addr: Vaddr) -> Option<(Pfn, LeafFlags)> {
+        last_of_walk::<A, M, _>(mem, self.root, A::TOP, addr, |_, level, word| {
+            let Entry::Leaf(leaf) = A::decode(level, word) else { return None };
+            // Pages begin at multiples of their size.
+            let within = addr.get() & ((1 << A::shift(level)) - 1);
+            Some((Pfn::new(leaf.pfn.get() | within >> A::PAGE.get()), leaf.flags))
+        })
+    }
+
     /// The place where a page of `huge` over `addr` is, or would be, mapped by one entry: a single one, or the group. What is there may be
     /// finer.
     ///
@@ -401,19 +412,40 @@ fn is_uniform<A: Arch, M: TableMemory>(mem: &M, place: Place, entry: Entry, word
 
 /// Down to where the tables end.
 #[inline]
-fn down<A: Arch, M: TableMemory>(mem: &M, mut table: Table, mut level: Level, addr: Vaddr) -> Found {
-    loop {
-        let slot = Slot { table, index: A::index(level, addr) };
-        let word = mem.load(slot);
-        let entry = A::decode(level, word);
-        match (entry, level.below()) {
-            (Entry::Table(next), Some(below)) => (table, level) = (next, below),
-            (Entry::Leaf(leaf), _) if leaf.joined => {
-                return look_at_group::<A, M>(mem, table, level, addr, leaf);
-            }
-            _ => return Found { place: Place::new(slot, Grain::single::<A>(level)), entry, word },
-        }
+fn down<A: Arch, M: TableMemory>(mem: &M, table: Table, level: Level, addr: Vaddr) -> Found {
+    let (table, level, word) =
+        last_of_walk::<A, M, _>(mem, table, level, addr, |table, level, word| (table, level, word));
+    let entry = A::decode(level, word);
+    match entry {
+        Entry::Leaf(leaf) if leaf.joined => look_at_group::<A, M>(mem, table, level, addr, leaf),
+        _ => Found { place: single::<A>(table, level, addr), entry, word },
     }
+}
+
+/// What `end` makes of the table in which a walk ends, and of what its entry of `addr` said. It is written out level by level, so that what depends on the level is known
+/// when it is compiled: every access goes this way.
+#[inline(always)]
+fn last_of_walk<A: Arch, M: TableMemory, R>(
+    mem: &M,
+    table: Table,
+    level: Level,
+    addr: Vaddr,
+    end: impl Fn(Table, Level, Word) -> R,
+) -> R {
+    let mut table = table;
+    macro_rules! through {
+        ($($above:expr),*) => {$(
+            if $above <= A::TOP && $above <= level {
+                let word = mem.load(Slot { table, index: A::index($above, addr) });
+                match A::decode($above, word) {
+                    Entry::Table(next) => table = next,
+                    _ => return end(table, $above, word),
+                }
+            }
+        )*};
+    }
+    through!(Level::Pgd, Level::P4d, Level::Pud, Level::Pmd);
+    end(table, Level::Pte, mem.load(Slot { table, index: A::index(Level::Pte, addr) }))
 }
 
 /// The place in a table that was just reached.

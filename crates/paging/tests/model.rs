@@ -383,7 +383,11 @@ impl<A: Arch> Pair<A> {
                 _ => None,
             };
             let seen = seen.map(|(at, leaf)| (at, page::<A>(found.place.grain(), leaf)));
-            assert_eq!(seen, self.naive.page_at(addr), "{addr:#x}");
+            let page = self.naive.page_at(addr);
+            assert_eq!(seen, page, "{addr:#x}");
+            let frame = page.map(|(start, page)| (page.frame + (addr - start)) >> A::PAGE.get());
+            let translated = self.tables.translate(&self.mem, Vaddr::new(addr)).map(|(pfn, _)| pfn.get());
+            assert_eq!(translated, frame, "{addr:#x}");
         }
     }
 }

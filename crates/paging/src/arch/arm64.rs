@@ -62,6 +62,7 @@ impl<const PAGE: u8> Arch for Arm64<PAGE> {
     const LEAF_MAX: Level = if PAGE == 12 { Level::Pud } else { Level::Pmd };
     const PHYS_BITS: u8 = 48;
     const BREAK_FIRST: bool = true;
+    const WHICH: u64 = VALID | TABLE | JOINED | FRAME;
     const UNTOLD: u64 = 3 << 3 | 1 << 5 | 1 << 50 | 3 << 56 | 0xf << 59;
 
     #[inline]

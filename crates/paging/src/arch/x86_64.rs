@@ -31,6 +31,7 @@ macro_rules! x86_64 {
             const LEAF_MAX: Level = Level::Pud;
             const PHYS_BITS: u8 = 52;
             const BREAK_FIRST: bool = false;
+            const WHICH: u64 = PRESENT | PAGE_SIZE | FRAME;
             const UNTOLD: u64 = 1 << 3 | 1 << 9 | 1 << 11 | 0x7ff << 52;
 
             #[inline]
@@ -44,7 +45,7 @@ macro_rules! x86_64 {
                 if raw & PRESENT == 0 {
                     absent::decode(word)
                 } else if level > Level::Pte && raw & PAGE_SIZE == 0 {
-                    Entry::Table(Table::new(Pfn::new((raw & FRAME) >> 12)))
+                    Entry::Table(Table::new(Pfn::new(raw << 12 >> 24)))
                 } else if level > Self::LEAF_MAX {
                     Entry::Swap(Swap(word))
                 } else {

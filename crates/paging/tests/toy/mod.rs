@@ -22,6 +22,7 @@ impl<const BITS: u8, const JOINED: bool> Arch for Toy<BITS, JOINED> {
     const LEAF_MAX: Level = Level::Pud;
     const PHYS_BITS: u8 = 40;
     const BREAK_FIRST: bool = JOINED;
+    const WHICH: u64 = PRESENT | TABLE | JOIN | !0xfff;
     const UNTOLD: u64 = 0;
 
     fn joined_shift(level: Level) -> Option<u8> {

@@ -5,7 +5,9 @@
 use std::hint::black_box;
 
 use bench::replay::{Script, replay as replay_all, scripts};
-use bench::setup::{NODE, Task, empty_machine, machine, mapping, promised_file, region_set, reserved_page};
+use bench::setup::{
+    NODE, Task, empty_machine, machine, mapping, optimising_machine, promised_file, region_set, reserved_page,
+};
 use bench::table::{MACHINES, OPERATIONS};
 use gungraun::prelude::*;
 use hugefolio::{Admin, Advice, Calls, HugeSize, Machine, MapCall, ResizeNodes, Share};
@@ -15,11 +17,24 @@ use units::{HugeCount, HugeRange, Nodemask, Vaddr};
 #[library_benchmark]
 #[bench::empty(args = (0), setup = machine)]
 #[bench::thousand(args = (1_000), setup = machine)]
-fn grow_and_shrink(mut machine: Machine) -> Machine {
+#[bench::optimised(args = (0), setup = optimising_machine)]
+fn grow_and_shrink(machine: Machine) -> Machine {
+    resize(machine, 1)
+}
+
+#[library_benchmark]
+#[bench::whole(args = (0), setup = machine)]
+#[bench::optimised(args = (0), setup = optimising_machine)]
+fn grow_and_shrink_by_eight(machine: Machine) -> Machine {
+    resize(machine, 8)
+}
+
+#[inline(always)]
+fn resize(mut machine: Machine, by: u32) -> Machine {
     let pages = machine.pool(HugeSize::M2).expect("there is a pool of 2 MiB pages").nr;
     let everywhere = ResizeNodes::Global(Nodemask::of(NODE));
-    for _ in 0..OPERATIONS {
-        for count in [pages + HugeCount::new(1), pages] {
+    for _ in 0..OPERATIONS / by {
+        for count in [pages + HugeCount::new(by.into()), pages] {
             black_box(machine.set_nr_hugepages(HugeSize::M2, black_box(count), everywhere)).expect("the node exists");
         }
     }
@@ -88,7 +103,16 @@ fn creation(mut machines: Vec<Machine>) -> Vec<Machine> {
 
 library_benchmark_group!(
     name = paths,
-    benchmarks = [grow_and_shrink, fault_and_unmap, map_and_unmap, map_file_and_unmap, regions, replay, creation]
+    benchmarks = [
+        grow_and_shrink,
+        grow_and_shrink_by_eight,
+        fault_and_unmap,
+        map_and_unmap,
+        map_file_and_unmap,
+        regions,
+        replay,
+        creation
+    ]
 );
 
 main!(library_benchmark_groups = paths);

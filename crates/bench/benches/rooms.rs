@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use bench::setup::{
     AVAILABLE, Mapped, NODE, POOL, SOMEWHERE, block, cached, empty_tables, gigabyte, groups, machine, memory_map,
-    mixed_gigabyte, places_in_gigabyte, scattered, why_no_gigabyte, zone,
+    mixed_gigabyte, optimised, places_in_gigabyte, scattered, why_no_gigabyte, zone,
 };
 use bench::table::OPERATIONS;
 use charge::{Charges, Counter};
@@ -18,6 +18,7 @@ use memmap::{FolioKind, MemMap};
 use paging::Grain;
 use paging::arch::X86_64;
 use units::{Bytes, CgroupId, HugeCount, HugeIndex, InodeId, Nodemask, Order, Pfn, Vaddr};
+use vmemmap::{HugeBlock, optimise, restore};
 use zone::{Want, Zone};
 
 #[library_benchmark]
@@ -92,6 +93,17 @@ fn alloc_and_free((mut machine, order): (Machine, Order)) -> Machine {
 }
 
 #[library_benchmark]
+#[bench::huge(args = (9), setup = optimised)]
+#[bench::gigantic(args = (18), setup = optimised)]
+fn restore_and_optimise((mut machine, block): (Machine, HugeBlock)) -> Machine {
+    for _ in 0..OPERATIONS {
+        black_box(restore(&mut machine, black_box(block.pfn))).expect("memory is free");
+        let _ = black_box(optimise(&mut machine, black_box(block)));
+    }
+    machine
+}
+
+#[library_benchmark]
 #[bench::available(args = (64), setup = machine)]
 fn alloc_and_put(mut machine: Machine) -> Machine {
     for _ in 0..OPERATIONS {
@@ -149,6 +161,7 @@ library_benchmark_group!(
         map_gigabyte,
         collapse_gigabyte,
         alloc_and_free,
+        restore_and_optimise,
         alloc_and_put,
         reserve_and_release,
         add_and_remove,

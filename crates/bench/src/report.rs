@@ -6,8 +6,8 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::table::{
-    BLOCKS_BYTES, CREATION_BYTES, FRAME_BYTES, FULL_EXTREMES, FULL_RATIO, REGION_EXTREMES, REGION_RATIO, ROWS, Row,
-    ZONE_BYTES,
+    BLOCKS_BYTES, CREATION_BYTES, FRAME_BYTES, FULL_EXTREMES, FULL_RATIO, OPTIMISED_BATCH, OPTIMISED_EXTREMES,
+    OPTIMISED_RATIO, REGION_EXTREMES, REGION_RATIO, ROWS, Row, ZONE_BYTES,
 };
 
 /// What the measured part of a bench took.
@@ -111,6 +111,8 @@ impl Report {
             lines.push(line(row, figures.of(row.function, row.case)?, beside));
             for (extremes, title, most) in [
                 (REGION_EXTREMES, "region insert + remove, dearest set : cheapest set", REGION_RATIO),
+                (OPTIMISED_EXTREMES, "pool, page by page: descriptors optimised : as they are", OPTIMISED_RATIO),
+                (OPTIMISED_BATCH, "pool, by eight pages: descriptors optimised : as they are", OPTIMISED_RATIO),
                 (FULL_EXTREMES, "zone of 4 TiB: 99 % in use : 1 % in use", FULL_RATIO),
             ] {
                 if (row.function, row.case) == extremes[1] {
@@ -244,7 +246,7 @@ mod tests {
         let met = report(&at(0), CREATION_BYTES - 1).unwrap();
         assert!(met.all_met(), "{met}");
         let limits = ROWS.iter().filter(|row| row.limit.is_some()).count();
-        assert_eq!(met.to_string().matches("  ok").count(), limits + 6, "and two ratios and four sizes");
+        assert_eq!(met.to_string().matches("  ok").count(), limits + 8, "and four ratios and four sizes");
         assert!(met.to_string().contains("  12  "), "the other allocator");
         assert!(met.to_string().contains("1,234"));
         let missed = report(&at(1), CREATION_BYTES).unwrap();

@@ -6,7 +6,7 @@ use charge::Charges;
 use filemap::add_to_cache;
 use hugefolio::pages::PageRequest;
 use hugefolio::why::{Wanted, Why};
-use hugefolio::{Admin, Calls, Fd, Machine, MapCall, MemfdFlags, Pages, Share};
+use hugefolio::{Admin, Calls, Fd, Machine, MapCall, MemfdFlags, Pages, ResizeNodes, Share};
 use hugetlb::{AllocFlags, AllocRequest, HugeFolio, RegionSet, hugetlb_alloc_folio};
 use hugetlbfs::{Hold, InodeKind, Seals};
 use memmap::{FolioKind, MemMap};
@@ -18,6 +18,8 @@ use units::{
     Nodemask, Order, PageCount, PageShift, Pfn, Pid, Vaddr, VaddrRange, ZoneKind,
 };
 use zone::{AllocFlags as TakeFlags, Want, Zone, ZoneLayout};
+
+use vmemmap::HugeBlock;
 
 use crate::table::OPERATIONS;
 
@@ -47,6 +49,37 @@ pub fn machine(pages: u32) -> Machine {
     let nr = machine.pool(HugeSize::M2).map(|pool| pool.nr);
     assert_eq!(nr, Ok(HugeCount::new(u64::from(pages))), "the pool has what was asked for");
     machine
+}
+
+/// The same on a machine that optimises descriptors, and has done so before: what boot kept for them is the page allocator's.
+#[must_use]
+pub fn optimising_machine(pages: u32) -> Machine {
+    let mut machine = machine(0);
+    machine.write_file("/proc/sys/vm/hugetlb_optimize_vmemmap", "1").expect("the knob is there");
+    let everywhere = ResizeNodes::Global(Nodemask::of(NODE));
+    for count in [pages + 64, pages] {
+        let count = HugeCount::new(count.into());
+        machine.set_nr_hugepages(HugeSize::M2, count, everywhere).expect("the node exists");
+    }
+    machine
+}
+
+/// A block that was optimised, restored and optimised again on a machine with others.
+#[must_use]
+pub fn optimised(order: u8) -> (Machine, HugeBlock) {
+    let mut machine = optimising_machine(64);
+    let wanted = page_alloc::PageRequest::new(Order::new(order), GfpFlags::HIGHUSER_MOVABLE, NODE);
+    let placed = page_alloc::alloc_placed(&mut machine, &wanted, &Placement::local(NODE)).expect("memory is free");
+    let block = HugeBlock { pfn: placed.pfn, order: placed.order, zone: placed.zone };
+    for _ in 0..2 {
+        assert!(
+            matches!(vmemmap::optimise(&mut machine, block), vmemmap::Outcome::Optimised(_)),
+            "it has pages to give"
+        );
+        assert!(vmemmap::restore(&mut machine, block.pfn).is_ok(), "memory is free");
+    }
+    assert!(matches!(vmemmap::optimise(&mut machine, block), vmemmap::Outcome::Optimised(_)), "it has pages to give");
+    (machine, block)
 }
 
 /// A process on a machine whose pool has some pages.

@@ -33,6 +33,9 @@ pub const FRAME_BYTES: u64 = 8;
 /// How much dearer an insert and a remove may be in the largest set of regions than in the smallest, in hundredths.
 pub const REGION_RATIO: u64 = 400;
 
+/// How much dearer a resize may be where descriptors are optimised, in hundredths.
+pub const OPTIMISED_RATIO: u64 = 110;
+
 /// One case of one bench.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
@@ -74,10 +77,20 @@ pub const REGION_EXTREMES: [(&str, &str); 2] = [("regions", "few"), ("regions", 
 /// A zone of which a hundredth is in use, and one of which all but a hundredth is.
 pub const FULL_EXTREMES: [(&str, &str); 2] = [("zone_pair", "empty_huge"), ("zone_pair", "full_huge")];
 
+/// A resize by one page with descriptors as they are, and one where they are optimised and restored.
+pub const OPTIMISED_EXTREMES: [(&str, &str); 2] = [("grow_and_shrink", "empty"), ("grow_and_shrink", "optimised")];
+
+/// The same by eight pages at once.
+pub const OPTIMISED_BATCH: [(&str, &str); 2] =
+    [("grow_and_shrink_by_eight", "whole"), ("grow_and_shrink_by_eight", "optimised")];
+
 /// All benches in the order in which they are shown: whole paths, then room by room.
-pub const ROWS: [Row; 36] = [
+pub const ROWS: [Row; 41] = [
     row("grow_and_shrink", "empty", "pool: grow + shrink by a 2 MiB page, pool empty").at_most(600),
     row("grow_and_shrink", "thousand", "pool: grow + shrink by a 2 MiB page, pool of 1,000").at_most(600),
+    row("grow_and_shrink", "optimised", "pool: the same with descriptors optimised, pool empty"),
+    row("grow_and_shrink_by_eight", "whole", "pool: grow + shrink by 8 pages of 2 MiB, each"),
+    row("grow_and_shrink_by_eight", "optimised", "pool: the same with descriptors optimised, each"),
     row("fault_and_unmap", "reserved", "reserved fault + unmap of a 2 MiB page"),
     row("map_and_unmap", "private", "mmap + munmap of 16 reserved pages, private"),
     row("map_and_unmap", "shared", "mmap + munmap of 16 reserved pages, shared"),
@@ -115,6 +128,8 @@ pub const ROWS: [Row; 36] = [
     row("collapse_gigabyte", "mixed", "paging: 1 GiB of 1,023 pages made one, a page").of(1_023).at_most(20),
     row("alloc_and_free", "base", "page_alloc: alloc + free of a base page"),
     row("alloc_and_free", "huge", "page_alloc: alloc + free of a block of 2 MiB"),
+    row("restore_and_optimise", "huge", "vmemmap: restore + optimise of a 2 MiB page").at_most(400),
+    row("restore_and_optimise", "gigantic", "vmemmap: restore + optimise of a 1 GiB page").at_most(2_000),
     row("alloc_and_put", "available", "hugetlb: alloc + free of a page of the pool"),
     row("reserve_and_release", "sixteen", "hugetlb: reserve + release of 16 pages"),
     row("add_and_remove", "empty", "filemap: add + remove of a page, file otherwise empty"),

@@ -48,12 +48,12 @@ pub fn alloc_many<P: Zones>(
 }
 
 /// Does the zone stay above its high mark, and is all of it like any other?
+#[inline]
 fn has_plenty(parts: &ZoneParts<'_>, check: MarkCheck, pages: PageCount) -> bool {
-    let mark = parts.zone.mark(check.level).saturating_add(pages);
     parts.zone.pressure().below_high == BelowHigh::No
         && parts.growth.is_nothing()
         && parts.bank.is_empty()
-        && parts.zone.is_above_with(check, mark, parts.zone.free())
+        && parts.zone.is_above_without(check, pages)
 }
 
 /// Gives back frames that follow each other and were handed out in whatever blocks, most likely on `near`. A block of which only a part is among them is
@@ -64,8 +64,32 @@ fn has_plenty(parts: &ZoneParts<'_>, check: MarkCheck, pages: PageCount) -> bool
 pub fn free_many<P: Zones>(p: &mut P, near: NodeId, start: Pfn, pages: PageCount) -> Result<(), BadFree> {
     let end = start.offset(pages);
     let mut at = start;
+    // Mostly all of them are of the zone that the kernel takes memory of for itself on that node.
+    if p.quick().is_calm()
+        && let Some(first) = p.quick().first(near, ZoneKind::Normal)
+    {
+        at = p.with_zone(first, |parts| put_quietly(parts, at, end)).flatten().unwrap_or(Ok(at))?;
+    }
+    if at < end { free_rest(p, at, end) } else { Ok(()) }
+}
+
+/// Gives back as many as are of that zone; nothing where they are not, or not like any other.
+#[inline]
+fn put_quietly(parts: ZoneParts<'_>, start: Pfn, end: Pfn) -> Option<Result<Pfn, BadFree>> {
+    let has = parts.bank.is_empty() && parts.zone.layout().spans.iter().any(|&(a, b)| a <= start && start < b);
+    if !has {
+        return None;
+    }
+    let ZoneParts { zone, lists, .. } = parts;
+    let pages = PageCount::new(end.get() - start.get());
+    Some(if zone.put_one(lists, start, pages) { Ok(end) } else { zone.put_many(lists, start, end) })
+}
+
+#[inline(never)]
+fn free_rest<P: Zones>(p: &mut P, start: Pfn, end: Pfn) -> Result<(), BadFree> {
+    let mut at = start;
     while at < end {
-        let zone = zone_near(p, near, at).ok_or(BadFree::Outside { pfn: at, order: Order::ZERO })?;
+        let zone = zone_of(p, at).ok_or(BadFree::Outside { pfn: at, order: Order::ZERO })?;
         at = free_in_zone(p, zone, at, end)?;
     }
     Ok(())
@@ -73,22 +97,13 @@ pub fn free_many<P: Zones>(p: &mut P, near: NodeId, start: Pfn, pages: PageCount
 
 /// Up to where they are of this zone.
 fn free_in_zone<P: Zones>(p: &mut P, zone: ZoneRef, start: Pfn, end: Pfn) -> Result<Pfn, BadFree> {
-    let outside = BadFree::Outside { pfn: start, order: Order::ZERO };
-    if p.quick().is_calm() {
-        let freed =
-            p.with_zone(zone, |parts| parts.bank.is_empty().then(|| parts.zone.put_many(parts.lists, start, end)));
-        if let Some(freed) = freed.ok_or(outside)? {
-            return freed;
-        }
+    if p.quick().is_calm()
+        && let Some(freed) = p.with_zone(zone, |parts| put_quietly(parts, start, end)).flatten()
+    {
+        return freed;
     }
+    let outside = BadFree::Outside { pfn: start, order: Order::ZERO };
     let order = p.with_zone(zone, |parts| parts.zone.next_to_put(start, end)).unwrap_or(Err(outside))?;
     fast_path::free(p, zone, start, order)?;
     Ok(start.offset(order.pages()))
-}
-
-/// The zone that a frame is of: mostly the first one that the kernel takes memory of for itself on that node.
-fn zone_near<P: Zones>(p: &mut P, near: NodeId, pfn: Pfn) -> Option<ZoneRef> {
-    let has = |parts: ZoneParts<'_>| parts.zone.layout().spans.iter().any(|&(a, b)| a <= pfn && pfn < b);
-    let first = p.quick().first(near, ZoneKind::Normal);
-    first.filter(|&zone| p.with_zone(zone, has) == Some(true)).or_else(|| zone_of(p, pfn))
 }

@@ -15,6 +15,8 @@ pub enum FrameSource {
     Boot,
     /// From the page allocator.
     Allocated,
+    /// It is of the memory that it describes, and nobody gets it.
+    Itself,
 }
 
 /// Frames that follow each other and hold pages of descriptors that do.
@@ -77,8 +79,19 @@ impl FrameRuns {
         self.first.is_none()
     }
 
+    #[inline]
     pub(crate) fn pages(&self) -> PageCount {
-        self.iter().map(|home| home.pages).sum()
+        let mut pages = PageCount::ZERO;
+        self.each(|home| pages += home.pages);
+        pages
+    }
+
+    #[inline]
+    pub(crate) fn each(&self, mut f: impl FnMut(Home)) {
+        if let Some(first) = self.first {
+            f(first);
+        }
+        self.more.iter().for_each(|&home| f(home));
     }
 
     /// All of it, if it is one run.
@@ -112,6 +125,17 @@ impl Entry {
     fn reach(&self) -> u64 {
         self.reads.map_or(self.home.pages, |reader| reader.pages).get()
     }
+}
+
+/// How the pages of a block are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pages {
+    /// Each has a frame.
+    Own,
+    /// A block that begins with the first one reads a tail.
+    Read(Reader),
+    /// Some have none, or read a tail with others.
+    Missing,
 }
 
 /// The pages of descriptors that have a frame of their own, in runs, and the blocks whose other pages read a tail. An untouched node is one run.
@@ -149,8 +173,20 @@ impl Homes {
         self.around(first).is_some() || self.0.range(first..first + pages.get()).next().is_some()
     }
 
+    /// What is known of pages that are to be a block.
+    #[inline]
+    pub(crate) fn state_of(&self, first: u64, pages: PageCount) -> Pages {
+        // Mostly something begins there.
+        match self.0.get(&first) {
+            Some(Entry { reads: Some(reader), .. }) => Pages::Read(*reader),
+            Some(Entry { home, .. }) if home.pages >= pages => Pages::Own,
+            _ if self.cover(first, pages) => Pages::Own,
+            _ => Pages::Missing,
+        }
+    }
+
     /// Do all of these pages have frames of their own?
-    pub(crate) fn cover(&self, first: u64, pages: PageCount) -> bool {
+    fn cover(&self, first: u64, pages: PageCount) -> bool {
         let past = first + pages.get();
         let mut at = first;
         while at < past {
@@ -230,25 +266,25 @@ impl Homes {
         taken
     }
 
-    /// A block that reads a tail has frames for all its pages; the one that its first page was in.
-    pub(crate) fn fill_whole(&mut self, first: u64, frames: &FrameRuns) -> Option<Home> {
+    /// A block that reads a tail has frames for all its pages; what it read, and the frame that its first page was in.
+    #[inline]
+    pub(crate) fn fill_whole(&mut self, first: u64, frames: &FrameRuns) -> Option<(Reader, Home)> {
         let entry = self.0.get_mut(&first)?;
-        let head = entry.home;
+        let (head, reader) = (entry.home, entry.reads?);
         if let Some(all) = frames.single() {
             *entry = Entry::of(all);
         } else {
             self.0.remove(&first);
             self.put_all(first, frames);
         }
-        Some(head)
+        Some((reader, head))
     }
 
-    /// A block that reads a tail has frames for all its pages behind the first.
-    pub(crate) fn fill_behind(&mut self, first: u64, frames: &FrameRuns) {
-        if let Some(entry) = self.0.get_mut(&first) {
-            entry.reads = None;
-            self.put_all(first + 1, frames);
-        }
+    /// A block that reads a tail has frames for all its pages behind the first; what it read.
+    pub(crate) fn fill_behind(&mut self, first: u64, frames: &FrameRuns) -> Option<Reader> {
+        let reader = self.0.get_mut(&first)?.reads.take()?;
+        self.put_all(first + 1, frames);
+        Some(reader)
     }
 
     fn put_all(&mut self, first: u64, frames: &FrameRuns) {

@@ -115,11 +115,11 @@ impl FlushOwed {
             return;
         }
         p.with_vmemmap(crate::Vmemmap::note_flush);
-        for home in self.0.iter() {
+        self.0.each(|home| {
             if home.origin == FrameSource::Boot {
                 p.release_boot_frames(home.frame, home.pages);
             }
             put_run(p, near, home);
-        }
+        });
     }
 }

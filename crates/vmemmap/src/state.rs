@@ -9,7 +9,7 @@ use policy::ZoneRef;
 use units::{Order, PageCount, Pfn};
 
 use crate::geometry::Geometry;
-use crate::homes::{FrameRuns, FrameSource, Home, Homes, Reader};
+use crate::homes::{FrameRuns, FrameSource, Home, Homes, Pages, Reader};
 use crate::optimise::Left;
 use crate::tails::{TailKey, TailLife, Tails, Use};
 
@@ -42,7 +42,7 @@ pub struct MemmapPages {
     /// There since boot.
     #[doc(alias = "nr_memmap_boot_pages")]
     pub boot: PageCount,
-    /// From the page allocator.
+    /// From the page allocator, or of the memory that they describe.
     #[doc(alias = "nr_memmap_pages")]
     pub allocated: PageCount,
 }
@@ -129,7 +129,7 @@ impl Vmemmap {
     #[doc(alias = "memmap_on_memory")]
     pub fn describe_by_itself(&mut self, start: Pfn, end: Pfn, home: Pfn) {
         self.self_hosted.push((start, end));
-        self.describe(start, end, home, FrameSource::Allocated);
+        self.describe(start, end, home, FrameSource::Itself);
     }
 
     /// Pages full of descriptors.
@@ -170,7 +170,7 @@ impl Vmemmap {
     const fn count_mut(&mut self, origin: FrameSource) -> &mut PageCount {
         match origin {
             FrameSource::Boot => &mut self.counts.boot,
-            FrameSource::Allocated => &mut self.counts.allocated,
+            FrameSource::Allocated | FrameSource::Itself => &mut self.counts.allocated,
         }
     }
 
@@ -191,17 +191,22 @@ impl Vmemmap {
         if self.optimising == Optimising::Off {
             return Err(Left::Off);
         }
-        if self.geometry.freeable(block.order).is_zero() {
+        let freeable = self.geometry.freeable(block.order);
+        if freeable.is_zero() {
             return Err(Left::TooSmall(block.order));
         }
-        if self.is_optimised(block.pfn) {
+        let pages = freeable + PageCount::new(1);
+        let state = self.homes.state_of(self.geometry.page_of(block.pfn), pages);
+        let aligned = block.pfn.is_aligned(block.order);
+        if let Pages::Read(reader) = state
+            && block.pfn.is_aligned(reader.key.order)
+        {
             return Err(Left::Already);
         }
         if self.self_hosted.iter().any(|&(start, past)| start < end && block.pfn < past) {
             return Err(Left::SelfHosted);
         }
-        let pages = self.geometry.pages_ceil(block.order.pages());
-        if !block.pfn.is_aligned(block.order) || !self.homes.cover(self.geometry.page_of(block.pfn), pages) {
+        if !aligned || state != Pages::Own {
             return Err(Left::Undescribed(block.pfn));
         }
         Ok(TailKey::new(block.zone, block.order))
@@ -213,9 +218,7 @@ impl Vmemmap {
         let Use { key } = used;
         let pages = self.geometry.pages_ceil(key.order.pages());
         let old = self.homes.share(self.geometry.page_of(first), Home::page(head), Reader { key, pages });
-        for home in old.iter() {
-            *self.count_mut(home.origin) -= home.pages;
-        }
+        old.each(|home| *self.count_mut(home.origin) -= home.pages);
         self.counts.allocated += PageCount::new(1);
         (old, pages.saturating_sub(PageCount::new(1)))
     }
@@ -228,21 +231,21 @@ impl Vmemmap {
 
     /// The block has all its descriptors again, in these frames.
     pub(crate) fn fill_whole(&mut self, first: Pfn, frames: &FrameRuns) -> Spare {
-        let Some(Reader { key, .. }) = self.reader(first) else { return Spare::default() };
-        let head = self.homes.fill_whole(self.geometry.page_of(first), frames);
-        if let Some(head) = head {
-            *self.count_mut(head.origin) -= head.pages;
-        }
+        let Some((reader, head)) = self.homes.fill_whole(self.geometry.page_of(first), frames) else {
+            return Spare::default();
+        };
+        *self.count_mut(head.origin) -= head.pages;
         self.counts.allocated += frames.pages();
-        Spare { head: head.map(|head| head.frame), tail: self.leave_tail(key) }
+        Spare { head: Some(head.frame), tail: self.leave_tail(reader.key) }
     }
 
     /// The block has all its descriptors again, behind the first page in these frames.
     pub(crate) fn fill_behind(&mut self, first: Pfn, frames: &FrameRuns) -> Spare {
-        let Some(Reader { key, .. }) = self.reader(first) else { return Spare::default() };
-        self.homes.fill_behind(self.geometry.page_of(first), frames);
+        let Some(reader) = self.homes.fill_behind(self.geometry.page_of(first), frames) else {
+            return Spare::default();
+        };
         self.counts.allocated += frames.pages();
-        Spare { head: None, tail: self.leave_tail(key) }
+        Spare { head: None, tail: self.leave_tail(reader.key) }
     }
 
     /// Nobody reads the tail through that block any more.
@@ -300,10 +303,11 @@ impl Vmemmap {
     /// # Errors
     /// The first disagreement.
     pub fn validate(&self) -> Result<(), Broken> {
-        for (origin, counted) in
-            [(FrameSource::Boot, self.counts.boot), (FrameSource::Allocated, self.counts.allocated)]
+        let late = self.homes.count(FrameSource::Allocated) + self.homes.count(FrameSource::Itself);
+        let boot = self.homes.count(FrameSource::Boot);
+        for (origin, found, counted) in
+            [(FrameSource::Boot, boot, self.counts.boot), (FrameSource::Allocated, late, self.counts.allocated)]
         {
-            let found = self.homes.count(origin);
             if found != counted {
                 return Err(Broken(format!(
                     "{found:?} pages of descriptors are {origin:?}, and {counted:?} are counted"

@@ -3,6 +3,7 @@
 use units::{Order, PageCount, Pfn};
 
 use crate::alloc_flags::AllocFlags;
+use crate::marks::MarkCheck;
 use crate::owner::BadFree;
 use crate::pageblock::Start;
 use crate::pcp::PerCpuPages;
@@ -20,22 +21,35 @@ impl Zone {
     ) -> PageCount {
         let flags = want.flags.with(AllocFlags::NOFRAGMENT);
         let mut left = pages.get();
-        let mut order = self.top;
+        let mut most = self.top;
         while left > 0 {
-            if left < size(order) {
-                order -= 1;
-                continue;
-            }
+            let order = most.min(log2(left));
             match self.take_cached(lists, Want { order: order_of(order), flags, ..want }) {
                 Some(pfn) => {
                     told(pfn, order_of(order));
                     left -= size(order);
                 }
                 None if order == 0 => break,
-                None => order -= 1,
+                None => most = order - 1,
             }
         }
         PageCount::new(pages.get() - left)
+    }
+
+    /// Does the zone stay above a mark without so many of its pages?
+    #[inline]
+    #[must_use]
+    pub fn is_above_without(&self, check: MarkCheck, pages: PageCount) -> bool {
+        let least = self.least[check.level as usize][check.highest];
+        self.free_plain.checked_sub(least).is_some_and(|spare| spare > pages.get())
+            || self.is_above_with(check, self.mark(check.level).saturating_add(pages), self.free())
+    }
+
+    /// Gives back what is one block, if it is; otherwise nothing was done.
+    #[inline]
+    pub fn put_one(&mut self, lists: &mut PerCpuPages, start: Pfn, pages: PageCount) -> bool {
+        let order = order_of(log2(pages.get()));
+        pages.get().is_power_of_two() && start.is_aligned(order) && self.put_cached(lists, start, order).is_ok()
     }
 
     /// Gives back what was handed out from `start` on and before `end`, each block in its size; one that reaches over an end is split there. Frames that were allocated
@@ -46,15 +60,39 @@ impl Zone {
     pub fn put_many(&mut self, lists: &mut PerCpuPages, start: Pfn, end: Pfn) -> Result<Pfn, BadFree> {
         let mut at = start;
         let end = end.min(self.end_of_span(start)?);
-        while at < end {
-            let order = self.next_to_put(at, end)?;
+        let rest = self.put_largest(lists, start, end)?;
+        while at < rest {
+            let order = self.next_to_put(at, rest)?;
             self.put_cached(lists, at, order)?;
             at = at.offset(order.pages());
         }
-        Ok(at)
+        Ok(end)
     }
 
+    /// Gives back the blocks of the largest order at the end of a range, from above, so that they are taken again from below; where the rest ends.
+    #[inline]
+    fn put_largest(&mut self, lists: &mut PerCpuPages, start: Pfn, end: Pfn) -> Result<Pfn, BadFree> {
+        let largest = order_of(self.top);
+        let mut rest = end;
+        while rest.get() - start.get() >= size(self.top) {
+            let at = Pfn::new(rest.get() - size(self.top));
+            if !at.is_aligned(largest) || self.mark_at(self.frame(at)).start() != Start::Used(self.top) {
+                break;
+            }
+            self.put_cached(lists, at, largest)?;
+            rest = at;
+        }
+        Ok(rest)
+    }
+
+    #[inline]
     fn end_of_span(&self, pfn: Pfn) -> Result<Pfn, BadFree> {
+        if let [(first, past)] = self.layout.spans[..]
+            && first <= pfn
+            && pfn < past
+        {
+            return Ok(past);
+        }
         let span = self.layout.spans.iter().find(|&&(start, end)| start <= pfn && pfn < end);
         span.map(|&(_, end)| end).ok_or(BadFree::Outside { pfn, order: Order::ZERO })
     }
@@ -63,6 +101,7 @@ impl Zone {
     ///
     /// # Errors
     /// It was not handed out.
+    #[inline]
     pub fn next_to_put(&mut self, at: Pfn, end: Pfn) -> Result<Order, BadFree> {
         let frame = at.get().checked_sub(self.base).ok_or(BadFree::Outside { pfn: at, order: Order::ZERO })?;
         match self.mark_at(frame).start() {
@@ -73,6 +112,7 @@ impl Zone {
     }
 
     /// Splits a block until its first part ends in time.
+    #[inline]
     fn cut_end(&mut self, at: Pfn, order: usize, end: Pfn) -> Result<Order, BadFree> {
         let mut order = order;
         while at.offset(order_of(order).pages()) > end {
@@ -107,4 +147,10 @@ impl Zone {
         }
         Ok(order_of(order))
     }
+}
+
+/// The order of the largest block that so many pages have room for.
+#[inline]
+const fn log2(pages: u64) -> usize {
+    (pages | 1).ilog2() as usize
 }

@@ -198,6 +198,7 @@ impl Zone {
     }
 
     /// What starts at a frame.
+    #[inline]
     pub(crate) fn mark_at(&self, frame: u64) -> Mark {
         let Some(record) = self.block_of(frame).and_then(|block| self.blocks.get(block)) else { return Mark::NONE };
         let inside = frame & (size(self.pageblock) - 1);

@@ -11,7 +11,7 @@ use policy::{MemoryRange, NodeSpec, PrivateError, PrivateNode, Topology};
 use slotmap::{SecondaryMap, SlotMap};
 use sync::RankStack;
 use units::{Bytes, HstateId, NodeId, Nodemask, Order, PageCount, PageShift, PerZone, Pfn, Vaddr, ZoneKind};
-use vmemmap::Optimising;
+use vmemmap::{Optimising, TailLife};
 use zone::tuning::HighFraction;
 use zone::watermark::{ReserveRatios, ScaleFactor, min_free_default};
 use zone::{BootMemory, Grouping, StateError, Zone, ZoneLayout};
@@ -29,6 +29,8 @@ pub struct MachineBuilder {
     nodes: BTreeMap<NodeId, Bytes>,
     /// Where memory is said to lie.
     ranges: Vec<MemoryRange>,
+    /// Those of them that hold their own descriptors.
+    self_described: Vec<MemoryRange>,
     cpus: BTreeMap<NodeId, u32>,
     private: BTreeMap<NodeId, PrivateNode>,
     distances: BTreeMap<(NodeId, NodeId), u8>,
@@ -36,6 +38,7 @@ pub struct MachineBuilder {
     runtime_gigantic: RuntimeGigantic,
     groups: GroupVersion,
     memory: MemoryAccounting,
+    tail_life: TailLife,
 }
 
 /// Why a machine cannot be.
@@ -93,6 +96,7 @@ impl MachineBuilder {
             arch: Arch::X86_64,
             nodes: BTreeMap::new(),
             ranges: Vec::new(),
+            self_described: Vec::new(),
             cpus: BTreeMap::new(),
             private: BTreeMap::new(),
             distances: BTreeMap::new(),
@@ -100,7 +104,15 @@ impl MachineBuilder {
             runtime_gigantic: RuntimeGigantic::Supported,
             groups: GroupVersion::V2,
             memory: MemoryAccounting::Off,
+            tail_life: TailLife::Counted,
         }
+    }
+
+    /// What becomes of the shared tails of descriptors that nobody reads; they go with their last reader unless said here.
+    #[must_use]
+    pub fn tail_life(mut self, life: TailLife) -> Self {
+        self.tail_life = life;
+        self
     }
 
     /// Which interface control groups have; that of cgroup v2 unless said here.
@@ -139,6 +151,15 @@ impl MachineBuilder {
     pub fn memory(mut self, range: MemoryRange) -> Self {
         self.ranges.push(range);
         self
+    }
+
+    /// Memory that came while the machine ran and holds its own descriptors (`memory_hotplug.memmap_on_memory`): its first frames are nobody's for that, and
+    /// huge pages of it never give any back.
+    #[must_use]
+    #[doc(alias = "memmap_on_memory")]
+    pub fn memory_with_own_descriptors(mut self, range: MemoryRange) -> Self {
+        self.self_described.push(range);
+        self.memory(range)
     }
 
     /// How many processors a node has; each has one unless said here. A node of processors alone has no memory.
@@ -198,7 +219,7 @@ impl MachineBuilder {
         let largest = self.arch.largest_buddy_order();
         let zones = memory_map::zones(&ranges, self.arch, &movable_request(&self.cmdline, shift), largest);
         let align = shift.pages_floor(NODE_ALIGN);
-        let descriptors = DescriptorFrames::place(&ranges, shift, align);
+        let descriptors = DescriptorFrames::place(&ranges, &self.self_described, shift, align);
         let topology = self.topology(&zones)?;
         let platform =
             Platform { runtime_gigantic: self.runtime_gigantic, ..Platform::new(self.arch, topology.nodes()) };
@@ -212,7 +233,7 @@ impl MachineBuilder {
             HvoDefault::On => Optimising::On,
             HvoDefault::Off => Optimising::Off,
         };
-        let vmemmap = descriptors.describe(&ranges, shift, optimising);
+        let vmemmap = descriptors.describe(&ranges, shift, optimising, self.tail_life);
         let zones = self.zones(zones, &descriptors)?;
         let (pages, cma, lent) = self.pages(topology, zones, &knobs, &boot)?;
         let mut machine = Machine {
@@ -325,10 +346,10 @@ impl MachineBuilder {
     ) -> Result<Vec<Zone>, BuildError> {
         let largest = self.arch.largest_buddy_order();
         let pageblock = self.pageblock();
-        let kept = descriptors.zones(&zones);
+        let kept = descriptors.zones(&zones, self.arch.base_page());
         let build = |((node, kind), spans)| {
             let layout = ZoneLayout { node, kind, spans, largest, pageblock };
-            zone_beside(layout, kept.get(&(node, kind)).copied())
+            zone_beside(layout, kept.get(&(node, kind)).map_or(&[], Vec::as_slice))
         };
         zones.into_iter().map(build).collect()
     }
@@ -369,19 +390,24 @@ impl MachineBuilder {
 }
 
 /// A zone in which boot keeps some frames, which come on top of those it hands out.
-fn zone_beside(mut layout: ZoneLayout, kept: Option<(Pfn, Pfn)>) -> Result<Zone, BuildError> {
-    let Some((start, end)) = kept else { return Ok(Zone::new(layout)?) };
+fn zone_beside(mut layout: ZoneLayout, kept: &[(Pfn, Pfn)]) -> Result<Zone, BuildError> {
+    let Some(&(first, _)) = kept.first() else { return Ok(Zone::new(layout)?) };
     let mut boot = BootMemory::new();
     layout.spans.iter().for_each(|&(start, end)| boot.add(start, end));
-    boot.add(start, end);
-    boot.reserve(start, end);
-    match layout.spans.last_mut() {
-        Some(last) if last.1 == start => last.1 = end,
-        _ => layout.spans.push((start, end)),
+    for &(start, end) in kept {
+        boot.add(start, end);
+        boot.reserve(start, end);
+        if layout.spans.iter().any(|&(first, past)| first <= start && end <= past) {
+            continue;
+        }
+        match layout.spans.last_mut() {
+            Some(last) if last.1 == start => last.1 = end,
+            _ => layout.spans.push((start, end)),
+        }
     }
     boot.zone(layout).map_err(|error| match error {
         StateError::Zone(error) => error.into(),
-        _ => zone::ZoneError::BadSpan { start }.into(),
+        _ => zone::ZoneError::BadSpan { start: first }.into(),
     })
 }
 

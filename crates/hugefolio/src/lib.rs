@@ -30,6 +30,7 @@ mod lent;
 mod machine;
 mod machine_env;
 mod memory_map;
+mod page_events;
 pub mod pages;
 mod process;
 mod shared;
@@ -52,6 +53,7 @@ pub use calls::{
 pub use fault_plan::{FaultPlan, RefusedAt};
 pub use hotplug::OfflineError;
 pub use machine::{Machine, Sysctls};
+pub use page_events::PageEvents;
 pub use process::{Fd, GmemView, OpenFile, PinId, Process};
 pub use shared::{CpuBusy, CpuHandle, OnCpu, SharedMachine};
 pub use state::{MachineState, MachineStateError, Renamed, ZoneOfMachine};

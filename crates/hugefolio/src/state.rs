@@ -19,7 +19,7 @@ use page_alloc::{Blocks, CmaAreas, Cpusets, HeldBlock, PageAllocator, Rules, Zon
 use policy::{NodeSpec, PrivateNode, Topology, ZoneRef};
 use slotmap::{Key, SecondaryMap, SlotMap};
 use sync::RankStack;
-use units::{CpuId, HugeSize, Name, NodeId, PageShift, Pfn, Vaddr};
+use units::{CpuId, HugeSize, Name, NodeId, PageCount, PageShift, Pfn, Vaddr};
 use vmemmap::{Vmemmap, VmemmapState};
 use zone::tuning::PcpTuning;
 use zone::{PerCpuPages, PerCpuState, Zone, ZoneState};
@@ -399,8 +399,9 @@ impl PagesState {
             let spec = topology.node(place.node).map(|spec| spec.present[place.kind]);
             let zone =
                 Zone::from_state(&of.zone).or_else(|error| wrong(format!("the zone of {}", place.node), error))?;
-            // What held descriptors at boot, and does so no longer, has come on top.
-            if spec.is_some_and(|spec| spec <= zone.managed()) {
+            // What held descriptors at boot, and does so no longer, has come on top; what holds its own is not managed.
+            let kept = zone.reserved().iter().map(|&(start, end)| end.get().saturating_sub(start.get())).sum();
+            if spec.is_some_and(|spec| spec <= zone.managed().saturating_add(PageCount::new(kept))) {
                 Ok(zone)
             } else {
                 wrong(place.node, "its zones are not what it has")

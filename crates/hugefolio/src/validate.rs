@@ -67,7 +67,7 @@ impl Machine {
 
     fn validate_boot_frames(&self) -> Result<(), Broken> {
         let kept: Vec<(Pfn, Pfn)> = self.pages.zones().flat_map(|(zone, _)| zone.reserved().iter().copied()).collect();
-        let boot = self.vmemmap.frames().filter(|&(_, _, origin)| origin == FrameSource::Boot);
+        let boot = self.vmemmap.frames().filter(|&(_, _, origin)| origin != FrameSource::Allocated);
         for (start, pages, _) in boot {
             let end = start.offset(pages);
             if !kept.iter().any(|&(s, e)| s <= start && end <= e) {

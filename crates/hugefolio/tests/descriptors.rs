@@ -1,12 +1,12 @@
 //! Huge pages that give their redundant descriptors back, on a whole machine.
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
-use hugefolio::pages::PageRequest;
+use hugefolio::pages::{PageEvent, PageRequest};
 use hugefolio::text::{Vmstat, VmstatItem};
 use hugefolio::{
-    Admin, BlockId, BuildError, Bytes, CpuId, DemoteCallError, DemoteError, DissolveError, GfpFlags, HugeCount,
-    HugeSize, Machine, MemoryRange, Moves, NodeId, Nodemask, Order, Pages, Pfn, ResizeNodes, SharedMachine, Site,
-    TailKey, ZoneError, ZoneKind, ZoneRef,
+    Admin, BlockId, BuildError, Bytes, Calls, Cause, CpuId, DemoteCallError, DemoteError, Descriptor, DissolveError,
+    Frame, GfpFlags, HugeCount, HugeSize, Machine, MapCall, MemoryRange, Moves, NodeId, Nodemask, Order, PageCount,
+    Pages, Pfn, Poison, ResizeNodes, Share, SharedMachine, Site, TailKey, ZoneError, ZoneKind, ZoneRef,
 };
 
 const NODE: NodeId = NodeId::new(0);
@@ -127,6 +127,24 @@ fn a_page_without_memory_for_its_descriptors_stays_as_surplus() {
     assert_eq!(pool(&mut machine), [0, 0, 0]);
 }
 
+/// The way back needs 4095 pages: with one fewer the page of 1 GiB stays, and goes once there is memory.
+#[test]
+fn a_gigantic_page_lacks_one_page() {
+    let mut machine = machine(Bytes::gib(3), "hugetlb_free_vmemmap=on hugepagesz=1G hugepages=1");
+    let held = starve(&mut machine, 4094);
+    let pool = |machine: &mut Machine| {
+        let pool = machine.pool(HugeSize::G1).unwrap();
+        [pool.nr, pool.free, pool.surplus].map(HugeCount::get)
+    };
+    set(&mut machine, HugeSize::G1, 0);
+    assert_eq!(pool(&mut machine), [1, 1, 1]);
+    held.into_iter().for_each(|block| machine.free_pages(block).unwrap());
+    for count in [1, 0] {
+        set(&mut machine, HugeSize::G1, count);
+    }
+    assert_eq!(pool(&mut machine), [0, 0, 0]);
+}
+
 #[test]
 fn what_cannot_be_described_is_not_dissolved_or_demoted() {
     let mut machine = machine(Bytes::gib(3), "hugetlb_free_vmemmap=on hugepages=1 hugepagesz=1G hugepages=1");
@@ -175,6 +193,81 @@ fn a_resize_goes_on_without_pages_for_descriptors() {
         set(&mut machine, HugeSize::M2, 0);
         assert_eq!(pool(&mut machine), [1, 1, 1], "attempt {k}");
     }
+}
+
+/// One frame of a page breaks, whose descriptor is a shared tail. Were that noted in the tail, every page that reads it would be broken; it is noted in a list of
+/// the page's own.
+#[test]
+fn broken_pages_of_an_optimised_block_are_in_a_list() {
+    let mut machine = machine(Bytes::gib(1), "hugetlb_free_vmemmap=on hugepages=2");
+    let pid = machine.spawn();
+    let two = HugeSize::M2.total(HugeCount::new(2));
+    let at = machine.mmap(pid, &MapCall::anonymous(two, Share::Shared)).unwrap();
+    let pages = [at, at + HugeSize::M2.bytes()].map(|at| {
+        machine.write_byte(pid, at, 1).unwrap();
+        machine.frame_at(pid, at).unwrap()
+    });
+    let inside = pages.map(|page| page.offset(PageCount::new(300)));
+    let tails = inside.map(|pfn| match machine.vmemmap().descriptor(pfn) {
+        Some(Descriptor::Shared(tail)) => tail.home(),
+        other => panic!("{pfn} has {other:?}"),
+    });
+    assert_eq!(tails[0], tails[1]);
+    machine.memory_failure(inside[0], Cause::Test);
+    machine.validate().unwrap();
+    assert!(matches!(machine.frame(inside[0]), Frame::Huge { poisoned: Poison::Some, .. }));
+    assert!(matches!(machine.frame(inside[1]), Frame::Huge { poisoned: Poison::None, .. }));
+    assert!(
+        matches!(machine.vmemmap().descriptor(inside[0]), Some(Descriptor::Shared(tail)) if tail.home() == tails[0])
+    );
+}
+
+/// Memory that came later and holds its own descriptors: these are frames of it, so there is nobody to give them to.
+#[test]
+fn memory_with_its_own_descriptors_is_never_optimised() {
+    let (start, end) = (Pfn::new(1 << 24), Pfn::new((1 << 24) + (128 << 8)));
+    let range = MemoryRange { node: NODE, start, end, hotpluggable: false, mirrored: false };
+    let builder = Machine::builder().node(NODE, Bytes::gib(1)).memory_with_own_descriptors(range);
+    let mut machine = builder.cmdline("hugetlb_free_vmemmap=on").build().unwrap();
+    let before = memmap(&mut machine);
+    assert_eq!(before[0], 512, "they count as the allocator's");
+    let managed = |machine: &Machine, kind| {
+        machine
+            .pages()
+            .zones()
+            .filter(|(zone, _)| zone.layout().kind == kind)
+            .map(|(zone, _)| zone.managed().get())
+            .sum::<u64>()
+    };
+    assert_eq!(managed(&machine, ZoneKind::Normal) % (128 << 8), (128 << 8) - 512);
+    let mut again = Machine::from_state(machine.state().0).unwrap();
+    for machine in [&mut machine, &mut again] {
+        // The highest zone comes first.
+        set(machine, HugeSize::M2, 20);
+        assert_eq!(since(memmap(machine), before), [0, 0]);
+        assert_eq!(machine.vmemmap().tail_pages().get(), 0);
+        set(machine, HugeSize::M2, 70);
+        let optimised = machine.vmemmap().tail_pages().get();
+        assert_eq!(optimised, 1, "pages of other memory have descriptors to give");
+        set(machine, HugeSize::M2, 0);
+        assert_eq!(machine.vmemmap().tail_pages().get(), 0);
+    }
+}
+
+/// Whoever looks at single pages sees each of them come and go, and all counts are as they would be otherwise.
+#[test]
+fn pages_of_descriptors_are_seen_one_by_one_by_who_looks() {
+    let [mut quiet, mut watched] = [(); 2].map(|()| machine(Bytes::gib(1), "hugetlb_free_vmemmap=on hugepages=2"));
+    watched.record_page_events();
+    for machine in [&mut quiet, &mut watched] {
+        set(machine, HugeSize::M2, 1);
+        set(machine, HugeSize::M2, 2);
+    }
+    assert_eq!((memmap(&mut quiet), quiet.spare_pages(NODE)), (memmap(&mut watched), watched.spare_pages(NODE)));
+    let seen = watched.take_page_events();
+    let single = |event: &PageEvent| matches!(event, PageEvent::Freed { order: Order::ZERO, .. });
+    assert_eq!(seen.requests.iter().filter(|event| single(event)).count(), 8, "{:?}", seen.requests);
+    assert!(quiet.take_page_events().requests.is_empty());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use lab::instance::Instance;
 use serde_json::json;
 
 use crate::output::{Output, Status};
-use crate::{live, zoneinfo};
+use crate::{hvo, live, zoneinfo};
 
 /// With what the library is compared.
 #[derive(Args)]
@@ -26,7 +26,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     live: bool,
     /// Scenario files (.scenario), scripts (.jsonl), and directories of them, in place of random scripts. `zoneinfo` compares the marks,
-    /// protections and list sizes of /proc/zoneinfo with what follows from sizes and knobs, and needs no root.
+    /// protections and list sizes of /proc/zoneinfo with what follows from sizes and knobs, and needs no root. `hvo` grows and shrinks pools with and without
+    /// hugetlb_optimize_vmemmap and compares how many pages hold descriptors.
     #[arg(value_name = "FILE|DIR", requires = "live")]
     paths: Vec<PathBuf>,
     /// The seed of the first random script; the others have those after it.
@@ -55,6 +56,7 @@ pub(crate) fn conform(arguments: &Arguments, output: &mut Output) -> io::Result<
     match recorded {
         Some(folder) => with_recordings(folder, without, output),
         None if *paths == [Path::new("zoneinfo")] => zoneinfo::live(output),
+        None if *paths == [Path::new("hvo")] => hvo::live(output),
         None if paths.is_empty() => {
             live::random(&live::Random { seed: *seed, scripts: *scripts, ops: *ops, profile: *profile }, output)
         }

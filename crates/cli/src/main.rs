@@ -8,6 +8,7 @@ mod conform;
 mod explain;
 mod files;
 mod host;
+mod hvo;
 mod live;
 mod output;
 mod record;

@@ -99,7 +99,7 @@ fn write_page(page: &mut String) -> std::fmt::Result {
          ## Header\n\n\
          Before the first operation, each at most once:\n\n{headers}\n\
          `machine` gives the architecture (`arch=`, one of {}; the first if left out), the memory of each node (`node=`, \
-         node 0 first), the interface of control groups (`cgroup=`, `v2` or `v1`; the first if left out) and the kernel's boot parameters: {}. Without it the machine is x86-64 and has one node of 24 GiB and pools of 2 MiB (the default size) and 1 GiB pages. Without `name` a \
+         node 0 first), the interface of control groups (`cgroup=`, `v2` or `v1`; the first if left out), what becomes of shared tails that nobody reads (`tails=`, `counted` or `kept`; the first if left out) and the kernel's boot parameters: {}. Without it the machine is x86-64 and has one node of 24 GiB and pools of 2 MiB (the default size) and 1 GiB pages. Without `name` a \
          scenario has the name of its file.\n\n",
         listed(&ArchName::ALL.map(|(word, _)| word)),
         listed(&BOOT_PARAMETERS),
@@ -159,6 +159,8 @@ fn write_expectations(page: &mut String) -> std::fmt::Result {
          | `GROUP/hugetlb.2MB.FILE` | a control group's counter; FILE is one of {} |\n\
          | `GROUP/memory.FILE` | what the memory controller says of a control group, where it accounts huge pages; FILE is one of {} |\n\
          | `statfs MOUNT FIELD` | one of {} |\n\
+         | `vmstat NAME` | the counter of that name in /proc/vmstat |\n\
+         | `shared_tails` | how many pages are shared tails of descriptors |\n\
          | `/sys/FILE` | the text of any file of the machine |\n\
          | `aN HugetlbPages` | what the process has mapped, in kB |\n\
          | `aN pagemap MAP` | a letter a page: `.` absent, `a` anonymous and exclusive, `b` anonymous and shared, `f` \

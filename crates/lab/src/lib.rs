@@ -4,6 +4,7 @@ pub mod conform;
 pub mod defects;
 pub mod generate;
 pub mod grammar;
+pub mod hvo;
 pub mod input;
 pub mod instance;
 pub mod ktap;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use hugefolio::text::{Vmstat, VmstatItem};
 use serde::Serialize;
 
 use crate::op::{Fstat, Op, Pagemap, SizeName, Smaps, Value};
@@ -202,6 +203,11 @@ impl Run<'_> {
                 let counters = counters.fs.get(mount.as_str()).ok_or_else(|| format!("there is no mount {mount}"))?;
                 Ok(Known::Number(statfs_field(counters, field)))
             }
+            Query::Vmstat(item) => self.vmstat(*item),
+            Query::Tails => {
+                let tails = self.target.shared_tails().ok_or("no tails are shared there")?;
+                Ok(Known::Number(i64::try_from(tails).unwrap_or(i64::MAX)))
+            }
             Query::File(path) => {
                 let text = self.target.read_file(&path.0).ok_or("there is no such file")?;
                 Ok(Known::Text(text.trim_end().to_owned()))
@@ -209,12 +215,7 @@ impl Run<'_> {
             Query::Zone(query) => {
                 self.target.ask_zone(query).ok_or_else(|| format!("no line describes this of the zone {}", query.at))
             }
-            Query::Event(word) => {
-                let events = self.last.as_ref().and_then(|(.., answer)| answer.extras.events.as_deref());
-                let is_it = |event: &&str| event.split(' ').next() == Some(*word);
-                let count = events.map_or(0, |events| events.split("; ").filter(is_it).count());
-                Ok(Known::Number(i64::try_from(count).unwrap_or(i64::MAX)))
-            }
+            Query::Event(word) => Ok(self.happened(word)),
             Query::HugetlbPages(actor) => {
                 let counters = self.target.counters();
                 let kilobytes = counters.hp_kb.get(&actor.number().to_string());
@@ -241,6 +242,21 @@ impl Run<'_> {
                 extra(answer, name)
             }
         }
+    }
+
+    fn vmstat(&mut self, item: VmstatItem) -> Result<Known, String> {
+        let text = self.target.read_file("/proc/vmstat").ok_or("there is no /proc/vmstat")?;
+        let text: Vmstat = text.parse().map_err(|error| format!("/proc/vmstat: {error}"))?;
+        let count = text.0.get(item).ok_or("/proc/vmstat does not have it")?;
+        Ok(Known::Number(i64::try_from(count).unwrap_or(i64::MAX)))
+    }
+
+    /// How often something happened in the last operation.
+    fn happened(&self, word: &str) -> Known {
+        let events = self.last.as_ref().and_then(|(.., answer)| answer.extras.events.as_deref());
+        let is_it = |event: &&str| event.split(' ').next() == Some(word);
+        let count = events.map_or(0, |events| events.split("; ").filter(is_it).count());
+        Known::Number(i64::try_from(count).unwrap_or(i64::MAX))
     }
 
     fn answer_to(&mut self, op: &Op, field: &str) -> Result<Known, String> {

@@ -28,6 +28,9 @@ pub(crate) fn boot(header: &Header, nodes: usize) -> Result<Vec<(SizeName, i64)>
     if machine.groups != MachineLine::default().groups {
         return Err("live runs have control groups of version 2 alone".to_owned());
     }
+    if machine.tails != MachineLine::default().tails {
+        return Err("the host shares no tails of descriptors".to_owned());
+    }
     let least = if nodes > 1 { LEAST_OF_SEVERAL } else { LEAST_MEMORY };
     if let Some(memory) = machine.nodes.iter().find(|memory| memory.unsigned() < least) {
         return Err(format!("the host has more memory than {memory}"));

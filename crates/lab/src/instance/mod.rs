@@ -282,8 +282,8 @@ impl Instance {
             ArchName::Arm64Base16K => Arch::Arm64(PageShift::K16),
             ArchName::Arm64Base64K => Arch::Arm64(PageShift::K64),
         };
-        let machine =
-            builder.arch(arch).groups(line.groups).memory_accounting(line.memory).cmdline(&line.boot.join(" ")).build();
+        let builder = builder.arch(arch).groups(line.groups).memory_accounting(line.memory).tail_life(line.tails);
+        let machine = builder.cmdline(&line.boot.join(" ")).build();
         *self = Self::of(machine.map_err(|error| BeginError::Machine(error.to_string()))?);
         Ok(())
     }
@@ -315,6 +315,10 @@ impl Target for Instance {
 
     fn ask_zone(&mut self, query: &ZoneQuery) -> Option<Known> {
         self.ask_of_zone(query)
+    }
+
+    fn shared_tails(&mut self) -> Option<u64> {
+        Some(self.machine.vmemmap().tail_pages().get())
     }
 
     fn read_file(&mut self, path: &str) -> Option<String> {

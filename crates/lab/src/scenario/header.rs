@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hugefolio::{GroupVersion, MemoryAccounting};
+use hugefolio::{GroupVersion, MemoryAccounting, TailLife};
 
 use super::error::LineError;
 use super::lex::{At, Token};
@@ -43,8 +43,11 @@ pub(crate) const GROUP_VERSIONS: [(&str, (GroupVersion, MemoryAccounting)); 3] =
     ("memory_hugetlb_accounting", (GroupVersion::V2, MemoryAccounting::HugePages)),
 ];
 
-/// The boot parameters that a machine line may hold, besides `arch=`, `cgroup=`, and `node=` for each node's memory.
-pub const BOOT_PARAMETERS: [&str; 7] = [
+/// What becomes of shared tails that nobody reads.
+pub(crate) const TAIL_LIVES: [(&str, TailLife); 2] = [("counted", TailLife::Counted), ("kept", TailLife::Kept)];
+
+/// The boot parameters that a machine line may hold, besides `arch=`, `cgroup=`, `tails=`, and `node=` for each node's memory.
+pub const BOOT_PARAMETERS: [&str; 8] = [
     "hugepages",
     "hugepagesz",
     "default_hugepagesz",
@@ -52,6 +55,7 @@ pub const BOOT_PARAMETERS: [&str; 7] = [
     "hugetlb_cma_only",
     "hugetlb_free_vmemmap",
     "hugepage_alloc_threads",
+    "movablecore",
 ];
 
 impl HeaderLine {
@@ -125,12 +129,17 @@ fn machine(words: &[Token<'_>]) -> Result<MachineLine, At<LineError>> {
             let bad =
                 || bad(format!("`{value}` is not an interface of control groups"), &format!("write one of {words}"));
             (machine.groups, machine.memory) = version.map(|(_, version)| *version).ok_or_else(bad)?;
+        } else if name == "tails" {
+            let life = TAIL_LIVES.iter().find(|(word, _)| *word == value);
+            let words = TAIL_LIVES.map(|(word, _)| word).join(", ");
+            let bad = || bad(format!("`{value}` is no life of shared tails"), &format!("write one of {words}"));
+            machine.tails = life.map(|(_, life)| *life).ok_or_else(bad)?;
         } else if BOOT_PARAMETERS.contains(&name) {
             machine.boot.push(word.text.to_owned());
         } else {
-            let mend = match nearest(name, BOOT_PARAMETERS.into_iter().chain(["node", "arch", "cgroup"])) {
+            let mend = match nearest(name, BOOT_PARAMETERS.into_iter().chain(["node", "arch", "cgroup", "tails"])) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
-                None => format!("it takes arch, node, cgroup, {}", BOOT_PARAMETERS.join(", ")),
+                None => format!("it takes arch, node, cgroup, tails, {}", BOOT_PARAMETERS.join(", ")),
             };
             return Err(bad(format!("the machine has no parameter `{name}`"), &mend));
         }
@@ -156,6 +165,10 @@ impl fmt::Display for HeaderLine {
                 if groups != Default::default() {
                     let word = GROUP_VERSIONS.iter().find(|(_, version)| *version == groups);
                     write!(f, " cgroup={}", word.map_or("", |(word, _)| *word))?;
+                }
+                if machine.tails != TailLife::default() {
+                    let word = TAIL_LIVES.iter().find(|(_, life)| *life == machine.tails);
+                    write!(f, " tails={}", word.map_or("", |(word, _)| *word))?;
                 }
                 machine.boot.iter().try_for_each(|word| write!(f, " {word}"))
             }

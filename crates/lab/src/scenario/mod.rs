@@ -21,6 +21,7 @@ mod expect;
 mod header;
 mod lex;
 mod memory;
+mod query;
 mod read;
 mod step;
 mod zone_query;
@@ -29,12 +30,10 @@ use std::fmt;
 
 pub use described::described;
 pub use error::LineError;
-pub use expect::{
-    CGROUP_FILES, Comparison, Expectation, FSTAT_FIELDS, Known, MEMORY_FILES, PoolCounter, Query, SMAPS_FIELDS,
-    STATFS_FIELDS,
-};
+pub use expect::{Comparison, Expectation, Known};
 pub use header::{BOOT_PARAMETERS, HEADER_FORMS, HeaderLine};
 pub use memory::{MEMORY_FORMS, MemoryLine};
+pub use query::{CGROUP_FILES, FSTAT_FIELDS, MEMORY_FILES, PoolCounter, Query, SMAPS_FIELDS, STATFS_FIELDS};
 pub use read::Format;
 pub use step::{Step, Wanted};
 pub use zone_query::{EVENT_WORDS, ZONE_FIELDS, ZONE_FORMS, ZoneField, ZoneQuery};

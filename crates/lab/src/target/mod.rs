@@ -5,7 +5,7 @@ mod counters;
 mod record;
 mod recorded;
 
-use hugefolio::GroupVersion;
+use hugefolio::{GroupVersion, TailLife};
 
 pub use hugefolio::MemoryAccounting;
 
@@ -70,6 +70,8 @@ pub struct MachineLine {
     pub groups: GroupVersion,
     /// Whether its memory controller accounts huge pages.
     pub memory: MemoryAccounting,
+    /// What becomes of shared tails of descriptors that nobody reads.
+    pub tails: TailLife,
     /// The kernel's boot parameters, such as `hugepagesz=2M`, in order.
     pub boot: Vec<String>,
 }
@@ -132,6 +134,11 @@ pub trait Target {
     /// Something of a zone that the scenario describes, if the target has it.
     fn ask_zone(&mut self, query: &ZoneQuery) -> Option<Known> {
         let _ = query;
+        None
+    }
+
+    /// How many pages are shared tails of descriptors, if the target knows such.
+    fn shared_tails(&mut self) -> Option<u64> {
         None
     }
 

@@ -155,6 +155,7 @@ fn each_defect_is_named(folder: &Folder) {
     let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios");
     for (defect, name) in [
         ("K1", "known-difference-k1-owner-unmaps-before-its-child"),
+        ("K1", "known-difference-k1-a-pin-outlives-the-mapping"),
         ("K2", "known-difference-k2-moving-a-part-keeps-the-rest"),
         ("K3", "known-difference-k3-refused-reservation-keeps-the-minimum"),
         ("K4", "known-difference-k4-refused-page-gives-its-place-back"),

@@ -219,6 +219,16 @@ impl Machine {
                 *held = held.saturating_add(subpool.rsv());
             }
         }
+        for (id, subpool) in self.subpools.iter().filter(|(_, subpool)| subpool.has_ended()) {
+            let has = |n: usize| {
+                let hstate = HstateId::new(u8::try_from(n).unwrap_or(u8::MAX));
+                self.pools[n].folios(hstate).any(|folio| self.pools[n].subpool_of(folio) == Some(id))
+            };
+            let Some(n) = (0..self.pools.len()).find(|&n| has(n)) else {
+                return broken(format!("{id:?} is of a mount that is gone with all its pages"));
+            };
+            held[n] = held[n].saturating_add(subpool.rsv());
+        }
         let mut by_subpool = BTreeMap::new();
         for subpool in self.subpools.values() {
             if let Some(owner) = subpool.owner() {

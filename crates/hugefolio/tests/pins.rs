@@ -5,8 +5,8 @@ use hugefolio::errno::{Errno, ToErrno};
 use hugefolio::{
     Admin, AllocRefusal, ByteRange, Bytes, CallError, Calls, Cause, Context, FaultError, Fd, Frame, HugeCount,
     HugeSize, Ledger, Machine, MapCall, MapFlags, MemfdFlags, MigrateError, MovePageError, MoveScope, Moves, NodeId,
-    Nodemask, OfflineError, PageCount, Pid, PinError, PinFileError, PinKind, Prot, ResizeNodes, Seals, Share,
-    SoftOfflined, Touch, Vaddr, ZoneKind,
+    Nodemask, OfflineError, OpenCall, PageCount, Pid, PinError, PinFileError, PinKind, Prot, ResizeNodes, Seals, Share,
+    SoftOfflined, Touch, UmountMode, Vaddr, ZoneKind,
 };
 
 const N0: NodeId = NodeId::new(0);
@@ -276,6 +276,25 @@ fn which_files_and_ranges_a_device_gets() {
     let part = ByteRange { offset: Bytes::new(4096), len: Bytes::new(4096) };
     machine.pin_file(pid, good, part).unwrap();
     assert_eq!(pool(&mut machine), [2, 1, 0, 0]);
+}
+
+/// A mount that was gone with its files had given its minimum back, and the last page of it, which a device had still, came back to limits that
+/// were no more. They last until that page is free.
+#[test]
+fn limits_of_a_mount_last_as_long_as_its_pages() {
+    let (mut machine, pid) = idle("", 4);
+    let mount = machine.mount_with("size=4M,min_size=4M").unwrap();
+    let fd = machine.open(pid, &OpenCall::create(mount, "file")).unwrap();
+    let at = machine.mmap(pid, &MapCall::file(fd, pages(1), Share::Shared)).unwrap();
+    let pin = machine.pin_pages_of(pid, at, ONE, Touch::Write, PinKind::LongTerm).unwrap();
+    assert_eq!(pool(&mut machine), [4, 3, 1, 0]);
+    machine.munmap(pid, at, pages(1)).unwrap();
+    machine.close(pid, fd).unwrap();
+    machine.unlink(mount, "file").unwrap();
+    machine.umount(mount, UmountMode::Strict).unwrap();
+    assert_eq!(pool(&mut machine), [4, 3, 1, 0]);
+    machine.unpin_pages_of(pid, pin, Context::Sleepable).unwrap();
+    assert_eq!(pool(&mut machine), [4, 4, 0, 0]);
 }
 
 /// Pins are of a machine's state.

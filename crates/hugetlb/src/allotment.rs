@@ -106,7 +106,7 @@ pub(crate) fn end_if_orphaned<P: Env>(p: &mut P, id: SubpoolId) {
     let Some(Some(owner)) = p.with_subpool(id, Subpool::take_last_owner) else { return };
     let Some(ended) = p.drop_subpool(id) else { return };
     let pages = ended.min();
-    let rsv = ended.end();
+    let rsv = ended.rsv();
     acct_release(p, owner.hstate, rsv);
     if owner.payer.is_some() {
         p.with_charges(|c| c.uncharge(Receipt { owner: owner.payer, counter: Counter::Rsvd(owner.hstate), pages }));

@@ -10,7 +10,7 @@ use crate::pool::{Condition, Fate, Joins, ONE};
 use crate::record::Record;
 use crate::restore::restore_owed;
 use crate::restructure::piece_released;
-use crate::subpool::{Return, put_pages};
+use crate::subpool::{Return, put_pages, release_ended};
 use crate::surplus::{Gone, take_claimed};
 use crate::{Env, HugeFolio};
 
@@ -47,8 +47,7 @@ pub(crate) fn free_huge<P: Env>(p: &mut P, folio: HugeFolio, context: Context) {
     // Owed still: no mapping was the last to keep it, but a pin, or somebody who was to move it.
     let owed = old.owed_to.is_some_and(|(map, index)| restore_owed(p, folio, map, index));
     let mut restored = old.restore_reserve || owed;
-    let subpool = old.subpool;
-    if let Some(subpool) = subpool.filter(|_| !restored) {
+    if let Some(subpool) = old.subpool.filter(|_| !restored) {
         let back = Return { pages: ONE, held: ONE, why: MountReturn::Done };
         restored = put_pages(p, hstate, subpool, back).is_some_and(|released| released.is_zero());
     }
@@ -60,6 +59,17 @@ pub(crate) fn free_huge<P: Env>(p: &mut P, folio: HugeFolio, context: Context) {
         let _ = destroy_in(p, h, folio, context);
         return;
     }
+    come_back(p, folio, restored, condition, context);
+    if let Some(subpool) = old.subpool {
+        release_ended(p, hstate, subpool);
+        end_if_orphaned(p, subpool);
+    }
+}
+
+/// The page lies on its shelf again, and stays there or leaves the pool.
+#[inline]
+fn come_back<P: Env>(p: &mut P, folio: HugeFolio, restored: bool, condition: Condition, context: Context) {
+    let hstate = folio.hstate;
     p.with_shelf(hstate, folio.node, |shelf| {
         shelf.put(folio);
         if condition == Condition::Poisoned {
@@ -77,9 +87,6 @@ pub(crate) fn free_huge<P: Env>(p: &mut P, folio: HugeFolio, context: Context) {
                 p.emit(|| Event::PoolShrank { hstate, node: folio.node });
             }
         }
-    }
-    if let Some(subpool) = subpool {
-        end_if_orphaned(p, subpool);
     }
 }
 

@@ -68,7 +68,7 @@ pub use resize::{ResizeError, ResizeNodes, fill_at_boot, set_max, set_max_within
 pub use restore::{count_against, installed, last_unmap, owner_installed, restore_reserve_on_error, still_mapped};
 pub use resv_map::{Commit, Holder, MapKind, NoDescriptor, ResvMap, Ticket};
 pub use shelf::Shelf;
-pub use subpool::{Subpool, SubpoolFull};
+pub use subpool::{Subpool, SubpoolFull, end_subpool};
 pub use surplus::SurplusRefusal;
 
 use units::{HstateId, NodeId, ResvMapId, SubpoolId};
@@ -96,12 +96,12 @@ pub trait Env: vmemmap::Env + charge::Env {
     /// The section of one subpool; nothing where it is gone.
     fn with_subpool<R>(&mut self, id: SubpoolId, f: impl FnOnce(&mut Subpool) -> R) -> Option<R>;
 
-    /// The section of what was put off.
-    fn with_deferred<R>(&mut self, f: impl FnOnce(&mut DeferredWork) -> R) -> R;
-
     /// A new subpool.
     fn new_subpool(&mut self, subpool: Subpool) -> SubpoolId;
 
     /// Ends a subpool.
     fn drop_subpool(&mut self, id: SubpoolId) -> Option<Subpool>;
+
+    /// The section of what was put off.
+    fn with_deferred<R>(&mut self, f: impl FnOnce(&mut DeferredWork) -> R) -> R;
 }

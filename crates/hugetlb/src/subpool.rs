@@ -20,6 +20,9 @@ pub struct Subpool {
     /// Whose they are, if not a mount's.
     #[cfg_attr(feature = "serde", serde(default))]
     pub(crate) owner: Option<Allotment>,
+    /// The mount is gone, and pages of it are not.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub(crate) ended: bool,
 }
 
 /// The mount's maximum refused.
@@ -44,14 +47,14 @@ impl Subpool {
     /// A subpool whose minimum, if any, has just been reserved.
     #[must_use]
     pub const fn new(max: Option<HugeCount>, min: HugeCount) -> Self {
-        Self { max, min, used: HugeCount::ZERO, rsv: min, owner: None }
+        Self { max, min, used: HugeCount::ZERO, rsv: min, owner: None, ended: false }
     }
 
     /// A subpool as it looks from outside, where the part of the minimum that is not handed out does not show: what use leaves
     /// of it.
     #[must_use]
     pub const fn seen(max: Option<HugeCount>, min: HugeCount, used: HugeCount) -> Self {
-        Self { max, min, used, rsv: min.saturating_sub(used), owner: None }
+        Self { max, min, used, rsv: min.saturating_sub(used), owner: None, ended: false }
     }
 
     /// The maximum.
@@ -120,11 +123,16 @@ impl Subpool {
         released
     }
 
-    /// Ends the subpool: returns the global reservations that it still owns.
-    #[doc(alias("hugepage_put_subpool", "unlock_or_release_subpool"))]
+    /// Is its mount gone? Then it lasts until the last page of the mount is free.
     #[must_use]
-    pub fn end(self) -> HugeCount {
-        self.rsv
+    pub const fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Has every page of it come back?
+    #[doc(alias = "subpool_is_free")]
+    fn is_whole(&self) -> bool {
+        if self.max.is_some() { self.used.is_zero() } else { self.rsv == self.min }
     }
 
     /// Every place where it names something.
@@ -164,6 +172,26 @@ pub(crate) fn put_pages<P: Env>(p: &mut P, hstate: HstateId, id: SubpoolId, back
 pub(crate) fn give_back<P: Env>(p: &mut P, hstate: HstateId, id: SubpoolId, back: Return) {
     if let Some(released) = put_pages(p, hstate, id, back) {
         acct_release(p, hstate, released);
+        release_ended(p, hstate, id);
+    }
+}
+
+/// The mount is gone. Its limits go too, and its minimum is no longer reserved: at once, or with the last page that somebody keeps.
+#[doc(alias = "hugepage_put_subpool")]
+pub fn end_subpool<P: Env>(p: &mut P, hstate: HstateId, id: SubpoolId) {
+    p.with_subpool(id, |subpool| subpool.ended = true);
+    release_ended(p, hstate, id);
+}
+
+/// Limits of a mount that is gone, and whose last page has come back.
+#[doc(alias = "unlock_or_release_subpool")]
+#[inline]
+pub(crate) fn release_ended<P: Env>(p: &mut P, hstate: HstateId, id: SubpoolId) {
+    if p.with_subpool(id, |subpool| subpool.ended && subpool.is_whole()) == Some(true)
+        && let Some(Subpool { rsv, .. }) = p.drop_subpool(id)
+    {
+        p.emit(|| Event::MountEnded { hstate, subpool: id, rsv });
+        acct_release(p, hstate, rsv);
     }
 }
 

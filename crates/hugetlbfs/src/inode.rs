@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use hugetlb::{MapKind, ResvMap};
-use units::{Access, Bytes, HstateId, HugeRange, InodeId, MountId, Name, ResvMapId, Scope, SubpoolId};
+use units::{Access, Bytes, HstateId, HugeIndex, HugeRange, InodeId, MountId, Name, ResvMapId, Scope, SubpoolId};
 
 use crate::truncate::remove_from;
 use crate::{Env, FileOwner, mount};
@@ -105,6 +105,9 @@ pub enum SealError {
     /// Somebody maps it shared and may write.
     #[error("the file is mapped shared and writable")]
     MappedWritable,
+    /// Somebody keeps a page of it, and may write to that.
+    #[error("page {0} of the file is kept by somebody who may write to it")]
+    Kept(HugeIndex),
     /// The file is gone.
     #[error("no such file")]
     NoInode,
@@ -238,20 +241,35 @@ pub fn stat<P: Env>(p: &mut P, id: InodeId) -> Option<Stat> {
 /// Adds seals.
 ///
 /// # Errors
-/// The file may not be sealed, or is mapped shared and writable while writing is to be sealed.
+/// The file may not be sealed, or somebody may still write to it while that is to be sealed: by a shared mapping, or to a page that he keeps.
 #[doc(alias = "memfd_add_seals")]
 pub fn add_seals<P: Env>(p: &mut P, id: InodeId, seals: Seals, writable_areas: u32) -> Result<(), SealError> {
-    p.with_inode(id, |inode| {
-        if inode.seals.contains(Seals::SEAL) {
+    p.scope(Scope::Inode(id, Access::Write), |p| {
+        let has = p.with_inode(id, |inode| inode.seals).ok_or(SealError::NoInode)?;
+        if has.contains(Seals::SEAL) {
             return Err(SealError::Sealed);
         }
-        if seals.contains(Seals::WRITE) && !inode.seals.contains(Seals::WRITE) && writable_areas > 0 {
-            return Err(SealError::MappedWritable);
+        if seals.contains(Seals::WRITE) && !has.contains(Seals::WRITE) {
+            if writable_areas > 0 {
+                return Err(SealError::MappedWritable);
+            }
+            if let Some(index) = kept_page(p, id) {
+                return Err(SealError::Kept(index));
+            }
         }
-        inode.seals |= seals;
+        p.with_inode(id, |inode| inode.seals |= seals);
         Ok(())
     })
-    .unwrap_or(Err(SealError::NoInode))
+}
+
+/// The first page of a file that somebody keeps: its references are more than those of its mappings and of the file.
+#[doc(alias = "memfd_wait_for_pins")]
+fn kept_page<P: Env>(p: &mut P, id: InodeId) -> Option<HugeIndex> {
+    let hstate = p.with_inode(id, |inode| inode.hstate)?;
+    let of_cache = p.hstate(hstate).cache_refs();
+    let pages: Vec<_> = p.with_cache(id, |cache| cache.iter().collect())?;
+    let is_kept = |folio: &memmap::Folio| folio.refs() > of_cache + u64::from(folio.mapcount());
+    p.with_memmap(|map| pages.into_iter().find(|&(_, pfn)| map.get(pfn).is_some_and(is_kept)).map(|(index, _)| index))
 }
 
 fn evict<P: Env>(p: &mut P, id: InodeId) {

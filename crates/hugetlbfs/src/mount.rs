@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use hugetlb::{ReserveRefusal, Subpool};
-use units::{Blame, Bytes, Event, HstateId, HugeCount, InodeId, Ledger, MountId, Name, NodeId, Nodemask, SubpoolId};
+use units::{Blame, Bytes, HstateId, HugeCount, InodeId, Ledger, MountId, Name, NodeId, Nodemask, SubpoolId};
 
 use crate::{Env, FileOwner, Hold, release};
 
@@ -234,10 +234,7 @@ pub(crate) fn end_if_unused<P: Env>(p: &mut P, id: MountId) {
         release(p, file, Hold::Link);
     }
     let Some(mount) = p.drop_mount(id) else { return };
-    let Some(id) = mount.subpool else { return };
-    if let Some(subpool) = p.drop_subpool(id) {
-        let rsv = subpool.end();
-        p.emit(|| Event::MountEnded { hstate: mount.hstate, subpool: id, rsv });
-        hugetlb::acct_release(p, mount.hstate, rsv);
+    if let Some(subpool) = mount.subpool {
+        hugetlb::end_subpool(p, mount.hstate, subpool);
     }
 }

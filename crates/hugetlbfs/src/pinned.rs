@@ -68,7 +68,9 @@ fn fill<P: Env>(p: &mut P, id: InodeId, index: HugeIndex, origin: &Origin) -> Re
     let Origin { local, allowed, cgroup, .. } = *origin;
     let before = p.with_resv_map(map, |m| m.regions().contains(index)) == Some(true);
     let range = HugeRange::one(index);
-    hugetlb::reserve_pages(p, &ReserveRequest { hstate, range, shared: Some(map), subpool, local, allowed, cgroup })?;
+    let promised = origin.policy.reservation_nodes(allowed);
+    let reserve = ReserveRequest { hstate, range, shared: Some(map), subpool, local, allowed: promised, cgroup };
+    hugetlb::reserve_pages(p, &reserve)?;
     let request =
         AllocRequest { hstate, placement: Placement::local(local), allowed, flags: AllocFlags::LONG_PIN, cgroup: None };
     let filled = match hugetlb::alloc_reserved(p, &request) {

@@ -30,6 +30,9 @@ pub(crate) struct Host {
     pub(crate) memory: MemoryAccounting,
     /// Its processors can forbid loads from memory that may be executed.
     pub(crate) execute_only: bool,
+    /// It has io_uring, and a device of buffers.
+    pub(crate) rings: bool,
+    pub(crate) udmabuf: bool,
     /// The kernel's release.
     pub(crate) release: String,
     /// Bytes of memory of each node.
@@ -68,9 +71,11 @@ impl Host {
         let gigantic = Path::new("/sys/kernel/mm/hugepages/hugepages-1048576kB").is_dir();
         let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let execute_only = processors.split_whitespace().any(|flag| flag == "ospke");
+        let rings = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").is_ok_and(|text| text.trim() == "0");
+        let udmabuf = Path::new("/dev/udmabuf").exists();
         let cgroups = cgroups();
         let memory = cgroups.as_deref().map_or(MemoryAccounting::Off, memory_accounting);
-        Ok(Self { gigantic, cgroups, memory, execute_only, release, nodes, expendable })
+        Ok(Self { gigantic, cgroups, memory, execute_only, rings, udmabuf, release, nodes, expendable })
     }
 
     /// Our group.

@@ -44,6 +44,8 @@ pub struct Running {
     slots: Vec<String>,
     script: String,
     repairs: Vec<String>,
+    /// Some process keeps pages: the end of one that is killed would give them back only later.
+    keeps_pages: bool,
     /// Operations of a repair, which no interrupt ends.
     is_repairing: bool,
     is_open: bool,
@@ -87,6 +89,7 @@ impl Running {
             slots: Vec::new(),
             script: String::new(),
             repairs: Vec::new(),
+            keeps_pages: false,
             is_repairing: false,
             is_open: true,
         })
@@ -111,6 +114,14 @@ impl Running {
         Ok((mounts, groups))
     }
 
+    pub(crate) const fn host(&self) -> &Host {
+        &self.host
+    }
+
+    pub(crate) const fn has_groups(&self) -> bool {
+        self.groups.is_some()
+    }
+
     /// The kernel's release.
     pub fn release(&self) -> &str {
         &self.host.release
@@ -124,50 +135,6 @@ impl Running {
     /// What was repaired after scripts that met a defect of the kernel.
     pub fn repairs(&self) -> &[String] {
         &self.repairs
-    }
-
-    /// What a script needs and this host has not, or a run may not have.
-    pub fn lacks(&self, header: &Header, ops: &[&Op]) -> Option<String> {
-        let gigantic = |op: &&Op| op.to_record().entries().any(|(_, value)| *value == Scalar::Text("1G".to_owned()));
-        let grouped = |op: &&Op| op.to_record().get("cg").is_some();
-        if !self.host.gigantic && ops.iter().any(gigantic) {
-            return Some("the host has no pages of 1 GiB".to_owned());
-        }
-        if self.groups.is_none() && ops.iter().any(grouped) {
-            return Some("the host has no control groups of version 2 with the hugetlb controller".to_owned());
-        }
-        let wanted = header.machine.as_ref().map_or(MemoryAccounting::Off, |machine| machine.memory);
-        if wanted == MemoryAccounting::HugePages && self.host.memory == MemoryAccounting::Off {
-            return Some(
-                "the memory controller of the host accounts no huge pages (memory_hugetlb_accounting)".to_owned(),
-            );
-        }
-        if !self.host.execute_only && ops.iter().any(|op| is_execute_only(op)) {
-            return Some(
-                "the processors of the host have no protection keys, so what may be executed may be read".to_owned(),
-            );
-        }
-        if let Err(reason) = boot(header, self.host.nodes.len()) {
-            return Some(reason);
-        }
-        let breaks = |op: &&Op| matches!(op, Op::Hwpoison(_) | Op::SoftOffline(_));
-        if !self.host.expendable && ops.iter().any(breaks) {
-            return Some(
-                "the host is not one whose memory may be broken: it was not booted with hugefolio.expendable".into(),
-            );
-        }
-        let of_nodes = |op: &&Op| match op {
-            Op::CgMems(_) => true,
-            Op::Write(op::Write { path, .. }) => path.0.starts_with(bounds::WEIGHTS),
-            _ => false,
-        };
-        if !self.host.expendable && ops.iter().any(of_nodes) {
-            return Some(
-                "cpusets and weights of the host are left alone: it was not booted with hugefolio.expendable"
-                    .to_owned(),
-            );
-        }
-        bounds::script_refusal(ops)
     }
 
     /// Ends what runs and puts the host back as it was.
@@ -266,7 +233,8 @@ impl Running {
 
     pub(crate) fn run(&mut self, op: &Op) -> Answer {
         match op {
-            Op::Nop(_) => Answer::ok(),
+            // The kernel's workers do by themselves what was put off.
+            Op::Nop(_) | Op::Quiesce(_) => Answer::ok(),
             Op::SetNr(op::SetNr { value, size, node }) => done(pools::set_nr(*size, node.map(op::Node::get), value)),
             Op::SysctlNr(op::SysctlNr { value }) => write("/proc/sys/vm/nr_hugepages", &value.bytes()),
             Op::SetOvercommit(op::SetOvercommit { value, size }) => done(pools::set_overcommit(*size, &value.bytes())),
@@ -291,6 +259,10 @@ impl Running {
             }
             Op::Spawn(op) => self.spawn(op),
             Op::Exit(op::Exit { actor, .. }) => self.exit(actor.number(), op),
+            // Who keeps pages lets them go before he ends, of himself.
+            Op::Kill(op::Kill { actor }) if self.keeps_pages => {
+                self.exit(actor.number(), &op::Exit { actor: *actor, code: None }.into())
+            }
             Op::Kill(op::Kill { actor }) => match self.actors.remove(&actor.number()) {
                 Some(actor) => {
                     actor.kill();
@@ -365,6 +337,7 @@ impl Running {
 
     fn asked_of(&mut self, actor: op::Actor, op: &Op) -> Answer {
         let number = actor.number();
+        self.keeps_pages |= matches!(op, Op::Pin(_) | Op::Udmabuf(_));
         let request = self.request(op);
         if self.slots.len() > MOST_SLOTS {
             return Answer::not_modelled(format!("more than {MOST_SLOTS} names of mappings"));
@@ -414,14 +387,6 @@ impl Running {
     }
 }
 
-fn is_execute_only(op: &Op) -> bool {
-    let prot = match op {
-        Op::Mmap(op::Mmap { prot: Some(prot), .. }) | Op::Mprotect(op::Mprotect { prot, .. }) => prot,
-        _ => return false,
-    };
-    prot.exec && !prot.read && !prot.write
-}
-
 fn interrupted() -> Answer {
     Answer::not_modelled("interrupted")
 }
@@ -438,6 +403,7 @@ impl Target for Running {
     fn begin(&mut self, header: &Header) -> Result<(), BeginError> {
         self.clear().map_err(|reason| BeginError::Host(format!("the host is damaged: {reason}")))?;
         self.script.clone_from(&header.script);
+        self.keeps_pages = false;
         if let Some(groups) = &mut self.groups {
             groups.account(header.machine.as_ref().map_or(MemoryAccounting::Off, |machine| machine.memory));
         }

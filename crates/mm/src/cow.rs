@@ -8,6 +8,16 @@ use units::{Access, Event, HugeRange, OwnerPage, Pfn, Scope, Site};
 use crate::fault::{Place, alloc_page, anon_installed, prepare_anon};
 use crate::{Entry, Env, FaultError, VmaFlags};
 
+/// What a page that is shared is copied for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Copying {
+    /// To be written.
+    Write,
+    /// To be one's own, while it is read: it may be written no more than before.
+    #[doc(alias = "FAULT_FLAG_UNSHARE")]
+    Unshare,
+}
+
 /// Makes the page at `place` writable. A shared page simply becomes so; an anonymous page that nobody else maps is reused;
 /// otherwise the area gets a copy. The owner of reservations never fails for want of a page: it takes the page from its children.
 pub(crate) fn write_to_protected<P: Env>(p: &mut P, place: &Place<'_>, entry: Entry) -> Result<Pfn, FaultError> {
@@ -19,6 +29,14 @@ pub(crate) fn write_to_protected<P: Env>(p: &mut P, place: &Place<'_>, entry: En
         p.with_table(place.mm, |table| table.make_writable(place.addr));
         return Ok(entry.pfn);
     }
+    copy(p, place, entry, Copying::Write)
+}
+
+/// Gives the area a page of its own in place of one that others have too.
+pub(crate) fn copy<P: Env>(p: &mut P, place: &Place<'_>, entry: Entry, what: Copying) -> Result<Pfn, FaultError> {
+    let vma = &place.vma;
+    let write = what == Copying::Write;
+    let anonymous = p.with_memmap(|map| map.get(entry.pfn).is_some_and(memmap::Folio::is_anonymous));
     let from_owner = vma.owner.is_some() && anonymous;
     let purpose = if from_owner { Purpose::CowFromOwner } else { Purpose::Instantiate };
     if p.refused(Site::TablePage) {
@@ -29,10 +47,13 @@ pub(crate) fn write_to_protected<P: Env>(p: &mut P, place: &Place<'_>, entry: En
             prepare_anon(p, place.mm, &place.vma);
             p.with_contents(|contents| contents.copy(entry.pfn, folio.pfn, vma.size.bytes()));
             anon_installed(p, place, folio);
-            let copy = Entry { pfn: folio.pfn, writable: true, uffd_wp: false, dirty: true, size: vma.size };
+            let uffd_wp = entry.uffd_wp && !write;
+            let copy = Entry { pfn: folio.pfn, writable: write, uffd_wp, dirty: write, size: vma.size };
             p.with_memmap(|map| {
                 map.add_mapping(copy.pfn, MappedBy::Anonymous);
-                map.mark_written(copy.pfn);
+                if write {
+                    map.mark_written(copy.pfn);
+                }
                 map.remove_mapping(entry.pfn);
             });
             p.with_table(place.mm, |table| table.set(place.addr, copy));
@@ -40,8 +61,10 @@ pub(crate) fn write_to_protected<P: Env>(p: &mut P, place: &Place<'_>, entry: En
             Ok(folio.pfn)
         }
         Err(_) if from_owner && steal(p, place, entry.pfn) => {
-            p.with_memmap(|map| map.mark_written(entry.pfn));
-            p.with_table(place.mm, |table| table.make_writable(place.addr));
+            if write {
+                p.with_memmap(|map| map.mark_written(entry.pfn));
+                p.with_table(place.mm, |table| table.make_writable(place.addr));
+            }
             Ok(entry.pfn)
         }
         Err(refusal) => Err(refusal.into()),

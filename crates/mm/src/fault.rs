@@ -10,7 +10,7 @@ use hugetlbfs::Origin;
 use memmap::MappedBy;
 use page_alloc::Pin;
 use policy::{Placement, Weights};
-use units::{Access, Blame, Bytes, HugeIndex, Ledger, MmId, Pfn, Scope, Site, Vaddr, VaddrRange};
+use units::{Access, Blame, Bytes, HugeIndex, Ledger, MmId, Pfn, Scope, Site, Vaddr};
 
 use crate::cow::write_to_protected;
 use crate::{Entry, Env, Prot, UffdModes, Vma, VmaFlags};
@@ -123,13 +123,6 @@ pub(crate) struct Place<'a> {
     pub(crate) origin: &'a Origin,
     /// How long a page that is to come has to stay where it is.
     pub(crate) pin: Pin,
-}
-
-impl Place<'_> {
-    /// The addresses of its page.
-    pub(crate) fn page(&self) -> VaddrRange {
-        VaddrRange::new(self.addr, self.addr + self.vma.size.bytes())
-    }
 }
 
 /// Makes `addr` accessible and says where it is.

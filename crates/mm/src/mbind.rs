@@ -1,5 +1,6 @@
 //! `mbind`: where the pages of a range are to lie.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use hugetlb::{Fallback, Target};
@@ -220,11 +221,13 @@ fn target<P: Env>(p: &mut P, mm: MmId, addr: Vaddr, origin: &Origin) -> Target {
 
 fn move_elsewhere<P: Env>(p: &mut P, elsewhere: Vec<(Entry, Target)>, existing: Existing) -> Result<(), MbindError> {
     let (Existing::Moved(scope) | Existing::MovedStrictly(scope)) = existing else { return Ok(()) };
-    let mut stay = HugeCount::ZERO;
+    let (mut stay, mut taken) = (HugeCount::ZERO, BTreeSet::new());
     for (entry, target) in elsewhere {
         // A page that others map too is left to them, and that is no failure.
         let shared = p.with_memmap(|map| map.get(entry.pfn).is_some_and(|folio| folio.mapcount() > 1));
-        if (scope == MoveScope::All || !shared) && migrate(p, entry.pfn, &target).is_err() {
+        let moves = scope == MoveScope::All || !shared;
+        // As on Linux: a page that is mapped twice is found twice, and cannot be moved a second time.
+        if moves && (!taken.insert(entry.pfn) || migrate(p, entry.pfn, &target).is_err()) {
             stay += HugeCount::new(1);
         }
     }

@@ -7,7 +7,7 @@ use hugetlbfs::{Origin, PageForPinError};
 use policy::Placement;
 use units::{Access, Blame, Context, HugeRange, InodeId, Ledger, MmId, Pfn, Scope, Vaddr};
 
-use crate::cow::write_to_protected;
+use crate::cow::{Copying, copy};
 use crate::fault::{Place, at_place, fault_for};
 use crate::{Env, FaultError, MigrateError, Prot, Touch, migrate};
 
@@ -178,10 +178,15 @@ fn grab<P: Env>(
 ) -> Result<Pin, PinError> {
     let stay = if kind == PinKind::LongTerm { page_alloc::Pin::Long } else { page_alloc::Pin::Short };
     loop {
-        let hit = fault_for(p, mm, origin, addr, touch, stay)?;
         let found = p.with_vmas(mm, |vmas| vmas.find(addr).copied()).flatten();
         let vma = found.ok_or(FaultError::NoArea(addr))?;
         let start = addr.align_down(vma.size.bytes());
+        let absent = p.with_table(mm, |table| table.get(start)).flatten().is_none();
+        // Processors let whoever may write read what is there; the kernel brings nothing in for that.
+        if touch == Touch::Read && absent && !vma.prot.contains(Prot::READ) {
+            return Err(FaultError::Protection(addr).into());
+        }
+        let hit = fault_for(p, mm, origin, addr, touch, stay)?;
         let place = Place { mm, vma, addr: start, index: vma.index_of(addr), origin, pin: stay };
         if must_unshare(p, &place, hit.pfn, touch, kind) {
             unshare(p, &place)?;
@@ -215,17 +220,12 @@ fn must_unshare<P: Env>(p: &mut P, place: &Place<'_>, pfn: Pfn, touch: Touch, ki
     found.is_some_and(|(anonymous, mapcount)| if anonymous { mapcount > 1 } else { kind == PinKind::LongTerm })
 }
 
-/// The caller gets a page of his own, which is not for that one to be written by him.
-#[doc(alias = "FAULT_FLAG_UNSHARE")]
+/// The caller gets a page of his own.
 fn unshare<P: Env>(p: &mut P, place: &Place<'_>) -> Result<(), FaultError> {
     at_place(p, place, |p| {
         let entry = p.with_table(place.mm, |table| table.get(place.addr)).flatten();
         let Some(entry) = entry else { return Ok(()) };
-        write_to_protected(p, place, entry)?;
-        if !place.vma.prot.contains(Prot::WRITE) {
-            p.with_table(place.mm, |table| table.write_protect(place.page()));
-        }
-        Ok(())
+        copy(p, place, entry, Copying::Unshare).map(|_| ())
     })
 }
 

@@ -62,7 +62,7 @@ pub enum ContigError {
     /// Wishes that a range cannot have.
     #[error("a range of frames cannot be had with {0}")]
     BadWishes(GfpFlags),
-    /// Frames that the zone does not have.
+    /// No frames, or some that the zone does not have.
     #[error("{0} is not a frame of the zone")]
     Outside(Pfn),
     /// The node's driver does not let anything be moved away from it.
@@ -256,6 +256,9 @@ impl Contig {
         let bad = gfp.difference(taken | more | places | ignored);
         if !bad.is_empty() {
             return Err(ContigError::BadWishes(bad));
+        }
+        if pages.is_zero() {
+            return Err(ContigError::Outside(start));
         }
         let whole = pages.get().is_power_of_two() && start.get().is_multiple_of(pages.get());
         if gfp.contains(GfpFlags::COMP) && !whole {

@@ -1,10 +1,12 @@
 //! Moves all pages of a process from nodes to nodes.
 
+use std::collections::BTreeSet;
+
 use hugetlb::NoTarget;
 use hugetlbfs::Origin;
 use mm::{MigrateError, MoveScope};
 use policy::stand_in;
-use units::{Blame, HugeCount, Ledger, MmId, NodeId, Nodemask};
+use units::{Blame, HugeCount, Ledger, MmId, NodeId, Nodemask, Pfn};
 
 use super::{Env, frames};
 
@@ -96,17 +98,22 @@ fn empty_node<P: Env>(
     scope: MoveScope,
 ) -> Result<HugeCount, NoTarget> {
     let mut stayed = HugeCount::ZERO;
-    let entries = p.with_table(mm, |table| table.iter().collect::<Vec<_>>()).unwrap_or_default();
-    for (_, entry) in entries {
-        if hugetlb::folio_at(p, entry.pfn).is_none_or(|folio| folio.node != source) {
-            continue;
-        }
+    let entries = p.with_table(mm, |table| table.iter().map(|(_, entry)| entry.pfn).collect::<Vec<_>>());
+    let there = |p: &mut P, pfn| hugetlb::folio_at(p, pfn).is_some_and(|folio| folio.node == source);
+    let leaving: Vec<Pfn> = entries.unwrap_or_default().into_iter().filter(|&pfn| there(p, pfn)).collect();
+    let mut taken = BTreeSet::new();
+    for pfn in leaving {
         // What others map too is left to them, and that is no failure.
-        let shared = p.with_memmap(|map| map.get(entry.pfn).is_some_and(|folio| folio.mapcount() > 1));
+        let shared = p.with_memmap(|map| map.get(pfn).is_some_and(|folio| folio.mapcount() > 1));
         if scope == MoveScope::Own && shared {
             continue;
         }
-        match mm::migrate(p, entry.pfn, &frames::there(target)) {
+        // As on Linux: a page that is mapped twice is found twice, and cannot be moved a second time.
+        if !taken.insert(pfn) {
+            stayed += HugeCount::new(1);
+            continue;
+        }
+        match mm::migrate(p, pfn, &frames::there(target)) {
             Ok(_) => (),
             Err(MigrateError::NoTarget(refusal)) => return Err(refusal),
             Err(_) => stayed += HugeCount::new(1),

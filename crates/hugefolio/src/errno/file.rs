@@ -144,7 +144,7 @@ impl ToErrno for SealError {
     fn errno(&self) -> Errno {
         match self {
             Self::Sealed => Errno::EPERM,
-            Self::MappedWritable => Errno::EBUSY,
+            Self::MappedWritable | Self::Kept(_) => Errno::EBUSY,
             _ => Errno::EBADF,
         }
     }

@@ -62,7 +62,7 @@ impl Generator {
     }
 
     /// A descriptor's name that the process does not use, as a rule.
-    fn new_descriptor(&mut self, actor: Actor) -> Option<FileName> {
+    pub(super) fn new_descriptor(&mut self, actor: Actor) -> Option<FileName> {
         let process = self.view.processes.get(&actor.number())?;
         let names = (0..DESCRIPTORS).filter_map(|index| FileName::new(&format!("f{index}")).ok());
         let unused: Vec<FileName> = names.filter(|name| !process.files.contains_key(name)).collect();

@@ -23,6 +23,7 @@ mod gigantic;
 mod groups;
 mod limits;
 mod memory;
+mod pins;
 mod placement;
 mod random;
 mod uffd;
@@ -112,6 +113,9 @@ enum Action {
     UffdFill,
     UffdProtect,
     UffdClose,
+    Pin,
+    Unpin,
+    Udmabuf,
     MakeGroup,
     Limit,
     Attach,
@@ -165,6 +169,9 @@ const WEIGHTS: &[(Action, [u32; Profile::ALL.len()])] = &[
     (A::UffdFill, [0, 0, 0, 0, 0, 1, 16]),
     (A::UffdProtect, [0, 0, 0, 0, 0, 0, 12]),
     (A::UffdClose, [0, 0, 0, 0, 0, 0, 2]),
+    (A::Pin, [2, 3, 2, 1, 1, 2, 1]),
+    (A::Unpin, [2, 2, 2, 1, 1, 2, 1]),
+    (A::Udmabuf, [0, 0, 1, 1, 1, 1, 0]),
     (A::MakeGroup, [0, 0, 0, 0, 4, 1, 0]),
     (A::Limit, [0, 0, 0, 0, 10, 2, 0]),
     (A::Attach, [0, 0, 0, 0, 4, 1, 0]),
@@ -404,6 +411,9 @@ impl Generator {
             A::UffdFill => self.uffd_fill(),
             A::UffdProtect => self.uffd_protect(),
             A::UffdClose => self.uffd_close(),
+            A::Pin => self.pin(),
+            A::Unpin => self.unpin(),
+            A::Udmabuf => self.udmabuf(),
             A::MakeGroup => self.make_group(),
             A::Limit => self.limit(),
             A::Attach => self.attach(),

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::op::{
     CgroupName, FallocateMode, FileName, MapName, Mmap, MmapFlag, MountName, Mremap, MremapFlag, Op, Open, OpenFlag,
-    Protection, SegmentName, Shmat, Size, Span, UffdName,
+    PinName, Protection, SegmentName, Shmat, Size, Span, UffdName,
 };
 use crate::target::Answer;
 
@@ -40,6 +40,7 @@ pub(super) struct ProcessView {
     pub(super) maps: BTreeMap<MapName, MapView>,
     pub(super) files: BTreeMap<FileName, DescriptorView>,
     pub(super) uffds: BTreeSet<UffdName>,
+    pub(super) pins: BTreeSet<PinName>,
 }
 
 /// Everything.
@@ -128,7 +129,7 @@ impl View {
                     process.files.remove(&close.file);
                 }
             }
-            Op::UffdOpen(_) | Op::UffdClose(_) => self.watcher(op),
+            Op::UffdOpen(_) | Op::UffdClose(_) | Op::Pin(_) | Op::Udmabuf(_) | Op::Unpin(_) => self.named(op),
             Op::Ftruncate(call) => self.resize(op, &call.file, |_| pages(call.len)),
             Op::Fallocate(call) if call.mode.iter().all(|mode| mode != FallocateMode::KeepSize) => {
                 let punches = call.mode.has(FallocateMode::Punch);
@@ -166,11 +167,14 @@ impl View {
         }
     }
 
-    /// A userfaultfd is opened or closed.
-    fn watcher(&mut self, op: &Op) {
+    /// A userfaultfd is opened or closed, or pages are pinned or let go.
+    fn named(&mut self, op: &Op) {
         match (op, self.process(op)) {
             (Op::UffdOpen(open), Some(process)) => _ = process.uffds.insert(open.uffd.clone()),
             (Op::UffdClose(close), Some(process)) => _ = process.uffds.remove(&close.uffd),
+            (Op::Pin(pin), Some(process)) => _ = process.pins.insert(pin.pin.clone()),
+            (Op::Udmabuf(pin), Some(process)) => _ = process.pins.insert(pin.pin.clone()),
+            (Op::Unpin(unpin), Some(process)) => _ = process.pins.remove(&unpin.pin),
             _ => {}
         }
     }
@@ -208,7 +212,7 @@ impl View {
         for map in process.maps.values_mut() {
             map.forked |= map.private;
         }
-        let copy = process.clone();
+        let copy = ProcessView { pins: BTreeSet::new(), ..process.clone() };
         self.processes.insert(child, copy);
     }
 

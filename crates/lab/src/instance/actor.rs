@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hugefolio::{Fd, HugeSize, Pid, Vaddr};
+use hugefolio::{Fd, HugeSize, Pid, PinId, Vaddr};
 use serde::{Deserialize, Serialize};
 
 /// A mapping as its process knows it: the range that was asked for, whatever has become of it.
@@ -23,10 +23,12 @@ pub(super) struct ActorState {
     pub(super) maps: BTreeMap<String, NamedMap>,
     pub(super) files: BTreeMap<String, Fd>,
     pub(super) uffds: BTreeMap<String, Fd>,
+    #[serde(default)]
+    pub(super) pins: BTreeMap<String, PinId>,
 }
 
 impl ActorState {
     pub(super) const fn new(pid: Pid) -> Self {
-        Self { pid, maps: BTreeMap::new(), files: BTreeMap::new(), uffds: BTreeMap::new() }
+        Self { pid, maps: BTreeMap::new(), files: BTreeMap::new(), uffds: BTreeMap::new(), pins: BTreeMap::new() }
     }
 }

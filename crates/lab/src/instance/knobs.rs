@@ -9,6 +9,10 @@ use crate::target::{Answer, StepResult};
 impl Instance {
     pub(super) fn knob(&mut self, op: &Op) -> Answer {
         let (path, value) = match op {
+            Op::Quiesce(_) => {
+                self.machine.quiesce();
+                return Answer::ok();
+            }
             Op::SetNr(op::SetNr { value, size, node }) => {
                 let pool = format!("hugepages/hugepages-{}kB/nr_hugepages", kib(*size));
                 let path = match node {

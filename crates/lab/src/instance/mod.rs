@@ -11,6 +11,7 @@ mod files;
 mod knobs;
 mod memory;
 mod pages;
+mod pins;
 mod placement;
 mod ranges;
 mod saved;
@@ -217,11 +218,12 @@ impl Instance {
         }
         match self.machine.fork(parent.pid) {
             Ok(pid) => {
-                let state = ActorState { pid, ..parent.clone() };
+                // What is pinned is so for the parent's device.
+                let state = ActorState { pid, pins: BTreeMap::new(), ..parent.clone() };
                 self.actors.insert(child.number(), state);
                 Answer::ok()
             }
-            Err(error) => answers::failed(&error),
+            Err(error) => answers::refused(&error),
         }
     }
 

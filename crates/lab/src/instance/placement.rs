@@ -47,6 +47,7 @@ impl Instance {
             Op::WhereIs(op::WhereIs { map, page, .. }) => {
                 self.with_page(actor, map, *page, |m, at| on(m.node_of(pid, at)))
             }
+            Op::Pin(_) | Op::Udmabuf(_) | Op::Unpin(_) => self.pin_op(actor, pid, op),
             _ => self.placed_range_op(actor, pid, op),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::pins::Kept;
 use super::world::{PageId, Process, Vma, aligned, count, pages_in};
 use super::{NaiveMachine, Quirk, Quirks};
 
@@ -106,8 +107,12 @@ impl NaiveMachine {
             check(caches == u32::from(page.cached), || {
                 format!("{id:?} is in {caches} caches and says {}", page.cached)
             })?;
-            check(page.cached != page.anon, || format!("{id:?} is both anonymous and a file's, or neither"))?;
-            check(page.cached || page.maps > 0, || format!("nothing holds {id:?}"))?;
+            let keeps = |kept: &Kept| kept.pages.iter().filter(|page| *page == id).count();
+            let held: usize = self.processes.values().flat_map(|process| process.kept.values()).map(keeps).sum();
+            check(held == page.held as usize, || format!("{id:?} is kept {held} times and says {}", page.held))?;
+            check(!(page.cached && page.anon), || format!("{id:?} is both anonymous and a file's"))?;
+            check(page.cached || page.anon || held > 0, || format!("{id:?} is neither anonymous nor a file's"))?;
+            check(page.cached || page.maps > 0 || held > 0, || format!("nothing holds {id:?}"))?;
         }
         Ok(())
     }

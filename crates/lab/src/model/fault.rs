@@ -93,7 +93,7 @@ impl NaiveMachine {
     ///
     /// An owner copies its own page without touching its other reservations. If there is none to copy to, the page is taken
     /// from all who have no reservation, so that the owner has it alone.
-    fn write_private(&mut self, p: u16, addr: u64, old: PageId) -> Result<PageId, Fault> {
+    pub(super) fn write_private(&mut self, p: u16, addr: u64, old: PageId) -> Result<PageId, Fault> {
         let own_alone = |page: &Page| page.anon && page.maps == 1;
         if own_alone(self.page(old)) {
             self.page_mut(old).dirty = true;
@@ -213,7 +213,7 @@ impl NaiveMachine {
 
     /// Counts a page that nobody reserved against the mount of its file and takes it: one that the minimum lends if it does. The
     /// process's control group pays for it as a reserved page too, and is asked that first.
-    fn take_of_mount(&mut self, p: u16, file: FileId, rounds: &[Vec<usize>]) -> Option<Taken> {
+    pub(super) fn take_of_mount(&mut self, p: u16, file: FileId, rounds: &[Vec<usize>]) -> Option<Taken> {
         self.memory_refused = false;
         let (mount, payer) = (self.file(file).mount, self.payer(p));
         let missing = self.count_in(mount, 1)?;

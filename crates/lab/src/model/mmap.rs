@@ -202,6 +202,16 @@ impl NaiveMachine {
         reserved
     }
 
+    /// Promises one page of a file to itself.
+    pub(super) fn promise(&mut self, p: u16, file: FileId, index: u64) -> Option<()> {
+        let payer = self.payer(p);
+        if !self.may_charge(payer, Charge::Rsvd, 1) || !self.reserve_of_mount(p, file, 1) {
+            return None;
+        }
+        self.file_mut(file).reserved.insert(index, payer);
+        Some(())
+    }
+
     /// Reserves for a new VMA: a private one gets all its pages and becomes the owner, a shared one what its file lacks.
     fn reserve(&mut self, p: u16, vma: Vma) -> Option<Vma> {
         let payer = self.payer(p);

@@ -16,6 +16,7 @@ mod knob;
 mod limits;
 mod mmap;
 mod nodes;
+mod pins;
 mod placement;
 mod pool;
 mod process;
@@ -229,7 +230,8 @@ impl NaiveMachine {
 
     fn run(&mut self, op: &Op) -> Outcome {
         match op {
-            Op::Nop(_) => Ok(Answer::ok()),
+            // Nothing is ever put off here.
+            Op::Nop(_) | Op::Quiesce(_) => Ok(Answer::ok()),
             Op::SetNr(op) => self.set_nr(op),
             Op::SysctlNr(op) => self.sysctl_nr(op),
             Op::SetOvercommit(op) => self.set_overcommit(op),
@@ -310,6 +312,9 @@ impl NaiveMachine {
             Op::WhereIs(op) => self.where_is(p, op),
             Op::NumaMaps(op) => self.numa_maps(p, op),
             Op::MigratePages(op) => self.migrate_pages(p, op),
+            Op::Pin(op) => self.pin(p, op),
+            Op::Udmabuf(op) => self.udmabuf(p, op),
+            Op::Unpin(op) => self.unpin(p, op),
             _ => Err(Fail::NotModelled("this operation")),
         }
     }

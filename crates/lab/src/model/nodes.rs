@@ -185,6 +185,12 @@ impl NaiveMachine {
         self.layout.from(process.local, among)
     }
 
+    /// The nodes that a process may use, from near to far, whatever its policy.
+    pub(super) fn nearest(&self, p: u16) -> Vec<usize> {
+        let process = self.process(p);
+        self.layout.from(process.local, process.allowed)
+    }
+
     /// As [`Self::promise_nodes`], for the administrator.
     pub(super) fn all_nodes(&self) -> Vec<usize> {
         self.layout.from(self.layout.memory.first().copied().unwrap_or(0), self.layout.all())

@@ -1,5 +1,7 @@
 //! Where pages lie: policies, cpusets and moves.
 
+use std::collections::BTreeSet;
+
 use super::nodes::{Bits, Policy, bits_of, counted, nodes_of};
 use super::pool::FreeRule;
 use super::world::{PAGE, Page, PageId, SMALL, ceil_small};
@@ -90,7 +92,7 @@ impl NaiveMachine {
             self.cut_out(p, &vma, from, to)?;
             self.process_mut(p).change(from, to, |vma| vma.policy = given);
         }
-        let mut stays = false;
+        let (mut stays, mut taken) = (false, BTreeSet::new());
         for (addr, page) in elsewhere.into_iter().filter(|_| moves) {
             if !has(MoveFlag::All) && self.page(page).maps > 1 {
                 continue;
@@ -98,7 +100,8 @@ impl NaiveMachine {
             let vma = self.process(p).vma_at(addr).expect("an entry lies in a VMA");
             // What moves is made on other nodes only where the policy's own are none that may be used.
             let rounds = self.rounds(p, Some(&vma), vma.index(addr));
-            stays |= !self.move_page_to(page, &rounds);
+            // A page that is mapped twice is found twice, and moves once.
+            stays |= !taken.insert(page) || !self.move_page_to(page, &rounds);
         }
         if stays && has(MoveFlag::Strict) { Err(Fail::Errno("EIO")) } else { Ok(Answer::ok()) }
     }
@@ -165,7 +168,11 @@ impl NaiveMachine {
             if !self.may_move(page) {
                 return Err(Fail::Errno("EBUSY"));
             }
-            if !self.move_page_to(page, &[vec![node]]) {
+            let held = self.page(page).held > 0;
+            if held && self.is_held_back(&[vec![node]]) {
+                return Err(Fail::Errno("EAGAIN"));
+            }
+            if held || !self.move_page_to(page, &[vec![node]]) {
                 return Err(Fail::Errno("ENOMEM"));
             }
         }
@@ -212,14 +219,28 @@ impl NaiveMachine {
         !(page.stuck || page.anon && limits.is_some_and(|limits| limits.given))
     }
 
-    /// Moves a page, if there is anywhere to go.
-    fn move_page_to(&mut self, page: PageId, rounds: &[Vec<usize>]) -> bool {
-        let rule = if self.quirks.has(Quirk::SurplusFreeIgnoresReservations) {
+    /// A page that somebody keeps stays, once there is one to move it to; whether there is.
+    fn is_held_back(&mut self, rounds: &[Vec<usize>]) -> bool {
+        let rule = self.free_rule();
+        self.pool.move_in_vain(rounds, rule)
+    }
+
+    fn free_rule(&self) -> FreeRule {
+        if self.quirks.has(Quirk::SurplusFreeIgnoresReservations) {
             FreeRule::SurplusFirst
         } else {
             FreeRule::KeepsPromises
-        };
+        }
+    }
+
+    /// Moves a page, if there is anywhere to go.
+    fn move_page_to(&mut self, page: PageId, rounds: &[Vec<usize>]) -> bool {
+        let rule = self.free_rule();
         if !self.may_move(page) {
+            return false;
+        }
+        if self.page(page).held > 0 {
+            self.is_held_back(rounds);
             return false;
         }
         let from = self.page(page).node;
@@ -255,8 +276,10 @@ impl NaiveMachine {
             let node = left.remove(free.unwrap_or(left.len() - 1));
             waiting.retain(|other| *other != node);
             let entries = self.process(p).entries.values().copied();
-            for page in entries.collect::<Vec<_>>() {
-                if self.page(page).node == node && !self.move_page_to(page, &[vec![target(node)]]) {
+            let leaving: Vec<PageId> = entries.filter(|page| self.page(*page).node == node).collect();
+            let mut taken = BTreeSet::new();
+            for page in leaving {
+                if !taken.insert(page) || !self.move_page_to(page, &[vec![target(node)]]) {
                     stay += 1;
                 }
             }

@@ -226,6 +226,27 @@ impl Pool {
         Some(node)
     }
 
+    /// Takes a free page that was promised, of the first of `nodes` that has one; none is made.
+    pub(super) fn take_promised(&mut self, nodes: &[usize]) -> Option<usize> {
+        let node = nodes.iter().copied().find(|&node| self.nodes[node].free > 0)?;
+        self.nodes[node].free -= 1;
+        self.resv -= 1;
+        Some(node)
+    }
+
+    /// What becomes of a page that was taken to move something to it, which then stayed.
+    pub(super) fn move_in_vain(&mut self, rounds: &[Vec<usize>], rule: FreeRule) -> bool {
+        let first = rounds.first().map_or(&[][..], Vec::as_slice);
+        if self.free() > self.resv
+            && let Some(to) = first.iter().copied().find(|&node| self.nodes[node].free > 0)
+        {
+            self.nodes[to].free -= 1;
+            self.put(to, false, rule);
+            return true;
+        }
+        rounds.iter().flatten().next().is_some()
+    }
+
     /// Frees one page that was in use. A page that `restores` gives its reservation back. While its node has surplus
     /// the page leaves the pool, unless a promise needs it.
     pub(super) fn put(&mut self, node: usize, restores: bool, rule: FreeRule) {

@@ -56,14 +56,27 @@ impl NaiveMachine {
             }
             // Page tables without entries are copied too.
             child.tables.extend(parent.tables.range(vma.start >> 30..=(vma.end - 1) >> 30));
-            child.entries.extend(parent.entries.range(vma.start..vma.end).map(|(addr, page)| (*addr, *page)));
-        }
-        let copied: Vec<PageId> = child.entries.values().copied().collect();
-        for page in copied {
-            self.page_mut(page).maps += 1;
+            for (&addr, &page) in parent.entries.range(vma.start..vma.end) {
+                match self.inherited(p, vma, addr, page) {
+                    Ok(page) => _ = child.entries.insert(addr, page),
+                    Err(fail) => {
+                        self.processes.insert(number, child);
+                        self.end_process(number);
+                        return Err(fail);
+                    }
+                }
+            }
         }
         self.processes.insert(number, child);
         Ok(Answer::ok())
+    }
+
+    /// The page that a child has in a place of its parent: the same, or a copy of one that is pinned.
+    fn inherited(&mut self, p: u16, vma: &Vma, addr: u64, page: PageId) -> Result<PageId, Fail> {
+        let known = self.page(page);
+        let page = if known.anon && known.firm > 0 { self.copy_for_child(p, vma, addr, page)? } else { page };
+        self.page_mut(page).maps += 1;
+        Ok(page)
     }
 
     pub(super) fn exit(&mut self, p: u16) -> Outcome {
@@ -74,7 +87,9 @@ impl NaiveMachine {
     /// The address space goes first, as by one munmap, then the descriptors.
     pub(super) fn end_process(&mut self, p: u16) {
         self.unmap(p, 0, u64::MAX);
-        self.processes.remove(&p);
+        if let Some(gone) = self.processes.remove(&p) {
+            self.let_all_go(gone.kept.into_values());
+        }
         self.drop_unheld_watchers();
         self.evict_unused();
     }

@@ -30,7 +30,7 @@ const fn bit(seal: Seal) -> u32 {
 }
 
 impl NaiveMachine {
-    /// A file that is sealed takes no seal; one that somebody may write through a shared mapping is not sealed against that.
+    /// A file that is sealed takes no seal; one that somebody may write through a shared mapping, or a page that he keeps, is not sealed against that.
     pub(super) fn add_seals(&mut self, p: u16, op: &AddSeals) -> Outcome {
         let descriptor = self.process(p).descriptor(&op.file).ok_or(Fail::Errno("EBADF"))?;
         let Opened::File(id) = descriptor.on else {
@@ -43,6 +43,10 @@ impl NaiveMachine {
         }
         let mut vmas = self.processes.values().flat_map(|process| &process.vmas);
         if seals & WRITE != 0 && has & WRITE == 0 && vmas.any(|vma| vma.file == id && vma.shared && vma.may_write) {
+            return Err(Fail::Errno("EBUSY"));
+        }
+        let kept = self.file(id).cache.values().any(|page| self.page(*page).held > 0);
+        if seals & WRITE != 0 && has & WRITE == 0 && kept {
             return Err(Fail::Errno("EBUSY"));
         }
         self.file_mut(id).seals |= seals;

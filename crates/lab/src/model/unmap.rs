@@ -27,7 +27,8 @@ impl NaiveMachine {
             let at_once = self.quirks.has(Quirk::OwnerRestoresAtOnce);
             let page = self.page_mut(id);
             page.maps -= 1;
-            let (last, anon, cached) = (page.maps == 0, page.anon, page.cached);
+            // A pin keeps it as a mapping would.
+            let (last, anon, cached) = (page.maps == 0 && page.held == 0, page.anon, page.cached);
             if let (Some(owner), true, true) = (vma.owner, anon, no_surplus) {
                 if !last && !at_once {
                     self.page_mut(id).promise = Some((owner, index));
@@ -54,6 +55,9 @@ impl NaiveMachine {
             FreeRule::KeepsPromises
         };
         for id in loose {
+            if self.page(id).held > 0 {
+                continue;
+            }
             let page = self.pages.remove(&id).expect("a loose page exists");
             let restores = page.restore
                 || self.keep_promise(id, page.promise)
@@ -171,9 +175,10 @@ impl NaiveMachine {
         self.end_unused_mounts();
     }
 
-    /// A mount that is not in the tree any more ends with its last file, and its minimum with it.
-    fn end_unused_mounts(&mut self) {
-        let used = |mount: &Mount| mount.attached || self.mount_is_used(mount.id);
+    /// A mount that is not in the tree any more ends with its last file and its last page, and its minimum with it.
+    pub(super) fn end_unused_mounts(&mut self) {
+        let has_pages = |mount: MountId| self.pages.values().any(|page| page.mount == Some(mount));
+        let used = |mount: &Mount| mount.attached || self.mount_is_used(mount.id) || has_pages(mount.id);
         let (kept, ended): (Vec<Mount>, Vec<Mount>) = self.mounts.iter().cloned().partition(used);
         self.mounts = kept;
         // By now nothing counts against the maximum, and the minimum is whole; a kernel with quirks does not look at the latter.

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::cgroup::{GroupId, Payers};
 use super::nodes::{Bits, Policy};
-use crate::op::{FileName, MapName, MountName, Protection, UffdName};
+use super::pins::Kept;
+use crate::op::{FileName, MapName, MountName, PinName, Protection, UffdName};
 
 /// The size of a huge page in bytes; the model knows 2 MiB pages alone.
 pub(super) const PAGE: u64 = 2 << 20;
@@ -62,6 +63,9 @@ pub(super) struct Page {
     pub(super) cached: bool,
     /// How many entries map it.
     pub(super) maps: u32,
+    /// How often somebody keeps it, and how often as more than a reference.
+    pub(super) held: u32,
+    pub(super) firm: u32,
     /// The mount that it counts against.
     pub(super) mount: Option<MountId>,
     /// Freeing it gives a reservation back.
@@ -250,6 +254,9 @@ pub(super) struct Process {
     /// The userfaultfds that it holds, and which of them have names.
     pub(super) watchers: Vec<WatcherId>,
     pub(super) watcher_names: BTreeMap<UffdName, WatcherId>,
+    /// What it keeps pinned, and which of that has a name.
+    pub(super) kept: BTreeMap<u64, Kept>,
+    pub(super) pin_names: BTreeMap<PinName, u64>,
     /// The names mapped so far.
     pub(super) names: BTreeMap<MapName, Named>,
     /// All descriptors ever opened; `None` after close.

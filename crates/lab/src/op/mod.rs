@@ -42,8 +42,8 @@ pub use flag::{
     Seal, SegmentFlag, TaskFlag, UffdMode,
 };
 pub use frames::{COMPACTED, FrameRange, Gfp, MOVED, Replies, Reply, ZoneName};
-pub use name::{Actor, BlockName, CgroupName, FileName, MapName, MountName, MountPath, SegmentName, UffdName};
-pub use placement::{NodeList, NodesAre, PolicyMode};
+pub use name::{Actor, BlockName, CgroupName, FileName, MapName, MountName, MountPath, PinName, SegmentName, UffdName};
+pub use placement::{NodeList, NodesAre, PinFor, PolicyMode};
 pub use record::{Record, Scalar};
 pub use table::{About, ArgumentInfo, Verb};
 pub use text::{nearest, quote, unquote};

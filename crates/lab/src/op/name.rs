@@ -126,6 +126,8 @@ names! {
     SegmentName: "a segment's name", "";
     /// A block of pages, or several that were taken together.
     BlockName: "a block's name", "";
+    /// Pages that a process keeps pinned.
+    PinName: "a pin's name", "";
     /// A userfaultfd of a process.
     UffdName: "a userfaultfd's name", "";
 }

@@ -76,6 +76,36 @@ impl Value for NodesAre {
     }
 }
 
+/// What a page is kept for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PinFor {
+    /// To look at it, as a pipe does: a plain reference (FOLL_GET).
+    Pipe,
+    /// One transfer of O_DIRECT (FOLL_PIN).
+    Direct,
+    /// A device, for as long as it likes (FOLL_PIN and FOLL_LONGTERM).
+    Vfio,
+}
+
+const PURPOSES: &[(&str, PinFor)] = &[("pipe", PinFor::Pipe), ("direct", PinFor::Direct), ("vfio", PinFor::Vfio)];
+
+impl Value for PinFor {
+    const EXPECTS: &'static str = "what for: pipe (a reference), direct (one transfer), vfio (for long)";
+    fn draw(draws: &mut Draws<'_>) -> Self {
+        draws.of(PURPOSES).1
+    }
+    fn from_text(text: &str) -> Result<Self, ValueError> {
+        let known = PURPOSES.iter().find(|(word, _)| *word == text);
+        known.map(|(_, purpose)| *purpose).ok_or_else(|| ValueError {
+            nearest: nearest(text, PURPOSES.iter().map(|(word, _)| *word)).map(str::to_owned),
+            ..ValueError::new(format!("nothing is pinned for `{text}`"))
+        })
+    }
+    fn to_text(&self) -> String {
+        PURPOSES.iter().find(|(_, purpose)| purpose == self).map_or("", |(word, _)| *word).to_owned()
+    }
+}
+
 /// A set of nodes below 64, such as `0,2-3`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeList(u64);

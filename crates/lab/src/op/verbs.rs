@@ -38,13 +38,13 @@ use super::text::nearest;
 use super::words::{Word, WordSink, WordSource};
 
 operations! {
-    SetNr, SysctlNr, SetOvercommit, Demote, DemoteSize, SetHvo, Write, Mount, Umount, Unlink, Truncate,
+    SetNr, SysctlNr, SetOvercommit, Demote, DemoteSize, SetHvo, Quiesce, Write, Mount, Umount, Unlink, Truncate,
     CgCreate, CgMax, CgRsvdMax, CgMemoryMax, CgMems, CgAttach, CgRmdir, Spawn, Kill, Nop, Fork, Exit, Mmap, Munmap, Mremap,
     Mprotect,
     Madvise, Mlock, Munlock, Msync, Mincore, Touch, Uaccess, Open, Memfd, Close, Ftruncate, Fallocate, Fstat,
     Pread, Pwrite, Fsync, AddSeals, GetSeals, Pagemap, Smaps, Shmget, Shmat, Shmdt, Shmrm, UffdOpen,
     UffdRegister, UffdUnregister, UffdCopy, UffdContinue, UffdZero, UffdWp, UffdClose, RunOn, SetMempolicy, Mbind, HomeNode,
-    MovePage, WhereIs, MigratePages, NumaMaps, Hwpoison, SoftOffline,
+    MovePage, WhereIs, MigratePages, NumaMaps, Pin, Udmabuf, Unpin, Hwpoison, SoftOffline,
     AllocPages, AllocBulk, AllocExact, AllocContig, FreePages, MarkMovable, DrainPages, Tick, OnCpu, Compact, Isolate, Unisolate,
     Online, Offline,
 }

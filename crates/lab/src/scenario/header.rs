@@ -47,7 +47,7 @@ pub(crate) const GROUP_VERSIONS: [(&str, (GroupVersion, MemoryAccounting)); 3] =
 pub(crate) const TAIL_LIVES: [(&str, TailLife); 2] = [("counted", TailLife::Counted), ("kept", TailLife::Kept)];
 
 /// The boot parameters that a machine line may hold, besides `arch=`, `cgroup=`, `tails=`, and `node=` for each node's memory.
-pub const BOOT_PARAMETERS: [&str; 8] = [
+pub const BOOT_PARAMETERS: [&str; 9] = [
     "hugepages",
     "hugepagesz",
     "default_hugepagesz",
@@ -55,6 +55,7 @@ pub const BOOT_PARAMETERS: [&str; 8] = [
     "hugetlb_cma_only",
     "hugetlb_free_vmemmap",
     "hugepage_alloc_threads",
+    "kernelcore",
     "movablecore",
 ];
 

@@ -3,6 +3,7 @@
 pub(crate) mod access;
 pub(crate) mod file;
 pub(crate) mod memory;
+pub(crate) mod pin;
 pub(crate) mod placement;
 pub(crate) mod process;
 pub(crate) mod segment;

@@ -3,6 +3,7 @@
 mod files;
 mod forked;
 mod memory;
+mod pins;
 mod placement;
 mod proc;
 mod segments;
@@ -25,6 +26,7 @@ use rustix::net::{
 use crate::message::{LARGEST, Reply, Request};
 use crate::sys::file::RawFd;
 use crate::sys::memory::Reach;
+use crate::sys::pin::Kept;
 use crate::sys::{access, process};
 use crate::{errno, host};
 use forked::Private;
@@ -54,6 +56,9 @@ pub(crate) struct Worker {
     maps: BTreeMap<String, Map>,
     files: BTreeMap<String, RawFd>,
     uffds: BTreeMap<String, RawFd>,
+    pins: BTreeMap<String, Kept>,
+    /// Those whose names were used again.
+    nameless: Vec<Kept>,
     slots: BTreeMap<String, u64>,
     segment: Option<i32>,
     private: Private,
@@ -89,6 +94,8 @@ impl Worker {
             maps: BTreeMap::new(),
             files: BTreeMap::new(),
             uffds: BTreeMap::new(),
+            pins: BTreeMap::new(),
+            nameless: Vec::new(),
             slots: BTreeMap::new(),
             segment: None,
             private: Private::default(),
@@ -114,7 +121,10 @@ impl Worker {
             self.slots.extend(request.slots);
             self.segment = request.segment;
             match op {
-                Op::Exit(op::Exit { code, .. }) => process::exit(code.map_or(0, |code| i32::from(code.get()))),
+                Op::Exit(op::Exit { code, .. }) => {
+                    self.let_all_go();
+                    process::exit(code.map_or(0, |code| i32::from(code.get())))
+                }
                 Op::Fork(_) => self.fork(),
                 op => {
                     let Outcome { answer, segment } = self.run(&op);
@@ -152,6 +162,7 @@ impl Worker {
                 drop(theirs);
                 if let Some(socket) = childs.take() {
                     self.socket = socket;
+                    self.forget_pins();
                 }
             }
             Ok(Some(child)) => {

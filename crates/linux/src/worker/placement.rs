@@ -45,6 +45,7 @@ impl Worker {
             Op::SoftOffline(op::SoftOffline { map, range, .. }) => {
                 self.call(map, *range, |reach| memory::advise(reach, libc::MADV_SOFT_OFFLINE))
             }
+            Op::Pin(_) | Op::Udmabuf(_) | Op::Unpin(_) => self.pin_op(op),
             _ => StepResult::BadOp.into(),
         }
     }

@@ -254,6 +254,18 @@ fn nasty_the_end_of_the_zone() {
     assert_eq!(machine.zone(ZONE).map(|zone| zone.isolated_blocks()), Some(0));
 }
 
+/// No frames at all were taken for one pageblock, whichever began there: where that was none of the zone, it came to a stop.
+#[test]
+fn nasty_no_frames_are_no_range() {
+    let mut machine = machine(vec![roomy()]);
+    for start in [0, 512, 4096] {
+        assert_eq!(run(&mut machine, range(start, 0), |_| Moved::Moved).0, Err(ContigError::Outside(pfn(start))));
+    }
+    let (outside, none) = (Pfn::new(0), PageCount::ZERO);
+    let request = ContigRequest { start: outside, pages: none, ..range(0, 0) };
+    assert_eq!(run(&mut machine, request, |_| Moved::Moved).0, Err(ContigError::Outside(outside)));
+}
+
 #[test]
 fn wishes_that_a_range_cannot_have() {
     let mut machine = machine(vec![free(full(ZONE, 4), 9, Movable, &[0])]);

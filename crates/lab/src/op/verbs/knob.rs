@@ -56,6 +56,9 @@ verbs! {
         value: Written ["n", "raw"];
     } writes "/proc/sys/vm/hugetlb_optimize_vmemmap"
 
+    /// Does what was put off in interrupts, as the kernel's workers do sooner or later.
+    Quiesce = "quiesce" {}
+
     /// Writes any other file of /proc or /sys that the machine has.
     Write = "write" {
         /// The file.

@@ -1,10 +1,11 @@
 //! Where pages lie, and memory that breaks.
 
-use crate::op::amount::{Node, PageIndex, Span};
+use crate::op::amount::{Node, PageIndex, Pages, Span};
 use crate::op::flag::{Flags, MoveFlag};
-use crate::op::name::MapName;
-use crate::op::placement::{NodeList, NodesAre, PolicyMode};
+use crate::op::name::{FileName, MapName, PinName};
+use crate::op::placement::{NodeList, NodesAre, PinFor, PolicyMode};
 use crate::op::table::verbs;
+use crate::op::word::{Access, Switch};
 
 verbs! {
     about Placement
@@ -83,6 +84,38 @@ verbs! {
     NumaMaps = "numa_maps" by actor {
         /// The mapping.
         map: MapName ["m"];
+    }
+
+    /// Pins pages of a mapping until `unpin` or the end of the process: all of them or none.
+    Pin = "pin" by actor {
+        /// The name that the pin gets.
+        pin: PinName ["pin"];
+        /// The mapping.
+        map: MapName ["m"];
+        /// The pages.
+        pages: Pages ["pg", "n"];
+        /// What for.
+        purpose: PinFor ["for"];
+        /// Whether they will be written.
+        access: Access ["w"] or Access::Read;
+    }
+
+    /// Pins pages of a memory file for a device as `/dev/udmabuf` does, also absent ones, until `unpin` or the end of the process.
+    Udmabuf = "udmabuf" by actor {
+        /// The name that the pin gets.
+        pin: PinName ["pin"];
+        /// The file.
+        file: FileName ["f"];
+        /// The range.
+        range: Span ["off", "len"];
+    }
+
+    /// Ends a pin.
+    Unpin = "unpin" by actor {
+        /// The pin.
+        pin: PinName ["pin"];
+        /// In an interrupt, where nobody may wait: the library alone knows when.
+        atomic: Option<Switch> ["atomic"];
     }
 
     /// Breaks the memory of a range, a base page in each huge page. The kernel of a host does it only if the host can be thrown away.

@@ -10,7 +10,7 @@ use hugetlb::MapKind;
 use memmap::{Broken, FolioKind};
 use mm::PinKind;
 use page_alloc::Source;
-use units::{HstateId, HugeCount, InodeId, Migratetype, PageCount, Pfn};
+use units::{HstateId, HugeCount, InodeId, Migratetype, PageCount, Pfn, Vaddr, VaddrRange};
 use vmemmap::FrameSource;
 
 use crate::{Machine, Process};
@@ -89,6 +89,11 @@ impl Machine {
                 counts.0 += 1;
                 counts.1 += 1;
             }
+            for (_, pieces) in table.iter_pieces() {
+                let counts = seen.entry(pieces.pfn()).or_default();
+                counts.0 += pieces.leaves();
+                counts.1 += u64::from(pieces.leaves());
+            }
         }
         for (id, cache) in &self.caches {
             let Some(inode) = self.inodes.get(id) else { return broken(format!("{id:?} has a cache but is gone")) };
@@ -145,10 +150,11 @@ impl Machine {
             }
         }
         for (mm, vmas) in &self.spaces {
-            for (addr, entry) in self.tables[mm].iter() {
+            let all = VaddrRange::new(Vaddr::new(0), self.config.task_size);
+            for (addr, pfn, _) in self.tables[mm].folios_over(all) {
                 let place = vmas.find(addr).map(|vma| (vma.inode, vma.index_of(addr)));
-                if place != home(entry.pfn) {
-                    return broken(format!("{} is mapped as {place:?} and says {:?}", entry.pfn, home(entry.pfn)));
+                if place != home(pfn) {
+                    return broken(format!("{pfn} is mapped as {place:?} and says {:?}", home(pfn)));
                 }
             }
         }

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use hugefolio::{
-    Admin, Arrival, Bytes, Calls, Cause, CopyCall, FallocateMode, Fd, GfpFlags, HugeCount, HugeSize, Machine, MapCall,
-    MapFlags, MemoryAccounting, MountOptions, MoveScope, Moves, NodeId, Nodemask, OpenCall, Order, Pages, Payload, Pid,
-    ResizeNodes, Share, Site, Touch, UffdModes, Vaddr,
+    Admin, Advice, Arrival, Bytes, Calls, Cause, CopyCall, FallocateMode, Fd, GfpFlags, HugeCount, HugeSize, Machine,
+    MapCall, MapFlags, MemoryAccounting, MountOptions, MoveScope, Moves, NodeId, Nodemask, OpenCall, Order, Pages,
+    Payload, Pid, ResizeNodes, Share, Site, Touch, UffdModes, Vaddr,
 };
 
 const N0: NodeId = NodeId::new(0);
@@ -103,7 +103,7 @@ fn total(s: &mut Scene) -> u64 {
     s.machine.pool(M2).unwrap().nr.get()
 }
 
-const OPERATIONS: [Operation; 28] = [
+const OPERATIONS: [Operation; 29] = [
     ("grow", Leaves::Steps(|s| (12..=15).contains(&total(s))), |s| {
         s.machine.set_nr_hugepages(M2, huge(16), ResizeNodes::Global(Nodemask::ALL)).unwrap();
         total(s) == 16
@@ -164,6 +164,7 @@ const OPERATIONS: [Operation; 28] = [
     }),
     ("fill by copy", Leaves::Nothing, |s| fill(s, UffdModes::MISSING)),
     ("fill what is cached", Leaves::Nothing, |s| fill(s, UffdModes::MINOR)),
+    ("fill in pieces", Leaves::Steps(|s| total(s) == 12), fill_in_pieces),
     ("a page in vain", Leaves::OtherWay, |s| {
         // A place between two others of its file that nothing promises: what was allocated for it has to be taken out again.
         let call = MapCall::anonymous(pages(3), Share::Shared).with_flags(MapFlags::NORESERVE);
@@ -219,6 +220,17 @@ fn fill(s: &mut Scene, modes: UffdModes) -> bool {
     }
     let payload = Payload::Bytes(b"filled");
     s.machine.uffd_copy(pid, fd, &CopyCall { start: at, len: pages(1), payload, arrival: Arrival::Open }).is_ok()
+}
+
+/// A userfaultfd maps a part of what is cached, and a fault a hole beside it.
+fn fill_in_pieces(s: &mut Scene) -> bool {
+    let (pid, at, base) = (s.child, s.shared, Bytes::kib(4));
+    s.machine.madvise(pid, at, pages(1), Advice::Split).unwrap();
+    let fd = s.machine.userfaultfd(pid).unwrap();
+    s.machine.uffd_register(pid, fd, at, pages(1), UffdModes::MINOR).unwrap();
+    let filled = s.machine.uffd_continue(pid, fd, at + base, base).is_ok();
+    s.machine.uffd_unregister(pid, fd, at, pages(1)).unwrap();
+    filled && s.machine.read_byte(pid, at).is_ok()
 }
 
 /// A place in the code: the site and the line that asks.

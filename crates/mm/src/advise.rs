@@ -6,8 +6,9 @@ use units::{Access, Blame, Bytes, Ledger, MmId, Scope, Vaddr, VaddrRange};
 
 use crate::populate::{Progress, populate_with};
 use crate::protect::isolate;
+use crate::rmap::in_tables;
 use crate::unmap::unmap_area_range;
-use crate::{Env, PopulateError, Prot, Touch, Vma, VmaFlags};
+use crate::{Entry, Env, Pieces, PopulateError, Prot, Touch, UffdModes, Vma, VmaFlags};
 
 /// What a task says about a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,13 @@ pub enum Advice {
     PopulateRead,
     /// Touch every page, writing.
     PopulateWrite,
-    /// Advice that huge pages refuse: free, cold, page out, collapse, wipe on fork.
+    /// Pages may be mapped in pieces from now on.
+    #[doc(alias = "MADV_SPLIT")]
+    Split,
+    /// What is mapped in pieces is to be mapped as a whole again.
+    #[doc(alias = "MADV_COLLAPSE")]
+    Collapse,
+    /// Advice that huge pages refuse: free, cold, page out, wipe on fork.
     Refused,
     /// Advice that nobody knows.
     Unknown,
@@ -148,6 +155,8 @@ fn advise_piece<P: Env>(p: &mut P, mm: MmId, vma: &Vma, piece: VaddrRange, advic
     match advice {
         Advice::DontNeed => dont_need(p, mm, vma, piece),
         Advice::Remove => remove(p, vma, piece),
+        Advice::Split => split(p, mm, vma, piece),
+        Advice::Collapse => collapse(p, mm, vma, piece),
         Advice::Flags { among, set } => set_flags(p, mm, vma, piece, (vma.flags - among) | set),
         Advice::NoEffect | Advice::PopulateRead | Advice::PopulateWrite => Ok(()),
         Advice::Refused | Advice::Unknown => Err(AdviseError::NotForHugePages),
@@ -173,6 +182,54 @@ fn remove<P: Env>(p: &mut P, vma: &Vma, piece: VaddrRange) -> Result<(), AdviseE
     }
     let offset = vma.size.offset_of(vma.first) + piece.start.since(vma.range.start);
     Ok(hugetlbfs::punch_hole(p, vma.inode, offset, piece.len())?)
+}
+
+/// Only pages that are shared and of a size with parts. Nobody watches their writes, as that is known of whole pages alone.
+fn split<P: Env>(p: &mut P, mm: MmId, vma: &Vma, piece: VaddrRange) -> Result<(), AdviseError> {
+    let base = p.page_shift();
+    if !vma.is_shared() || !Pieces::can_divide(vma.size, base) || vma.is_watched(UffdModes::WRITE_PROTECT) {
+        return Err(AdviseError::NotForHugePages);
+    }
+    whole_pages(vma, piece)?;
+    set_flags(p, mm, vma, piece, vma.flags | VmaFlags::PIECES)
+}
+
+/// Each page that is mapped in pieces is mapped by one entry, which keeps one of their references; holes are mapped too. What is mapped by
+/// nothing stays so.
+fn collapse<P: Env>(p: &mut P, mm: MmId, vma: &Vma, piece: VaddrRange) -> Result<(), AdviseError> {
+    if !vma.flags.contains(VmaFlags::PIECES) {
+        return Err(AdviseError::NotForHugePages);
+    }
+    whole_pages(vma, piece)?;
+    let writable = vma.prot.contains(Prot::WRITE);
+    in_tables(p, vma.inode, |p| {
+        let taken = p.with_table(mm, |table| {
+            let taken = table.take_pieces_over(piece);
+            for (addr, pieces) in &taken {
+                let entry = Entry { pfn: pieces.pfn(), writable, uffd_wp: false, dirty: true, size: vma.size };
+                table.set(*addr, entry);
+            }
+            taken
+        });
+        for (_, pieces) in taken.unwrap_or_default() {
+            let (pfn, surplus) = (pieces.pfn(), pieces.leaves() - 1);
+            p.with_memmap(|map| {
+                (0..surplus).for_each(|_| _ = map.remove_mapping(pfn));
+                if writable {
+                    map.mark_written(pfn);
+                }
+            });
+            if surplus > 0 {
+                hugetlb::put_folio(p, pfn, surplus.into());
+            }
+        }
+    });
+    Ok(())
+}
+
+fn whole_pages(vma: &Vma, piece: VaddrRange) -> Result<(), AdviseError> {
+    let inside = [piece.start, piece.end].into_iter().find(|edge| !edge.is_aligned(vma.size.bytes()));
+    inside.map_or(Ok(()), |edge| Err(AdviseError::InsidePage(edge)))
 }
 
 /// An area that has the flags already is not split.

@@ -13,7 +13,7 @@ use policy::{Placement, Weights};
 use units::{Access, Blame, Bytes, HugeIndex, Ledger, MmId, Pfn, Scope, Site, Vaddr};
 
 use crate::cow::write_to_protected;
-use crate::{Entry, Env, Prot, UffdModes, Vma, VmaFlags};
+use crate::{Entry, Env, Piece, Prot, UffdModes, Vma, VmaFlags};
 
 /// What is done to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,8 +168,9 @@ pub(crate) fn fault_for<P: Env>(
     let index = vma.index_of(addr);
     let start = Vaddr::new(addr.get()).align_down(vma.size.bytes());
     let place = Place { mm, vma, addr: start, index, origin, pin };
-    let pfn = at_place(p, &place, |p| locked(p, &place, touch))?;
-    Ok(Hit { pfn, offset: addr.since(start) })
+    let offset = addr.since(start);
+    let pfn = at_place(p, &place, |p| locked(p, &place, offset, touch))?;
+    Ok(Hit { pfn, offset })
 }
 
 /// Everything that gives a place its page runs in these scopes.
@@ -189,9 +190,12 @@ pub(crate) fn reach<P: Env>(p: &mut P, place: &Place<'_>) -> Option<Entry> {
     entry.flatten()
 }
 
-fn locked<P: Env>(p: &mut P, place: &Place<'_>, touch: Touch) -> Result<Pfn, FaultError> {
+fn locked<P: Env>(p: &mut P, place: &Place<'_>, offset: Bytes, touch: Touch) -> Result<Pfn, FaultError> {
     match reach(p, place) {
-        None => no_page(p, place, touch),
+        None => match p.with_table(place.mm, |table| table.pieces(place.addr).map(|all| (all.pfn(), all.at(offset)))) {
+            Some(Some((pfn, piece))) => in_pieces(p, place, pfn, piece, offset, touch),
+            _ => no_page(p, place, offset, touch),
+        },
         Some(entry) if touch == Touch::Write && !entry.writable => write_to_present(p, place, entry),
         Some(entry) => Ok(entry.pfn),
     }
@@ -206,7 +210,58 @@ fn write_to_present<P: Env>(p: &mut P, place: &Place<'_>, entry: Entry) -> Resul
     write_to_protected(p, place, entry)
 }
 
-fn no_page<P: Env>(p: &mut P, place: &Place<'_>, touch: Touch) -> Result<Pfn, FaultError> {
+/// A page that is mapped in pieces. A hole is filled as large as it is: tables are made by whoever maps a part on purpose, never by a fault.
+fn in_pieces<P: Env>(
+    p: &mut P,
+    place: &Place<'_>,
+    pfn: Pfn,
+    piece: Piece,
+    offset: Bytes,
+    touch: Touch,
+) -> Result<Pfn, FaultError> {
+    let vma = &place.vma;
+    match piece.writable {
+        Some(writable) if writable || touch == Touch::Read => return Ok(pfn),
+        Some(_) => {
+            p.with_table(place.mm, |table| table.make_piece_writable(place.addr, offset));
+            p.with_memmap(|map| map.mark_written(pfn));
+            return Ok(pfn);
+        }
+        None if is_poisoned(p, vma, pfn) => return Err(FaultError::Poisoned { addr: place.addr }),
+        None if vma.is_watched(UffdModes::MINOR) => {
+            return Err(FaultError::UserfaultMinor { addr: told_addr(p, place, offset) });
+        }
+        None => (),
+    }
+    if p.refused(Site::TablePage) {
+        return Err(FaultError::NoTablePage);
+    }
+    let piece = Piece { writable: Some(vma.prot.contains(Prot::WRITE)), ..piece };
+    let mapped = install_piece(p, place, pfn, piece);
+    debug_assert!(mapped.is_some(), "a hole was filled inside the fault mutex");
+    Ok(pfn)
+}
+
+/// The address that a watcher is told: of the base page, where pieces as small may be mapped.
+fn told_addr<P: Env>(p: &mut P, place: &Place<'_>, offset: Bytes) -> Vaddr {
+    let whole = !place.vma.flags.contains(VmaFlags::PIECES);
+    if whole { place.addr } else { (place.addr + offset).align_down(p.page_shift().bytes()) }
+}
+
+/// Maps a piece of a folio that the file has, with a reference of its own; nothing where something is there.
+pub(crate) fn install_piece<P: Env>(p: &mut P, place: &Place<'_>, pfn: Pfn, piece: Piece) -> Option<()> {
+    p.with_table(place.mm, |table| table.map_piece(place.addr, pfn, place.vma.size, piece)).flatten()?;
+    p.with_memmap(|map| {
+        map.get_refs(pfn, 1);
+        map.add_mapping(pfn, MappedBy::File);
+        if piece.writable == Some(true) {
+            map.mark_written(pfn);
+        }
+    });
+    Some(())
+}
+
+fn no_page<P: Env>(p: &mut P, place: &Place<'_>, offset: Bytes, touch: Touch) -> Result<Pfn, FaultError> {
     let vma = &place.vma;
     if p.with_table(place.mm, |table| table.is_poisoned(place.addr)) == Some(true) {
         return Err(FaultError::Poisoned { addr: place.addr });
@@ -223,7 +278,7 @@ fn no_page<P: Env>(p: &mut P, place: &Place<'_>, touch: Touch) -> Result<Pfn, Fa
     let (pfn, by) = match cached {
         Some(pfn) if is_poisoned(p, vma, pfn) => return Err(FaultError::Poisoned { addr: place.addr }),
         Some(_) if vma.is_watched(UffdModes::MINOR) => {
-            return Err(FaultError::UserfaultMinor { addr: place.addr });
+            return Err(FaultError::UserfaultMinor { addr: told_addr(p, place, offset) });
         }
         Some(pfn) => {
             p.with_memmap(|map| map.get_refs(pfn, 1));

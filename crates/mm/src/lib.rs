@@ -14,6 +14,7 @@ mod fork;
 mod map;
 mod mbind;
 mod migrate;
+mod pieces;
 mod pin;
 mod poison;
 mod populate;
@@ -34,6 +35,7 @@ pub use fork::{ForkError, fork_space};
 pub use map::{FileAccess, MapFlags, MapRequest, MmapError, Place, Share, Source, mmap};
 pub use mbind::{Existing, HomeNodeError, MbindError, MoveScope, mbind, set_home_node, usable_policy};
 pub use migrate::{MigrateError, Migrated, migrate, migrate_isolated};
+pub use pieces::{Piece, Pieces};
 pub use pin::{Pin, PinError, PinKind, PinNote, pin, pin_file, unpin, unpin_in};
 pub use poison::{
     Failed, MemoryFailure, SoftOfflineError, SoftOfflined, Victim, Warned, memory_failure, soft_offline, unpoison,

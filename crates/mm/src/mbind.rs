@@ -7,12 +7,12 @@ use hugetlb::{Fallback, Target};
 use hugetlbfs::Origin;
 use page_alloc::Pin;
 use policy::{Mempolicy, Mode, PolicyInForce, Wish};
-use units::{Access, Blame, Bytes, HugeCount, Ledger, MmId, NodeId, Nodemask, Scope, Vaddr, VaddrRange};
+use units::{Access, Blame, Bytes, HugeCount, Ledger, MmId, NodeId, Nodemask, Pfn, Scope, Vaddr, VaddrRange};
 
 use crate::fault::{Place, placement};
 use crate::populate::first_hole;
 use crate::protect::isolate;
-use crate::{Entry, Env, Vma, migrate};
+use crate::{Env, Vma, migrate};
 
 /// Whose pages move.
 #[doc(alias("MPOL_MF_MOVE", "MPOL_MF_MOVE_ALL"))]
@@ -140,7 +140,7 @@ pub fn mbind<P: Env>(
                 .map_err(|inside| MbindError::SplitsPage { at: inside.at, page: inside.page })?;
             set_policy(p, mm, own.range.start, &policy);
         }
-        Ok(elsewhere.into_iter().map(|(addr, entry)| (entry, target(p, mm, addr, origin))).collect())
+        Ok(elsewhere.into_iter().map(|(addr, pfn, entries)| (pfn, entries, target(p, mm, addr, origin))).collect())
     })?;
     move_elsewhere(p, elsewhere, existing)
 }
@@ -202,10 +202,10 @@ pub fn usable_policy<P: Env>(p: &mut P, origin: &Origin, wish: &Wish) -> Option<
 
 /// Every page of a range that lies on none of the nodes.
 #[doc(alias("queue_pages_range", "queue_folios_hugetlb"))]
-fn look_elsewhere<P: Env>(p: &mut P, mm: MmId, range: VaddrRange, wanted: Nodemask) -> Vec<(Vaddr, Entry)> {
-    let entries = p.with_table(mm, |table| table.over(range).collect::<Vec<_>>()).unwrap_or_default();
+fn look_elsewhere<P: Env>(p: &mut P, mm: MmId, range: VaddrRange, wanted: Nodemask) -> Vec<(Vaddr, Pfn, u32)> {
+    let mapped = p.with_table(mm, |table| table.folios_over(range)).unwrap_or_default();
     let lies_elsewhere = |p: &mut P, pfn| hugetlb::folio_at(p, pfn).is_some_and(|folio| !wanted.contains(folio.node));
-    entries.into_iter().filter(|(_, entry)| lies_elsewhere(p, entry.pfn)).collect()
+    mapped.into_iter().filter(|&(_, pfn, _)| lies_elsewhere(p, pfn)).collect()
 }
 
 fn target<P: Env>(p: &mut P, mm: MmId, addr: Vaddr, origin: &Origin) -> Target {
@@ -219,15 +219,15 @@ fn target<P: Env>(p: &mut P, mm: MmId, addr: Vaddr, origin: &Origin) -> Target {
     Target { placement, allowed: origin.allowed, fallback: Fallback::Permitted, pin: Pin::Short }
 }
 
-fn move_elsewhere<P: Env>(p: &mut P, elsewhere: Vec<(Entry, Target)>, existing: Existing) -> Result<(), MbindError> {
+fn move_elsewhere<P: Env>(p: &mut P, elsewhere: Vec<(Pfn, u32, Target)>, existing: Existing) -> Result<(), MbindError> {
     let (Existing::Moved(scope) | Existing::MovedStrictly(scope)) = existing else { return Ok(()) };
     let (mut stay, mut taken) = (HugeCount::ZERO, BTreeSet::new());
-    for (entry, target) in elsewhere {
+    for (pfn, entries, target) in elsewhere {
         // A page that others map too is left to them, and that is no failure.
-        let shared = p.with_memmap(|map| map.get(entry.pfn).is_some_and(|folio| folio.mapcount() > 1));
+        let shared = p.with_memmap(|map| map.get(pfn).is_some_and(|folio| folio.mapcount() > entries));
         let moves = scope == MoveScope::All || !shared;
         // As on Linux: a page that is mapped twice is found twice, and cannot be moved a second time.
-        if moves && (!taken.insert(entry.pfn) || migrate(p, entry.pfn, &target).is_err()) {
+        if moves && (!taken.insert(pfn) || migrate(p, pfn, &target).is_err()) {
             stay += HugeCount::new(1);
         }
     }

@@ -138,15 +138,19 @@ fn move_page<P: Env>(p: &mut P, from: HugeFolio, to: HugeFolio, inode: InodeId, 
         anonymous
     });
     let by = if anonymous { MappedBy::Anonymous } else { MappedBy::File };
-    for (area, addr) in places_of(p, inode, index, from.pfn) {
-        let Some(entry) = p.with_table(area.mm, |table| table.get(addr)).flatten() else { continue };
+    for (area, addr, entries) in places_of(p, inode, index, from.pfn) {
         p.with_memmap(|map| {
-            map.get_refs(to.pfn, 1);
-            map.add_mapping(to.pfn, by);
-            map.remove_mapping(from.pfn);
+            map.get_refs(to.pfn, entries.into());
+            for _ in 0..entries {
+                map.add_mapping(to.pfn, by);
+                map.remove_mapping(from.pfn);
+            }
         });
-        p.with_table(area.mm, |table| table.set(addr, Entry { pfn: to.pfn, ..entry }));
-        hugetlb::put_folio(p, from.pfn, 1);
+        p.with_table(area.mm, |table| match table.get(addr) {
+            Some(entry) => _ = table.set(addr, Entry { pfn: to.pfn, ..entry }),
+            None => table.move_pieces(addr, to.pfn),
+        });
+        hugetlb::put_folio(p, from.pfn, entries.into());
     }
     filemap::replace_in_cache(p, inode, index, from, to);
 }

@@ -194,8 +194,8 @@ fn grab<P: Env>(
         }
         // A file may have lost the page since; inside its mapping it cannot.
         let pinned = p.scope(Scope::FileMapping(vma.inode, Access::Read), |p| {
-            let entry = p.with_table(mm, |table| table.get(start)).flatten();
-            let there = entry.is_some_and(|entry| entry.pfn == hit.pfn);
+            let mapped = p.with_table(mm, |table| table.folio_at(start)).flatten();
+            let there = mapped.is_some_and(|(pfn, _)| pfn == hit.pfn);
             if there {
                 p.with_memmap(
                     |map| if kind == PinKind::Reference { map.get_refs(hit.pfn, 1) } else { map.pin(hit.pfn) },

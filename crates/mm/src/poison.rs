@@ -114,12 +114,12 @@ fn unmap_poisoned<P: Env>(p: &mut P, folio: HugeFolio, tell: impl Fn(MmId) -> Wa
     let warned = |mm| if dirty { tell(mm) } else { Warned::ByAccess };
     alone(p, inode, |p| {
         let places = places_of(p, inode, index, folio.pfn);
-        for &(area, addr) in &places {
+        for &(area, addr, entries) in &places {
             p.with_table(area.mm, |table| table.poison(addr));
-            p.with_memmap(|map| map.remove_mapping(folio.pfn));
-            hugetlb::put_folio(p, folio.pfn, 1);
+            p.with_memmap(|map| (0..entries).for_each(|_| _ = map.remove_mapping(folio.pfn)));
+            hugetlb::put_folio(p, folio.pfn, entries.into());
         }
-        places.into_iter().map(|(area, addr)| Victim { mm: area.mm, addr, warned: warned(area.mm) }).collect()
+        places.into_iter().map(|(area, addr, _)| Victim { mm: area.mm, addr, warned: warned(area.mm) }).collect()
     })
 }
 

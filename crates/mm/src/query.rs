@@ -56,6 +56,13 @@ pub fn page_state<P: Env>(p: &mut P, mm: MmId, addr: Vaddr) -> PageState {
     };
     let page = addr.align_down(size.bytes());
     let (entry, marker) = p.with_table(mm, |table| (table.get(page), table.has_marker(page))).unwrap_or_default();
+    let in_pieces = p.with_table(mm, |table| table.pieces(page).map(|all| all.at(addr.since(page)).writable.is_some()));
+    if let Some(Some(present)) = in_pieces {
+        return match present {
+            true => PageState::Present { anonymous: false, exclusive: false, uffd_wp: false },
+            false => PageState::Absent,
+        };
+    }
     let Some(entry) = entry else { return if marker { PageState::Marker } else { PageState::Absent } };
     let folio = p.with_memmap(|map| map.get(entry.pfn).map(|f| (f.is_anonymous(), f.mapcount() == 1)));
     let (anonymous, exclusive) = folio.unwrap_or((false, false));
@@ -73,6 +80,14 @@ pub fn smaps<P: Env>(p: &mut P, mm: MmId, range: VaddrRange) -> Smaps {
             let mapcount = p.with_memmap(|map| map.get(entry.pfn).map_or(0, memmap::Folio::mapcount));
             let bytes = if mapcount > 1 { &mut sum.shared } else { &mut sum.private };
             *bytes += entry.size.bytes();
+        }
+        // Entries of others are what makes pieces shared.
+        let pieces = p.with_table(mm, |table| {
+            table.pieces_over(vma.range).map(|(_, all)| (all.pfn(), all.leaves(), all.mapped())).collect::<Vec<_>>()
+        });
+        for (pfn, leaves, mapped) in pieces.unwrap_or_default() {
+            let mapcount = p.with_memmap(|map| map.get(pfn).map_or(0, memmap::Folio::mapcount));
+            *(if mapcount > leaves { &mut sum.shared } else { &mut sum.private }) += mapped;
         }
     }
     sum
@@ -114,7 +129,9 @@ pub fn mincore<P: Env>(p: &mut P, mm: MmId, start: Vaddr, len: Bytes) -> Result<
 /// Where the address space has a page of table, its entry tells; elsewhere the file's cache does.
 fn is_resident<P: Env>(p: &mut P, mm: MmId, vma: &crate::Vma, page: Vaddr) -> bool {
     let entry = p
-        .with_table(mm, |table| table.is_reached(page).then(|| table.get(page).is_some() || table.is_poisoned(page)))
+        .with_table(mm, |table| {
+            table.is_reached(page).then(|| table.folio_at(page).is_some() || table.is_poisoned(page))
+        })
         .flatten();
     entry.unwrap_or_else(|| p.with_cache(vma.inode, |c| c.get(vma.index_of(page))).flatten().is_some())
 }

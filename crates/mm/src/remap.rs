@@ -211,6 +211,9 @@ fn move_area<P: Env>(p: &mut P, mm: MmId, vma: &Vma, to: Vaddr) {
                 for (addr, entry) in table.take_range(vma.range) {
                     table.set(to + addr.since(vma.range.start), entry);
                 }
+                for (addr, pieces) in table.take_pieces_over(vma.range) {
+                    table.put_pieces(to + addr.since(vma.range.start), pieces);
+                }
                 for addr in table.drop_poison(vma.range) {
                     table.poison(to + addr.since(vma.range.start));
                 }

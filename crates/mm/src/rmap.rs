@@ -18,16 +18,22 @@ pub(crate) fn in_tables<P: Env, R>(p: &mut P, inode: InodeId, f: impl FnOnce(&mu
     p.scope(Scope::VmaLock(inode, Access::Write), |p| p.scope(Scope::FileMapping(inode, Access::Write), f))
 }
 
-/// Every place where the page at `index` of a file is mapped as the folio `pfn`, a file's page or a private copy. Inside [`alone`].
+/// Every place where the page at `index` of a file is mapped as the folio `pfn`, a file's page or a private copy, and by how many entries. Inside
+/// [`alone`].
 #[doc(alias("rmap_walk", "rmap_walk_file", "rmap_walk_anon"))]
-pub(crate) fn places_of<P: Env>(p: &mut P, inode: InodeId, index: HugeIndex, pfn: Pfn) -> Vec<(MappedArea, Vaddr)> {
+pub(crate) fn places_of<P: Env>(
+    p: &mut P,
+    inode: InodeId,
+    index: HugeIndex,
+    pfn: Pfn,
+) -> Vec<(MappedArea, Vaddr, u32)> {
     let mut places = Vec::new();
     for area in filemap::areas_over(p, inode, HugeRange::one(index)) {
         let size = p.hstate(area.hstate).size;
         let addr = area.start + size.total(HugeRange::new(area.range.start, index).count());
-        let maps_it = p.with_table(area.mm, |table| table.get(addr)).flatten().is_some_and(|entry| entry.pfn == pfn);
-        if maps_it {
-            places.push((area, addr));
+        let mapped = p.with_table(area.mm, |table| table.folio_at(addr)).flatten();
+        if let Some((_, entries)) = mapped.filter(|mapped| mapped.0 == pfn) {
+            places.push((area, addr, entries));
         }
     }
     places

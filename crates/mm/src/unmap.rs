@@ -110,6 +110,12 @@ fn zap<P: Env>(p: &mut P, area: &MappedArea, range: HugeRange, markers: Markers,
     let size = p.hstate(area.hstate).size;
     let at = |index| area.start + size.total(HugeRange::new(area.range.start, index).count());
     let places = VaddrRange::new(at(range.start), at(range.end));
+    let pieces = p.with_table(area.mm, |table| table.take_pieces_over(places)).unwrap_or_default();
+    for (_, pieces) in pieces {
+        // Each has a reference of its own. Only shared areas have pieces, so no reservation is asked about.
+        p.with_memmap(|map| (0..pieces.leaves()).for_each(|_| _ = map.remove_mapping(pieces.pfn())));
+        freed.extend((0..pieces.leaves()).map(|_| pieces.pfn()));
+    }
     let taken = p.with_table(area.mm, |table| {
         let taken = table.take_range(places);
         table.drop_poison(places);

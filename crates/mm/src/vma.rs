@@ -52,6 +52,9 @@ bitflags::bitflags! {
         const NO_HUGE = 1 << 9;
         /// Shared through a descriptor that cannot write: nobody writes the file through it, now or later.
         const READ_ONLY_FILE = 1 << 10;
+        /// Its huge pages may be mapped in pieces. It is so for good.
+        #[doc(alias = "VM_HUGETLB_HGM")]
+        const PIECES = 1 << 11;
     }
 }
 

@@ -162,8 +162,8 @@ pub enum UnpoisonCallError {
 /// The huge folio mapped at an address.
 pub(super) fn folio_at<P: Env>(p: &mut P, mm: MmId, addr: Vaddr) -> Result<hugetlb::HugeFolio, MovePageError> {
     let vma = p.with_vmas(mm, |vmas| vmas.find(addr).copied()).flatten().ok_or(MovePageError::NoArea(addr))?;
-    let entry = p.with_table(mm, |table| table.get(addr.align_down(vma.size.bytes()))).flatten();
-    let pfn = entry.ok_or(MovePageError::Absent(addr))?.pfn;
+    let mapped = p.with_table(mm, |table| table.folio_at(addr.align_down(vma.size.bytes()))).flatten();
+    let (pfn, _) = mapped.ok_or(MovePageError::Absent(addr))?;
     hugetlb::folio_at(p, pfn).ok_or(MovePageError::Absent(addr))
 }
 

@@ -6,7 +6,7 @@ use hugetlb::NoTarget;
 use hugetlbfs::Origin;
 use mm::{MigrateError, MoveScope};
 use policy::stand_in;
-use units::{Blame, HugeCount, Ledger, MmId, NodeId, Nodemask, Pfn};
+use units::{Blame, HugeCount, Ledger, MmId, NodeId, Nodemask, Pfn, Vaddr, VaddrRange};
 
 use super::{Env, frames};
 
@@ -98,13 +98,15 @@ fn empty_node<P: Env>(
     scope: MoveScope,
 ) -> Result<HugeCount, NoTarget> {
     let mut stayed = HugeCount::ZERO;
-    let entries = p.with_table(mm, |table| table.iter().map(|(_, entry)| entry.pfn).collect::<Vec<_>>());
+    let all = VaddrRange::new(Vaddr::new(0), p.task_size());
+    let mapped = p.with_table(mm, |table| table.folios_over(all)).unwrap_or_default();
     let there = |p: &mut P, pfn| hugetlb::folio_at(p, pfn).is_some_and(|folio| folio.node == source);
-    let leaving: Vec<Pfn> = entries.unwrap_or_default().into_iter().filter(|&pfn| there(p, pfn)).collect();
+    let leaving: Vec<(Pfn, u32)> =
+        mapped.into_iter().map(|(_, pfn, entries)| (pfn, entries)).filter(|&(pfn, _)| there(p, pfn)).collect();
     let mut taken = BTreeSet::new();
-    for pfn in leaving {
+    for (pfn, entries) in leaving {
         // What others map too is left to them, and that is no failure.
-        let shared = p.with_memmap(|map| map.get(pfn).is_some_and(|folio| folio.mapcount() > 1));
+        let shared = p.with_memmap(|map| map.get(pfn).is_some_and(|folio| folio.mapcount() > entries));
         if scope == MoveScope::Own && shared {
             continue;
         }

@@ -98,8 +98,12 @@ pub trait Moves: Env + Sized {
         let mm = self.with_process(pid, |process| process.mm)?;
         let size = self.with_vmas(mm, |vmas| vmas.find(addr).map(|vma| vma.size)).flatten()?;
         let start = addr.align_down(size.bytes());
-        let entry = self.with_table(mm, |table| table.get(start)).flatten()?;
-        Some(entry.pfn.offset(self.page_shift().pages_floor(addr.since(start))))
+        let offset = addr.since(start);
+        let pfn = self.with_table(mm, |table| match table.pieces(start) {
+            Some(pieces) => pieces.at(offset).writable.map(|_| pieces.pfn()),
+            None => table.get(start).map(|entry| entry.pfn),
+        });
+        Some(pfn.flatten()?.offset(self.page_shift().pages_floor(addr.since(start))))
     }
 
     /// The lines of `/proc/PID/numa_maps`, one for each area; nothing for a process that is gone.

@@ -44,6 +44,14 @@ pub(super) fn lines<P: Env>(p: &mut P, pid: Pid) -> Option<Vec<NumaMapsLine>> {
             line.most_mappings = line.most_mappings.max(mapcount);
             *nodes.entry(folio.node).or_insert(HugeCount::ZERO) += ONE;
         }
+        let in_pieces =
+            p.with_table(mm, |table| table.pieces_over(vma.range).map(|(_, all)| all.pfn()).collect::<Vec<_>>());
+        for pfn in in_pieces.unwrap_or_default() {
+            let Some(folio) = hugetlb::folio_at(p, pfn) else { continue };
+            (line.pages, line.dirty) = (line.pages + ONE, line.dirty + ONE);
+            line.most_mappings = line.most_mappings.max(p.with_memmap(|map| map.get(pfn).map_or(0, |f| f.mapcount())));
+            *nodes.entry(folio.node).or_insert(HugeCount::ZERO) += ONE;
+        }
         line.nodes = nodes.into_iter().collect();
         lines.push(line);
     }

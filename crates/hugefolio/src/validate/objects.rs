@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hugetlb::Deferred;
 use hugetlbfs::{Hold, InodeKind};
 use memmap::{Broken, FolioKind, HugeSlot};
+use mm::VmaFlags;
 use units::{HstateId, InodeId, MountId, Pfn};
 use zone::Held;
 
@@ -143,6 +144,13 @@ impl Machine {
                     return broken(format!("the entry at {addr} of {mm:?} lies in no area of such pages"));
                 }
                 self.validate_kind(entry.pfn, |hstate| self.config.hstates.get(hstate).size == entry.size)?;
+            }
+            for (addr, pieces) in table.iter_pieces() {
+                let area = vmas.find(addr).filter(|vma| vma.flags.contains(VmaFlags::PIECES) && vma.is_shared());
+                if area.is_none_or(|vma| vma.size != pieces.size()) {
+                    return broken(format!("the pieces at {addr} of {mm:?} lie in no area that may have them"));
+                }
+                self.validate_kind(pieces.pfn(), |hstate| self.config.hstates.get(hstate).size == pieces.size())?;
             }
         }
         Ok(())

@@ -361,7 +361,9 @@ fn told(advice: &Advice) -> Told {
         Advice::Nohugepage => Told::NO_HUGE_PAGE,
         Advice::PopulateRead => Told::PopulateRead,
         Advice::PopulateWrite => Told::PopulateWrite,
-        Advice::Free | Advice::Cold | Advice::Pageout | Advice::Collapse | Advice::Wipeonfork => Told::Refused,
+        Advice::Split => Told::Split,
+        Advice::Collapse => Told::Collapse,
+        Advice::Free | Advice::Cold | Advice::Pageout | Advice::Wipeonfork => Told::Refused,
         Advice::Unknown(_) => Told::Unknown,
     }
 }

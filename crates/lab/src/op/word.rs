@@ -296,6 +296,8 @@ advice! {
     Cold = "cold",
     /// MADV_PAGEOUT.
     Pageout = "pageout",
+    /// MADV_SPLIT, which no kernel has: pages may be mapped in pieces.
+    Split = "split",
     /// MADV_POPULATE_READ.
     PopulateRead = "populate_read",
     /// MADV_POPULATE_WRITE.

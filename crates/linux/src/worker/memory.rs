@@ -287,6 +287,8 @@ fn advice_number(advice: &Advice) -> i32 {
         Advice::PopulateWrite => libc::MADV_POPULATE_WRITE,
         Advice::DontneedLocked => libc::MADV_DONTNEED_LOCKED,
         Advice::Collapse => libc::MADV_COLLAPSE,
+        // As in the patches that had it.
+        Advice::Split => 26,
         // A number that no kernel knows.
         Advice::Unknown(_) => 77,
     }

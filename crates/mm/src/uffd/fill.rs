@@ -7,8 +7,10 @@ use memmap::MappedBy;
 use units::{Access, Blame, Bytes, HugeIndex, Ledger, MmId, Pfn, Scope, Site, UffdId, Vaddr, VaddrRange};
 
 use super::{UffdModes, whole_pages};
-use crate::fault::{Place, alloc_page, at_place, install, is_poisoned, keep, prepare_anon, reach, size_before};
-use crate::{Entry, Env, Prot, Vma, VmaFlags};
+use crate::fault::{
+    Place, alloc_page, at_place, install, install_piece, is_poisoned, keep, prepare_anon, reach, size_before,
+};
+use crate::{Entry, Env, Piece, Pieces, Prot, Vma, VmaFlags};
 
 /// What is copied in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,16 +180,24 @@ fn fill<P: Env>(
             return Err(FillRefusal::WritesNotWatched(range.start).into());
         }
         let page = vma.size.bytes();
-        if !range.start.is_aligned(page) || !range.end.is_aligned(page) {
+        let in_pieces = vma.flags.contains(VmaFlags::PIECES) && matches!(source, Source::Cached);
+        let whole = range.start.is_aligned(page) && range.end.is_aligned(page);
+        if !whole && !in_pieces {
             return Err(FillRefusal::InsidePage { page }.into());
         }
-        let mut addr = range.start;
-        while addr < range.end {
-            let place = Place { mm, vma, addr, index: vma.index_of(addr), origin, pin: page_alloc::Pin::Short };
-            let filled = addr.since(range.start);
-            at_place(p, &place, |p| fill_locked(p, &place, source, filled))
-                .map_err(|refusal| FillError { filled, refusal })?;
-            addr = addr + page;
+        let mut at = range.start;
+        while at < range.end {
+            let addr = at.align_down(page);
+            let place = Place { mm, vma, addr, index: vma.index_of(at), origin, pin: page_alloc::Pin::Short };
+            let (filled, left) = (at.since(range.start), range.end.since(at));
+            let done = at_place(p, &place, |p| {
+                if at == addr && left >= page {
+                    fill_locked(p, &place, source, filled).map(|()| page)
+                } else {
+                    map_piece(p, &place, at.since(addr), left)
+                }
+            });
+            at = at + done.map_err(|refusal| FillError { filled, refusal })?;
         }
         Ok(())
     })
@@ -220,8 +230,8 @@ fn fill_locked<P: Env>(p: &mut P, place: &Place<'_>, source: Source<'_>, from: B
     if p.refused(Site::TablePage) {
         return Err(FillRefusal::NoTablePage);
     }
-    let present =
-        reach(p, place).is_some() || p.with_table(place.mm, |table| table.is_poisoned(place.addr)) == Some(true);
+    let present = reach(p, place).is_some()
+        || p.with_table(place.mm, |t| t.is_poisoned(place.addr) || t.pieces(place.addr).is_some()) == Some(true);
     let cached = p.with_cache(vma.inode, |cache| cache.get(place.index)).flatten();
     let (pfn, by, uffd_wp) = match source {
         Source::Copied(payload, arrival) => {
@@ -247,6 +257,23 @@ fn fill_locked<P: Env>(p: &mut P, place: &Place<'_>, source: Source<'_>, from: B
     let writable = own && !uffd_wp && vma.prot.contains(Prot::WRITE);
     install(p, place, Entry { pfn, writable, uffd_wp, dirty: true, size: vma.size }, by);
     Ok(())
+}
+
+/// Maps the largest piece that begins at `offset` of a page which the file has, and is no longer than `left`; how large it is.
+#[doc(alias = "hugetlb_full_walk_alloc")]
+fn map_piece<P: Env>(p: &mut P, place: &Place<'_>, offset: Bytes, left: Bytes) -> Result<Bytes, FillRefusal> {
+    let vma = &place.vma;
+    if p.refused(Site::TablePage) {
+        return Err(FillRefusal::NoTablePage);
+    }
+    let cached = p.with_cache(vma.inode, |cache| cache.get(place.index)).flatten();
+    let pfn = cached.ok_or(FillRefusal::NotCached(place.index))?;
+    if is_poisoned(p, vma, pfn) {
+        return Err(FillRefusal::Poisoned(place.index));
+    }
+    let size = Pieces::largest(vma.size, offset, left);
+    let piece = Piece { offset, size, writable: Some(vma.prot.contains(Prot::WRITE)) };
+    install_piece(p, place, pfn, piece).map(|()| size).ok_or(FillRefusal::Exists(place.addr + offset))
 }
 
 /// A page with the payload: in the cache of a shared file, or anonymous. The mapping to come takes its reference.

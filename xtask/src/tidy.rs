@@ -3,6 +3,7 @@
 
 mod errnos;
 mod files;
+mod generic;
 mod layers;
 mod lengths;
 mod links;
@@ -58,6 +59,7 @@ pub(crate) fn run() -> Result<(), String> {
 fn check(workspace: &Workspace, tree: &Tree) -> Vec<Violation> {
     let mut all = layers::check(&workspace.packages);
     all.extend(errnos::check(tree));
+    all.extend(generic::check(tree));
     all.extend(lengths::check(tree));
     all.extend(lints::check(tree));
     all.extend(locks::check(tree));
@@ -93,6 +95,7 @@ mod tests {
         let rules = [
             errnos::RULE,
             files::RULE,
+            generic::RULE,
             layers::RULE,
             lengths::RULE,
             links::RULE,

@@ -45,6 +45,9 @@ enum Command {
         /// Prints every step with its result, the counters, and the ledger of a refusal.
         #[arg(long)]
         trace: bool,
+        /// Prints the memory of guests after every step: a line of cells for each huge page.
+        #[arg(long)]
+        map: bool,
         /// Begins with the machine of this file instead of the one that the scenario describes.
         #[arg(long, value_name = "FILE")]
         from: Option<PathBuf>,
@@ -123,8 +126,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut output = Output::new(arguments.json);
     let done = match arguments.command {
-        Command::Run { paths, trace, from, save } => {
-            run::run(&paths, trace, Ends::new(from.as_deref(), save.as_deref()), &mut output)
+        Command::Run { paths, trace, map, from, save } => {
+            run::run(&paths, run::Shown { trace, map }, Ends::new(from.as_deref(), save.as_deref()), &mut output)
         }
         Command::Diff { here, there } => saved::diff(&here, &there, &mut output),
         Command::Conform(arguments) => conform::conform(&arguments, &mut output),

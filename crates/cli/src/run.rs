@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use lab::input::{BadInput, Problem};
+use lab::instance::GUEST_MAP_KEY;
 use lab::ktap::Ktap;
 use lab::run::{Outcome, Traced, name_of, play};
 use lab::scenario::{HeaderLine, Item, Scenario};
@@ -13,10 +14,19 @@ use serde_json::{Value, json};
 use crate::output::{Output, Status};
 use crate::saved::Ends;
 
+/// What is told of every step.
+#[derive(Clone, Copy)]
+pub(crate) struct Shown {
+    /// The step with its result and the counters.
+    pub(crate) trace: bool,
+    /// A picture of the memory of guests.
+    pub(crate) map: bool,
+}
+
 /// Runs every scenario of `paths`. All files are read first: with one bad file nothing runs.
 pub(crate) fn run(
     paths: &[PathBuf],
-    trace: bool,
+    shown: Shown,
     ends: Result<Ends<'_>, Problem>,
     output: &mut Output,
 ) -> io::Result<Status> {
@@ -31,7 +41,7 @@ pub(crate) fn run(
     if !problems.is_empty() {
         return output.problems(&problems);
     }
-    if output.is_json() { run_as_json(&files, trace, ends, output) } else { run_as_ktap(&files, trace, ends, output) }
+    if output.is_json() { run_as_json(&files, shown, ends, output) } else { run_as_ktap(&files, shown, ends, output) }
 }
 
 /// Reads and checks a file. Scenarios are read twice rather than all held in memory.
@@ -42,11 +52,15 @@ pub(crate) fn read(file: &Path) -> Result<Scenario, Vec<Problem>> {
 fn run_one(
     file: &Path,
     ends: &Ends<'_>,
+    shown: Shown,
     watch: &mut dyn FnMut(&Traced<'_>),
 ) -> Result<(String, Outcome), Vec<Problem>> {
     let scenario = ends.read(file)?;
     let name = scenario.header(&name_of(file)).script;
     let mut instance = ends.begin();
+    if shown.map {
+        instance.draw_guests();
+    }
     let outcome = play(&scenario, file, &mut instance, watch).map_err(|error| {
         let machine = scenario.lines.iter().find(|line| matches!(line.item, Item::Header(HeaderLine::Machine(_))));
         let line = machine.map_or(1, |line| line.number);
@@ -57,15 +71,23 @@ fn run_one(
     Ok((name, outcome))
 }
 
-fn run_as_ktap(files: &[PathBuf], trace: bool, ends: &Ends<'_>, output: &mut Output) -> io::Result<Status> {
+fn run_as_ktap(files: &[PathBuf], shown: Shown, ends: &Ends<'_>, output: &mut Output) -> io::Result<Status> {
     let mut status = Status::Passed;
     let mut unbuildable = Vec::new();
     let mut ktap = Ktap::begin(output.stream(), files.len())?;
+    if shown.map {
+        ktap.diagnostic(GUEST_MAP_KEY)?;
+    }
     for file in files {
         let mut written = Ok(());
-        let ran = run_one(file, ends, &mut |traced| {
-            if trace && written.is_ok() {
+        let ran = run_one(file, ends, shown, &mut |traced| {
+            if shown.trace && written.is_ok() {
                 written = ktap.diagnostic(traced);
+            } else if shown.map && written.is_ok() {
+                written = ktap.diagnostic(format_args!("{}: {} -> {}", traced.line, traced.step, traced.answer));
+            }
+            if written.is_ok() {
+                written = traced.answer.picture.iter().try_for_each(|line| ktap.diagnostic(line));
             }
         });
         written?;
@@ -89,12 +111,12 @@ fn run_as_ktap(files: &[PathBuf], trace: bool, ends: &Ends<'_>, output: &mut Out
     if unbuildable.is_empty() { Ok(status) } else { output.problems(&unbuildable) }
 }
 
-fn run_as_json(files: &[PathBuf], trace: bool, ends: &Ends<'_>, output: &mut Output) -> io::Result<Status> {
+fn run_as_json(files: &[PathBuf], shown: Shown, ends: &Ends<'_>, output: &mut Output) -> io::Result<Status> {
     let mut status = Status::Passed;
     for file in files {
         let mut steps = Vec::new();
-        let ran = run_one(file, ends, &mut |traced| {
-            if trace {
+        let ran = run_one(file, ends, shown, &mut |traced| {
+            if shown.trace || shown.map {
                 steps.push(traced_object(traced));
             }
         });
@@ -107,7 +129,7 @@ fn run_as_json(files: &[PathBuf], trace: bool, ends: &Ends<'_>, output: &mut Out
                     "steps": outcome.steps,
                     "failures": outcome.failures,
                 });
-                if trace {
+                if shown.trace || shown.map {
                     object["trace"] = Value::from(steps);
                 }
                 output.object(&object)?;
@@ -126,6 +148,7 @@ fn traced_object(traced: &Traced<'_>) -> Value {
         "op": traced.step.op.to_string(),
         "r": traced.answer.result.word(),
         "extras": traced.answer.extras,
+        "map": traced.answer.picture,
         "ledger": refusal.map(|refusal| refusal.ledger.name()),
         "reason": refusal.map(|refusal| refusal.text.as_str()),
         "c": traced.counters,

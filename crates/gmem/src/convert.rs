@@ -144,15 +144,63 @@ fn prepare<P: Env>(
 /// The guest's leaves first: none is ever larger than its folio.
 fn split_for_sharing<P: Env>(p: &mut P, id: GmemId, first: PageIndex, pfn: Pfn) -> Result<(), ConvertRefusal> {
     let around = p.with_gmem(id, |file| file.around(first)).unwrap_or_default();
-    if around.end - around.start == 1 || folios::structure(p, pfn) == Structure::Pieces {
+    if around.end - around.start == 1 {
+        return Ok(());
+    }
+    let larger = match folios::structure(p, pfn) {
+        Structure::Whole => Vec::from([pfn]),
+        Structure::Pieces => folios::larger_pieces(p, pfn),
+    };
+    if larger.is_empty() {
         return Ok(());
     }
     if p.refused(Site::CacheNode) {
         return Err(ConvertRefusal::CacheNode);
     }
-    stage2::split(p, id, around);
-    restructure::split(p, pfn, Order::ZERO)?;
+    stage2::split(p, id, around, Order::ZERO);
+    for folio in larger {
+        restructure::split(p, folio, Order::ZERO)?;
+    }
     Ok(())
+}
+
+/// Splits the folio that a private page is in into smaller ones, of which the guest maps each by itself.
+///
+/// # Errors
+/// There is no page, or its folio cannot be split so.
+pub fn split<P: Env>(p: &mut P, id: GmemId, index: PageIndex, to: Order) -> Result<(), SplitByHandError> {
+    p.scope(Scope::Gmem(id, Access::Write), |p| {
+        let pfn = p.with_gmem(id, |file| file.frame(index)).flatten().ok_or(SplitByHandError::NoPage(index))?;
+        let found = p.with_memmap(|map| map.find(pfn).map(|(start, folio)| (start, folio.order)));
+        let (start, order) = found.ok_or(SplitByHandError::NoPage(index))?;
+        if order <= to {
+            return Err(SplitError::NotSmaller { from: order, to }.into());
+        }
+        let first = index.get() - (pfn.get() - start.get());
+        stage2::split(p, id, first..first + order.pages().get(), to);
+        Ok(restructure::split(p, start, to)?)
+    })
+}
+
+/// Why a folio is not split into smaller ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SplitByHandError {
+    /// The page is not in memory.
+    #[error("page {0} is not in memory")]
+    NoPage(PageIndex),
+    /// It cannot be.
+    #[error(transparent)]
+    Split(#[from] SplitError),
+}
+
+impl Blame for SplitByHandError {
+    fn ledger(&self) -> Option<Ledger> {
+        match self {
+            Self::NoPage(_) => None,
+            Self::Split(refusal) => refusal.ledger(),
+        }
+    }
 }
 
 /// Past the point of no return: the attributes are stored before pages are put together, since only those say whether they can be.

@@ -4,8 +4,7 @@ use hugetlb::Found;
 use memmap::FolioKind;
 use units::{Access, Event, GmemId, GuestStep, PageIndex, Scope};
 
-use crate::folios::{self, Structure};
-use crate::{Env, stage2};
+use crate::{Env, folios, stage2};
 
 /// There is no such page in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,10 +22,10 @@ pub fn memory_failure<P: Env>(p: &mut P, id: GmemId, index: PageIndex) -> Result
     p.scope(Scope::Gmem(id, Access::Write), |p| {
         let pfn = p.with_gmem(id, |file| file.frame(index)).flatten().ok_or(NoPage(index))?;
         let one = index.get()..index.get() + 1;
-        let (around, first) =
-            p.with_gmem(id, |file| (file.around(index), file.frame(file.floor(index)))).ok_or(NoPage(index))?;
-        let whole = first.is_some_and(|first| folios::structure(p, first) == Structure::Whole);
-        let lost = if whole { around } else { one.clone() };
+        let found = p.with_memmap(|map| map.find(pfn).map(|(start, folio)| (start, folio.order)));
+        let (start, order) = found.ok_or(NoPage(index))?;
+        let first = index.get() - (pfn.get() - start.get());
+        let lost = first..first + order.pages().get();
         folios::unmap_host(p, id, one);
         stage2::tell(p, id, &lost, GuestStep::InvalidateBegin);
         stage2::unmap(p, id, lost.clone());

@@ -95,6 +95,17 @@ impl Pin {
     pub const fn pfn(&self) -> Pfn {
         self.pfn
     }
+
+    /// Writes the pin down, to be taken up again with [`Pin::take_up`]: whoever does neither that nor ends it keeps the page for ever.
+    #[must_use]
+    pub const fn write_down(self) -> Pfn {
+        self.pfn
+    }
+
+    /// A pin that was written down, once.
+    pub const fn take_up(pfn: Pfn) -> Self {
+        Self { pfn }
+    }
 }
 
 /// The guest touches a page: it is allocated if need be, and mapped by the largest leaf that its folio, and the guest's own frame, permit.
@@ -106,9 +117,8 @@ pub fn guest_fault<P: Env>(p: &mut P, id: GmemId, index: PageIndex, by: &Asker) 
     p.scope(Scope::Gmem(id, Access::Read), |p| {
         let bound = p.with_gmem(id, |file| file.bound).ok_or(AllocateError::Outside(index))?;
         let bound = bound.ok_or(GuestFault::Unbound)?;
-        let one = index.get()..index.get() + 1;
         let pfn = present(p, id, index, by)?;
-        if folios::first_broken(p, id, &one).is_some() {
+        if folios::is_broken(p, id, index) {
             return Err(GuestFault::Poisoned(index));
         }
         let shift = p.with_vmemmap(|vmemmap| vmemmap.geometry().shift());
@@ -148,7 +158,7 @@ fn fault_in<P: Env>(p: &mut P, id: GmemId, view: ViewId, index: PageIndex, by: &
     }
     let pfn = present(p, id, index, by)?;
     let one = index.get()..index.get() + 1;
-    if folios::first_broken(p, id, &one).is_some() {
+    if folios::is_broken(p, id, index) {
         return Err(HostFault::Poisoned(index));
     }
     let new = p.with_gmem(id, |file| {

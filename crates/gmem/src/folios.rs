@@ -22,6 +22,22 @@ pub(crate) fn structure<P: Env>(p: &mut P, pfn: Pfn) -> Structure {
     if split { Structure::Pieces } else { Structure::Whole }
 }
 
+/// The pieces of a folio that are larger than a base page, by first frame.
+pub(crate) fn larger_pieces<P: Env>(p: &mut P, first: Pfn) -> Vec<Pfn> {
+    p.with_memmap(|map| {
+        let Some((_, whole, _)) = map.split_around(first) else { return Vec::new() };
+        let past = first.offset(whole.pages());
+        let inside = map.pieces().skip_while(|(start, ..)| *start < first).take_while(|(start, ..)| *start < past);
+        let larger = inside.filter(|(.., piece)| piece.order > Order::ZERO);
+        larger
+            .flat_map(|(start, pages, piece)| {
+                let size = piece.order.pages();
+                (0..pages.get() / size.get()).map(move |n| start.offset(PageCount::new(n * size.get())))
+            })
+            .collect()
+    })
+}
+
 /// What was allocated at once and has pages of a range: the pages of the range that it has, the index of its first page, and the first frame.
 pub(crate) fn cached_in<P: Env>(p: &mut P, id: GmemId, range: &Range<u64>) -> Vec<(Range<u64>, PageIndex, Pfn)> {
     let found = p.with_gmem(id, |file| {
@@ -91,37 +107,20 @@ pub(crate) fn first_held<P: Env>(p: &mut P, id: GmemId, range: &Range<u64>) -> O
     })
 }
 
-/// The lowest broken page of a range. All pages of a folio are, if one is.
-pub(crate) fn first_broken<P: Env>(p: &mut P, id: GmemId, range: &Range<u64>) -> Option<PageIndex> {
-    let of_file = p.with_gmem(id, |file| {
-        file.broken.range(PageIndex::new(range.start)..PageIndex::new(range.end)).next().copied()
-    });
-    if let Some(Some(index)) = of_file {
-        return Some(index);
-    }
-    cached_in(p, id, range).into_iter().find_map(|(part, first, pfn)| {
-        let (slot, order) = p.with_memmap(|map| {
-            let folio = map.get(pfn)?;
-            match folio.kind {
-                FolioKind::Huge(slot) => Some((slot, folio.order)),
-                FolioKind::Piece(slot) => Some((slot, Order::ZERO)),
-                _ => None,
-            }
-        })?;
-        p.with_pool(slot.hstate, |pool| {
-            if !pool.has_poison() {
-                return None;
-            }
-            let page = pool.folio(slot.hstate, slot.slot);
-            let (from, to) = if order > Order::ZERO {
-                (0, order.pages().get())
-            } else {
-                (part.start - first.get(), part.end - first.get())
-            };
-            let broken = pool.first_broken(page, pfn.offset(PageCount::new(from)))?;
-            (broken < pfn.offset(PageCount::new(to)))
-                .then(|| PageIndex::new(part.start.max(first.get() + (broken.get() - pfn.get()))))
-        })
+/// Is a page broken, or another one of its folio?
+pub(crate) fn is_broken<P: Env>(p: &mut P, id: GmemId, index: PageIndex) -> bool {
+    let Some((of_file, pfn)) = p.with_gmem(id, |file| (file.broken.contains(&index), file.frame(index))) else {
+        return false;
+    };
+    let Some((start, order, kind)) =
+        pfn.and_then(|pfn| p.with_memmap(|map| map.find(pfn).map(|(start, folio)| (start, folio.order, folio.kind))))
+    else {
+        return of_file;
+    };
+    let (FolioKind::Huge(slot) | FolioKind::Piece(slot)) = kind else { return of_file };
+    p.with_pool(slot.hstate, |pool| {
+        let page = pool.folio(slot.hstate, slot.slot);
+        pool.has_poison() && pool.first_broken(page, start).is_some_and(|broken| broken < start.offset(order.pages()))
     })
 }
 

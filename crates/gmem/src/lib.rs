@@ -28,7 +28,7 @@ mod stage2;
 mod view;
 
 pub use allocate::{AllocateError, allocate};
-pub use convert::{ConvertError, ConvertRefusal, convert, merge_private};
+pub use convert::{ConvertError, ConvertRefusal, SplitByHandError, convert, merge_private, split};
 pub use fail::{NoPage, memory_failure};
 pub use fault::{Asker, GuestFault, GuestPage, HostFault, Pin, guest_fault, host_fault, host_pin, largest_leaf, unpin};
 pub use file::{Attribute, Backing, Gmem, GmemFlags, View, ViewId};

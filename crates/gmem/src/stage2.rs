@@ -12,13 +12,13 @@ pub(crate) fn tell<P: Env>(p: &mut P, id: GmemId, range: &Range<u64>, step: Gues
     p.emit(|| Event::Guest { file: id, first, pages, step });
 }
 
-/// No leaf that reaches into a range is larger than a base page: before its folio is split.
+/// No leaf that reaches into a range is larger than the folios that are about to be there.
 #[doc(alias = "kvm_split_cross_boundary_leafs")]
-pub(crate) fn split<P: Env>(p: &mut P, id: GmemId, range: Range<u64>) {
+pub(crate) fn split<P: Env>(p: &mut P, id: GmemId, range: Range<u64>, to: Order) {
     let split = p.with_gmem(id, |file| {
-        let large = file.leaves.overlapping(range.clone()).any(|(_, &order)| order > Order::ZERO);
+        let large = file.leaves.overlapping(range.clone()).any(|(_, &order)| order > to);
         if large {
-            file.leaves.update(range.clone(), |_| Order::ZERO);
+            file.leaves.update(range.clone(), |&order| order.min(to));
         }
         large
     });

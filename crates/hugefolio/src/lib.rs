@@ -67,7 +67,7 @@ pub use filemap::NoCacheNode;
 pub use gmem::{
     AllocateError, Asker, Attribute, Backing, ConvertError, ConvertRefusal, CreateError as GmemCreateError, Gmem,
     GmemFlags, GuestFault, GuestPage, HostFault, NoPage, Pin as GmemPin, PunchError, ResizeError as GmemResizeError,
-    View, ViewError, ViewId,
+    SplitByHandError, View, ViewError, ViewId,
 };
 pub use hugetlb::boot;
 pub use hugetlb::restructure::{MergeError, SplitError};

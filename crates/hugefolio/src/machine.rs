@@ -9,8 +9,8 @@ use policy::Topology;
 use slotmap::{SecondaryMap, SlotMap};
 use sync::RankStack;
 use units::{
-    CpuId, Event, GmemId, HstateId, InodeId, MmId, MountId, NodeId, PageCount, PageShift, Pfn, Pid, ResvMapId,
-    SubpoolId, UffdId, Vaddr,
+    CpuId, Event, GmemId, HstateId, InodeId, MmId, MountId, MountLimits, NodeId, PageCount, PageShift, Pfn, Pid,
+    ResvMapId, SubpoolId, UffdId, Vaddr,
 };
 use vmemmap::Vmemmap;
 use zone::watermark::BoostFactor;
@@ -226,6 +226,19 @@ impl Machine {
     #[must_use]
     pub fn folio(&self, pfn: Pfn) -> Option<(Pfn, &memmap::Folio)> {
         self.memmap.find(pfn)
+    }
+
+    /// The pieces of a folio that was split, in runs of equal ones: the first frame and the pages of a run, and the record of each piece of it.
+    pub fn pieces_of(&self, first: Pfn) -> impl Iterator<Item = (Pfn, PageCount, &memmap::Folio)> {
+        self.memmap.pieces_of(first)
+    }
+
+    /// The accounting of a mount with limits, or of somebody to whom pages were allotted.
+    #[must_use]
+    pub fn limits(&self, id: SubpoolId) -> Option<MountLimits> {
+        let limits = self.subpools.get(id)?;
+        let (max, min, used, rsv) = (limits.max(), limits.min(), limits.used(), limits.rsv());
+        Some(MountLimits { subpool: id, max, min, used, rsv })
     }
 
     /// A file of guest memory.

@@ -7,8 +7,8 @@ use units::Ledger;
 use crate::input::{BYTES_LIMIT, LINE_LIMIT, LINES_LIMIT};
 use crate::op::{ArgumentInfo, Place, Presence, VERBS, Verb};
 use crate::scenario::{
-    BOOT_PARAMETERS, CGROUP_FILES, EVENT_WORDS, FSTAT_FIELDS, HEADER_FORMS, MEMORY_FILES, MEMORY_FORMS, SMAPS_FIELDS,
-    STATFS_FIELDS, ZONE_FIELDS, ZONE_FORMS,
+    BOOT_PARAMETERS, CGROUP_FILES, EVENT_WORDS, FSTAT_FIELDS, GUEST_FIELDS, GUEST_PAGE_FIELDS, HEADER_FORMS,
+    MEMORY_FILES, MEMORY_FORMS, SMAPS_FIELDS, STATFS_FIELDS, ZONE_FIELDS, ZONE_FORMS,
 };
 use crate::target::{ArchName, Extras, StepResult};
 
@@ -167,6 +167,7 @@ fn write_expectations(page: &mut String) -> std::fmt::Result {
          file and exclusive, `g` file and shared, `w` write-protected by userfaultfd, `m` marker |\n\
          | `aN smaps MAP FIELD` | one of {} |\n\
          | `aN fstat FILE FIELD` | one of {} |\n\
+         | `aN gmem FILE FIELD` | of a file of guest memory: {}; of a base page, `aN gmem FILE FIELD PAGE`: {} |
          | `zone NODE:KIND FIELD` | {}; {} |\n\
          | `event WORD` | how often that happened in the last operation: {} |\n\
          | {} | what the last operation answered |\n\n\
@@ -176,12 +177,18 @@ fn write_expectations(page: &mut String) -> std::fmt::Result {
         listed(&STATFS_FIELDS),
         listed(&SMAPS_FIELDS),
         listed(&FSTAT_FIELDS),
+        words(&GUEST_FIELDS),
+        words(&GUEST_PAGE_FIELDS),
         ZONE_FIELDS.iter().map(|(word, what)| format!("`{word}`:{what}")).collect::<Vec<_>>().join(", "),
         listed(&ZONE_FORMS.map(|(_, form)| form)),
         listed(&EVENT_WORDS),
         listed(Extras::NAMES),
         listed(&Ledger::ALL.map(Ledger::name)),
     )
+}
+
+fn words(all: &[(&str, &str)]) -> String {
+    all.iter().map(|(word, what)| format!("`{word}`: {what}")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

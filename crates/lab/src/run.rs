@@ -215,6 +215,10 @@ impl Run<'_> {
             Query::Zone(query) => {
                 self.target.ask_zone(query).ok_or_else(|| format!("no line describes this of the zone {}", query.at))
             }
+            Query::Guest(query) => self
+                .target
+                .ask_guest(query)
+                .ok_or_else(|| format!("{} has no such file, or not that page", query.actor)),
             Query::Event(word) => Ok(self.happened(word)),
             Query::HugetlbPages(actor) => {
                 let counters = self.target.counters();
@@ -320,7 +324,7 @@ fn extra(answer: &Answer, name: &str) -> Result<Known, String> {
     let fields = answer.extras.fields();
     let field = fields.into_iter().find(|(field, _)| *field == name);
     let (_, text) = field.ok_or_else(|| format!("the operation answers no `{name}`"))?;
-    let is_text = ["rd", "vec", "pm", "lim", "numa"].contains(&name);
+    let is_text = ["rd", "vec", "pm", "lim", "numa", "steps"].contains(&name);
     match text.parse() {
         Ok(number) if !is_text => Ok(Known::Number(number)),
         _ => Ok(Known::Text(text)),

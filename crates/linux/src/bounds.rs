@@ -74,6 +74,9 @@ pub fn refusal(op: &Op) -> Option<String> {
     if op.about() == About::Pages {
         return Some("no program of the host says which pages it gets, or what comes of reclaim".to_owned());
     }
+    if op.about() == About::Guest {
+        return Some("a running kernel is not asked to make memory of guests, or to fail".into());
+    }
     match op {
         Op::SetNr(op::SetNr { value, size, .. }) => too_many(value, most(*size), "huge pages"),
         Op::SysctlNr(op::SysctlNr { value }) => too_many(value, PAGES_2M, "huge pages"),

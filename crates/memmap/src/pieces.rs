@@ -276,7 +276,12 @@ impl MemMap {
 
     /// Pieces in ascending order, in runs of equal ones: the first frame and the pages of a run, and the record that each piece of it has.
     pub fn pieces(&self) -> impl Iterator<Item = (Pfn, PageCount, &Folio)> {
-        self.splits.iter().flat_map(|(first, split)| {
+        self.splits.iter().flat_map(|(first, _)| self.pieces_of(first))
+    }
+
+    /// As [`MemMap::pieces`], of the folio that begins there.
+    pub fn pieces_of(&self, first: Pfn) -> impl Iterator<Item = (Pfn, PageCount, &Folio)> {
+        self.splits.0.get(&first).into_iter().flat_map(move |split| {
             let run = move |(run, piece): (Range<u64>, _)| {
                 (first.offset(PageCount::new(run.start)), PageCount::new(run.end - run.start), piece)
             };

@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use ::gmem::{
     AllocateError, Asker, Attribute, ConvertError, CreateError, CreateRequest, GmemFlags, GuestFault, GuestPage,
-    HostFault, NoPage, Pin, PunchError, ResizeError, ViewError,
+    HostFault, NoPage, Pin, PunchError, ResizeError, SplitByHandError, ViewError,
 };
 use hugetlb::Found;
 use policy::PolicyInForce;
@@ -310,6 +310,16 @@ pub trait GuestMemory: Env + Sized {
         let file = file(self, pid, fd)?;
         let index = page_of(self, offset);
         Ok(::gmem::memory_failure(self, file, index).map_err(GmemCallError::Failed)?)
+    }
+
+    /// Splits the folio that a private page is in into smaller ones.
+    ///
+    /// # Errors
+    /// There is no page, or its folio cannot be split so.
+    fn gmem_split(&mut self, pid: Pid, fd: Fd, offset: Bytes, to: Order) -> GmemResult<(), SplitByHandError> {
+        let file = file(self, pid, fd)?;
+        let index = page_of(self, offset);
+        Ok(::gmem::split(self, file, index, to).map_err(GmemCallError::Failed)?)
     }
 
     /// Tries again to put together what is private and still in pieces.

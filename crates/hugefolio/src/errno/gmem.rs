@@ -2,7 +2,7 @@
 
 use ::gmem::{
     AllocateError, ConvertError, ConvertRefusal, CreateError, GuestFault, HostFault, NoPage, PunchError, ResizeError,
-    ViewError,
+    SplitByHandError, ViewError,
 };
 use hugetlb::restructure::{MergeError, SplitError};
 
@@ -121,6 +121,15 @@ impl ToErrno for ViewError {
 impl ToErrno for ResizeError {
     fn errno(&self) -> Errno {
         Errno::EINVAL
+    }
+}
+
+impl ToErrno for SplitByHandError {
+    fn errno(&self) -> Errno {
+        match self {
+            Self::Split(refusal) => refusal.errno(),
+            _ => Errno::ENOENT,
+        }
     }
 }
 

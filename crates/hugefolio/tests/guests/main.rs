@@ -3,3 +3,5 @@
 
 mod model;
 mod naive;
+mod regressions;
+mod restructure;

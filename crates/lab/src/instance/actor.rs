@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hugefolio::{Fd, HugeSize, Pid, PinId, Vaddr};
+use hugefolio::{Fd, GmemView, HugeSize, Pid, PinId, Vaddr};
 use serde::{Deserialize, Serialize};
 
 /// A mapping as its process knows it: the range that was asked for, whatever has become of it.
@@ -25,10 +25,20 @@ pub(super) struct ActorState {
     pub(super) uffds: BTreeMap<String, Fd>,
     #[serde(default)]
     pub(super) pins: BTreeMap<String, PinId>,
+    /// Mappings of guest memory.
+    #[serde(default)]
+    pub(super) views: BTreeMap<String, GmemView>,
 }
 
 impl ActorState {
     pub(super) const fn new(pid: Pid) -> Self {
-        Self { pid, maps: BTreeMap::new(), files: BTreeMap::new(), uffds: BTreeMap::new(), pins: BTreeMap::new() }
+        Self {
+            pid,
+            maps: BTreeMap::new(),
+            files: BTreeMap::new(),
+            uffds: BTreeMap::new(),
+            pins: BTreeMap::new(),
+            views: BTreeMap::new(),
+        }
     }
 }

@@ -8,6 +8,8 @@ mod actor;
 mod answers;
 mod cgroups;
 mod files;
+mod guest_map;
+mod guests;
 mod knobs;
 mod memory;
 mod pages;
@@ -24,11 +26,11 @@ use hugefolio::boot::Arch;
 use hugefolio::explain::SavedHost;
 use hugefolio::{
     Admin, BlockId, Bytes, Calls, CgroupId, Credentials, Event, Gid, HugeSize, Machine, MachineBuilder, MountId,
-    NodeId, PageShift, Pid, Uid, UmountMode,
+    NodeId, PageShift, Pfn, Pid, Uid, UmountMode,
 };
 
 use crate::op::{self, About, Actor, CgroupName, Op, UserId};
-use crate::scenario::{Known, ZoneQuery};
+use crate::scenario::{GuestQuery, Known, ZoneQuery};
 use crate::target::{
     Answer, ArchName, BeginError, Counters, FsCounters, Header, NodeCounters, NodeSizes, PoolCounters, StepResult,
     Target,
@@ -36,6 +38,7 @@ use crate::target::{
 
 use actor::ActorState;
 use cgroups::NamedGroup;
+pub use guest_map::GUEST_MAP_KEY;
 pub use placement::placed;
 pub use saved::SavedNames;
 use segments::Segments;
@@ -65,6 +68,10 @@ pub struct Instance {
     begins: Begins,
     /// Blocks of ordinary pages by name.
     blocks: BTreeMap<String, BlockId>,
+    /// Whether answers come with a picture of guest memory.
+    pictures: bool,
+    /// Pins of guest memory by name.
+    guest_pins: BTreeMap<String, Pfn>,
     /// Memory of its own, where a scenario describes some.
     pages: Option<pages::Pages>,
 }
@@ -109,6 +116,8 @@ impl Instance {
             gigantic_found: None,
             begins: Begins::Described,
             blocks: BTreeMap::new(),
+            pictures: false,
+            guest_pins: BTreeMap::new(),
             pages: None,
         }
     }
@@ -125,6 +134,25 @@ impl Instance {
         let mounts: Vec<_> = self.mounts().map(|(name, id)| (format!("/mnt/{name}"), id)).collect();
         let mounts: Vec<_> = mounts.iter().map(|(dir, id)| (dir.as_str(), *id)).collect();
         SavedHost::of(&mut self.machine, &mounts)
+    }
+
+    /// From now on every answer comes with a picture of the memory of guests, a line for each huge page.
+    pub const fn draw_guests(&mut self) {
+        self.pictures = true;
+    }
+
+    fn picture(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (number, state) in &self.actors {
+            let files = state.files.iter().filter_map(|(name, &fd)| {
+                let (_, process) = self.machine.processes().find(|&(pid, _)| pid == state.pid)?;
+                Some((name, self.machine.gmem(process.gmem(fd)?)?))
+            });
+            for (name, file) in files {
+                lines.extend(guest_map::lines(&self.machine, &format!("a{number} {name}"), file));
+            }
+        }
+        lines
     }
 
     /// What the last operation did.
@@ -169,6 +197,7 @@ impl Instance {
                 About::Mount => self.mount_op(op),
                 About::Group => self.cgroup_op(op),
                 About::Pages => self.pages_op(op),
+                About::Guest => self.guest_op(op),
                 _ => self.actor_op(op),
             },
         }
@@ -270,7 +299,7 @@ impl Instance {
             };
         }
         let Some(line) = &header.machine else {
-            *self = Self::new();
+            *self = Self { pictures: self.pictures, ..Self::new() };
             return Ok(());
         };
         let mut builder = if line.nodes.is_empty() { usual() } else { Machine::builder() };
@@ -286,7 +315,8 @@ impl Instance {
         };
         let builder = builder.arch(arch).groups(line.groups).memory_accounting(line.memory).tail_life(line.tails);
         let machine = builder.cmdline(&line.boot.join(" ")).build();
-        *self = Self::of(machine.map_err(|error| BeginError::Machine(error.to_string()))?);
+        let machine = machine.map_err(|error| BeginError::Machine(error.to_string()))?;
+        *self = Self { pictures: self.pictures, ..Self::of(machine) };
         Ok(())
     }
 }
@@ -310,8 +340,14 @@ impl Target for Instance {
     }
 
     fn step(&mut self, op: &Op) -> Answer {
-        let answer = self.run(op);
+        let mut answer = self.run(op);
         self.events = self.machine.take_events();
+        if op.about() == About::Guest {
+            answer.extras.steps = guests::steps_of(&self.events);
+        }
+        if self.pictures {
+            answer.picture = self.picture();
+        }
         answer
     }
 
@@ -321,6 +357,10 @@ impl Target for Instance {
 
     fn shared_tails(&mut self) -> Option<u64> {
         Some(self.machine.vmemmap().tail_pages().get())
+    }
+
+    fn ask_guest(&mut self, query: &GuestQuery) -> Option<Known> {
+        self.ask_of_guest(query)
     }
 
     fn read_file(&mut self, path: &str) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hugefolio::{BlockId, CgroupId, MountId, Name};
+use hugefolio::{BlockId, CgroupId, MountId, Name, Pfn};
 use serde::{Deserialize, Serialize};
 
 use super::actor::ActorState;
@@ -32,13 +32,19 @@ pub struct SavedNames {
     pub(super) slots: Vec<String>,
     #[serde(default)]
     pub(super) blocks: BTreeMap<String, BlockId>,
+    /// Pins of guest memory by name.
+    #[serde(default)]
+    pub(super) guest_pins: BTreeMap<String, Pfn>,
 }
 
 impl SavedNames {
     /// Every place where an object of the machine is meant.
     pub(crate) fn objects(&mut self) -> Vec<Name<'_>> {
         let mut all: Vec<Name<'_>> = self.made.iter_mut().map(Name::from).collect();
-        all.extend(self.actors.values_mut().map(|actor| Name::from(&mut actor.pid)));
+        for actor in self.actors.values_mut() {
+            all.push(Name::from(&mut actor.pid));
+            all.extend(actor.views.values_mut().map(|view| Name::from(&mut view.file)));
+        }
         all.extend(self.mounts.iter_mut().filter_map(|(_, id)| id.as_mut().map(Name::from)));
         all.extend(self.groups.iter_mut().filter_map(|group| group.id.as_mut().map(Name::from)));
         all.extend(self.segments.objects());
@@ -72,6 +78,7 @@ impl Instance {
             segments: self.segments.clone(),
             slots: self.slots.clone(),
             blocks: self.blocks.clone(),
+            guest_pins: self.guest_pins.clone(),
         };
         SavedMachine::with_names(&self.machine, names)
     }
@@ -95,10 +102,11 @@ impl Instance {
         let mut instance = Self::of(saved.build()?);
         let names = saved.names.clone();
         names.check(&instance).map_err(BadMachine::Names)?;
-        let SavedNames { actors, mounts, groups, made, tried, segments, slots, blocks } = names;
+        let SavedNames { actors, mounts, groups, made, tried, segments, slots, blocks, guest_pins } = names;
         (instance.actors, instance.mounts, instance.groups, instance.made) = (actors, mounts, groups, made);
         (instance.tried, instance.segments, instance.slots) = (tried, segments, slots);
         instance.blocks = blocks;
+        instance.guest_pins = guest_pins;
         instance.begins = super::Begins::AsItIs;
         Ok(instance)
     }

@@ -141,6 +141,8 @@ numbers! {
     Node(u32): "a node's number", Keyed;
     /// A huge page of a mapping, counted from its start.
     PageIndex(u32): "the number of a huge page of the mapping", Keyed;
+    /// A base page of a file, or of a guest.
+    BasePage(u32): "the number of a base page", Keyed;
     /// A number of huge pages.
     PageTotal(u32): "a number of huge pages", Keyed;
     /// A user or a group of users.

@@ -194,6 +194,28 @@ flags! {
         /// SHM_RDONLY.
         Rdonly = "rdonly",
     }
+    /// How a file of guest memory is made.
+    GuestFlag: "a flag of gmem_create" {
+        /// GUEST_MEMFD_FLAG_MMAP.
+        Mmap = "mmap",
+        /// GUEST_MEMFD_FLAG_INIT_SHARED.
+        Shared = "shared",
+        /// GUEST_MEMFD_FLAG_HUGETLB.
+        Huge = "huge",
+        /// A bit that means nothing.
+        Unknown = "unknown",
+    }
+    /// What pages of a guest become.
+    GuestAttribute: "an attribute of pages of a guest" {
+        /// The guest's alone.
+        Private = "private",
+        /// The host's as well.
+        Shared = "shared",
+        /// An attribute that means nothing.
+        Unknown = "unknown",
+        /// A reserved field that is not zero.
+        Reserved = "reserved",
+    }
     /// What becomes of pages that lie elsewhere.
     MoveFlag: "a flag of moves" {
         /// MPOL_MF_STRICT.

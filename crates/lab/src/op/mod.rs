@@ -31,15 +31,15 @@ mod word;
 mod words;
 
 pub use amount::{
-    BlockOrder, Cpu, ExitCode, Fill, FrameTotal, MountValue, Node, PageIndex, PageTotal, Pages, Size, Span, UserId,
-    Verbatim, Written,
+    BasePage, BlockOrder, Cpu, ExitCode, Fill, FrameTotal, MountValue, Node, PageIndex, PageTotal, Pages, Size, Span,
+    UserId, Verbatim, Written,
 };
 pub use argument::{Argument, Place, Presence, Value, ValueError};
 pub use draw::Draws;
 pub use error::OpError;
 pub use flag::{
-    AccessFlag, AreaFlag, AttachFlag, FallocateMode, Flag, Flags, MemfdFlag, MmapFlag, MoveFlag, MremapFlag, OpenFlag,
-    Seal, SegmentFlag, TaskFlag, UffdMode,
+    AccessFlag, AreaFlag, AttachFlag, FallocateMode, Flag, Flags, GuestAttribute, GuestFlag, MemfdFlag, MmapFlag,
+    MoveFlag, MremapFlag, OpenFlag, Seal, SegmentFlag, TaskFlag, UffdMode,
 };
 pub use frames::{COMPACTED, FrameRange, Gfp, MOVED, Replies, Reply, ZoneName};
 pub use name::{Actor, BlockName, CgroupName, FileName, MapName, MountName, MountPath, PinName, SegmentName, UffdName};
@@ -48,7 +48,7 @@ pub use record::{Record, Scalar};
 pub use table::{About, ArgumentInfo, Verb};
 pub use text::{nearest, quote, unquote};
 pub use verbs::*;
-pub use word::{Access, Advice, Protection, SizeName, Switch};
+pub use word::{Access, Advice, FailingSite, Protection, SizeName, Switch};
 pub use words::Word;
 
 pub(crate) use knob::write_to;

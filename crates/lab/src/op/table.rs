@@ -48,6 +48,8 @@ pub enum About {
     Placement,
     /// Ordinary pages.
     Pages,
+    /// Memory of guests.
+    Guest,
 }
 
 /// One argument of a verb.

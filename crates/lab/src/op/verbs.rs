@@ -7,6 +7,7 @@
 
 mod file;
 mod group;
+mod guest;
 mod knob;
 mod memory;
 mod mount;
@@ -18,6 +19,7 @@ mod uffd;
 
 pub use file::*;
 pub use group::*;
+pub use guest::*;
 pub use knob::*;
 pub use memory::*;
 pub use mount::*;
@@ -47,6 +49,8 @@ operations! {
     MovePage, WhereIs, MigratePages, NumaMaps, Pin, Udmabuf, Unpin, Hwpoison, SoftOffline,
     AllocPages, AllocBulk, AllocExact, AllocContig, FreePages, MarkMovable, DrainPages, Tick, OnCpu, Compact, Isolate, Unisolate,
     Online, Offline,
+    GmemCreate, GmemBind, GmemAllocate, GmemPunch, GmemTruncate, GmemConvert, GmemConversion, GmemMap, GmemUnmap, GmemTouch, GmemPin,
+    GmemUnpin, GuestTouch, GmemFail, GmemSplit, GmemMerge, FailNext,
 }
 
 fn unknown_verb(word: &str) -> OpError {

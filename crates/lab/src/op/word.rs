@@ -1,5 +1,7 @@
 //! Words of operations: page sizes, protections, accesses and advice.
 
+use hugefolio::Site;
+
 use super::amount::Size;
 use super::argument::{Place, Value, ValueError};
 use super::draw::Draws;
@@ -183,6 +185,38 @@ impl Value for Access {
     }
     fn to_scalar(&self) -> Scalar {
         Scalar::Number(i64::from(*self == Access::Write))
+    }
+}
+
+/// A place where an attempt to have something can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailingSite(pub Site);
+
+const SITES: [(&str, Site); 9] = [
+    ("region-descriptor", Site::RegionDescriptor),
+    ("table-page", Site::TablePage),
+    ("cache-node", Site::CacheNode),
+    ("vmemmap-page", Site::VmemmapPage),
+    ("charge", Site::Charge),
+    ("memory-charge", Site::MemoryCharge),
+    ("frame", Site::Frame),
+    ("raw-poison", Site::RawPoison),
+    ("attributes", Site::Attributes),
+];
+
+impl Value for FailingSite {
+    const EXPECTS: &'static str = "region-descriptor, table-page, cache-node, vmemmap-page, charge, memory-charge, frame, raw-poison or attributes";
+    fn draw(draws: &mut Draws<'_>) -> Self {
+        Self(draws.of(&SITES).1)
+    }
+    fn from_text(text: &str) -> Result<Self, ValueError> {
+        SITES.iter().find(|(word, _)| *word == text).map(|&(_, site)| Self(site)).ok_or_else(|| ValueError {
+            nearest: near(text, SITES.map(|(word, _)| word)),
+            ..ValueError::new(format!("`{text}` is no place where an attempt can fail"))
+        })
+    }
+    fn to_text(&self) -> String {
+        SITES.iter().find(|(_, site)| *site == self.0).map_or_else(String::new, |(word, _)| (*word).to_owned())
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use hugefolio::text::VmstatItem;
 
 use super::error::LineError;
+use super::guest_query::GuestQuery;
 use super::lex::{At, Token};
 use super::zone_query::{EVENT_WORDS, ZoneQuery};
 use crate::op::{Actor, CgroupName, FileName, MapName, MountName, Node, SizeName, Value, Verbatim, nearest};
@@ -125,6 +126,8 @@ pub enum Query {
     },
     /// Something of a zone that the scenario describes.
     Zone(ZoneQuery),
+    /// Something of a file of guest memory.
+    Guest(GuestQuery),
     /// How often something happened in the last operation, one of [`EVENT_WORDS`].
     Event(&'static str),
     /// What the last operation answered besides its result, by the field's name, such as `rd` or `done`.
@@ -156,10 +159,13 @@ impl Query {
             Query::Smaps { .. } => Unit::Kilobytes,
             Query::File(_) | Query::Pagemap { .. } => Unit::Text,
             Query::Zone(query) if query.field.is_text() => Unit::Text,
-            Query::Zone(_) | Query::Event(_) => Unit::Count,
+            Query::Guest(query) if query.field.is_text() => Unit::Text,
+            Query::Zone(_) | Query::Guest(_) | Query::Event(_) => Unit::Count,
             Query::Last(name) => match *name {
-                "rd" | "vec" | "pm" | "lim" | "numa" | "zone" | "mt" | "asked" | "events" | "why" => Unit::Text,
-                "size" | "blksize" | "n" | "copied" => Unit::Bytes,
+                "rd" | "vec" | "pm" | "lim" | "numa" | "zone" | "mt" | "asked" | "events" | "why" | "steps" => {
+                    Unit::Text
+                }
+                "size" | "blksize" | "n" | "copied" | "at" => Unit::Bytes,
                 name if name.ends_with("_kb") => Unit::Kilobytes,
                 _ => Unit::Count,
             },
@@ -173,6 +179,7 @@ impl Query {
             | Query::Pagemap { actor, .. }
             | Query::Smaps { actor, .. }
             | Query::Fstat { actor, .. } => Some(*actor),
+            Query::Guest(query) => Some(query.actor),
             _ => None,
         }
     }
@@ -200,6 +207,7 @@ impl fmt::Display for Query {
             Query::Smaps { actor, map, field } => write!(f, "{actor} smaps {map} {field}"),
             Query::Fstat { actor, file, field } => write!(f, "{actor} fstat {file} {field}"),
             Query::Zone(query) => write!(f, "{query}"),
+            Query::Guest(query) => write!(f, "{query}"),
             Query::Event(word) => write!(f, "event {word}"),
             Query::Last(name) => f.write_str(name),
         }
@@ -237,7 +245,7 @@ fn unknown<'a>(token: &Token<'_>, known: impl Iterator<Item = &'a str>) -> At<Li
     (token.column, LineError::UnknownQuery { word: token.text.to_owned(), nearest })
 }
 
-const ACTOR_QUERIES: [&str; 4] = ["HugetlbPages", "pagemap", "smaps", "fstat"];
+const ACTOR_QUERIES: [&str; 5] = ["HugetlbPages", "pagemap", "smaps", "fstat", "gmem"];
 
 fn query_of_actor(actor: Actor, first: &Token<'_>, words: &[Token<'_>], end: usize) -> Result<Query, At<LineError>> {
     let form = |form: &'static str| Err((end, LineError::QueryForm(form)));
@@ -250,6 +258,7 @@ fn query_of_actor(actor: Actor, first: &Token<'_>, words: &[Token<'_>], end: usi
         ("smaps", _) => form("expect a0 smaps A Private_Hugetlb = 2048 kB"),
         ("fstat", [file, of]) => Ok(Query::Fstat { actor, file: name(file)?, field: field(of, &FSTAT_FIELDS)? }),
         ("fstat", _) => form("expect a0 fstat F size = 2M"),
+        ("gmem", _) => GuestQuery::parse(actor, words, end).map(Query::Guest),
         _ if query_of_machine(first, words, end).is_ok() => Err((
             first.column,
             LineError::QueryActor("this is asked of the machine, not of a process; leave the process out"),

@@ -153,6 +153,12 @@ impl Printed for Vec<u8> {
 }
 
 extras! {
+    /// The byte of a file at which a conversion stopped.
+    at: i64,
+    /// The order of the leaf by which a guest has a page mapped.
+    leaf: i64,
+    /// What happened to a guest's tables and to the folios behind them, in order.
+    steps: String,
     /// The limit of a control group as it reads back.
     lim: String,
     /// The code of the signal that ended a `touch`.
@@ -218,6 +224,8 @@ pub struct Answer {
     pub extras: Extras,
     /// Which ledger refused, where the target can tell.
     pub refusal: Option<Refusal>,
+    /// A picture of what is there now, where one was asked for.
+    pub picture: Vec<String>,
 }
 
 impl Answer {
@@ -234,7 +242,7 @@ impl Answer {
 
 impl From<StepResult> for Answer {
     fn from(result: StepResult) -> Self {
-        Self { result, extras: Extras::default(), refusal: None }
+        Self { result, extras: Extras::default(), refusal: None, picture: Vec::new() }
     }
 }
 

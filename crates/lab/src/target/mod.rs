@@ -19,7 +19,7 @@ pub use recorded::{Recorded, RecordedLine};
 
 use crate::input::Problem;
 use crate::op::{Op, Size, SizeName};
-use crate::scenario::{Known, MemoryLine, ZoneQuery};
+use crate::scenario::{GuestQuery, Known, MemoryLine, ZoneQuery};
 
 /// The architecture of a machine, with its base page size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -128,6 +128,12 @@ pub trait Target {
     /// The text of a file of /proc, /sys or a control group, if the target has it.
     fn read_file(&mut self, path: &str) -> Option<String> {
         let _ = path;
+        None
+    }
+
+    /// What is known of a file of guest memory; nothing where there is none, or no such page.
+    fn ask_guest(&mut self, query: &GuestQuery) -> Option<Known> {
+        let _ = query;
         None
     }
 

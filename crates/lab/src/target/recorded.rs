@@ -86,7 +86,7 @@ impl RecordedLine {
             (Some(script), Some(kernel), None, None, None) => Ok(RecordedLine::Head { script, kernel, counters }),
             (None, None, Some(index), Some(verb), Some(word)) => {
                 let result = StepResult::from_word(&word).ok_or_else(|| format!("`{word}` is not a result"))?;
-                let answer = Box::new(Answer { result, extras, refusal: None });
+                let answer = Box::new(Answer { result, extras, refusal: None, picture: Vec::new() });
                 Ok(RecordedLine::Step { index, verb, answer, counters })
             }
             (None, None, None, None, None) if raw.end.is_some() => Ok(RecordedLine::End { counters }),

@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 
 use hugefolio::{
     Admin, Advice, Bytes, CallError, Calls, FaultError, Fd, FillRefusal, HugeCount, HugeSize, Machine, MapCall,
-    MountOptions, NodeId, OpenCall, Pid, Prot, RemapFlags, RemapRequest, Share, UffdCallError, UffdModes, Vaddr,
+    MountOptions, MoveScope, Moves, NodeId, OpenCall, Pid, Prot, RemapFlags, RemapRequest, Share, Touch, UffdCallError,
+    UffdModes, Vaddr,
 };
 
 const BASE: u64 = 4096;
 const HUGE: u64 = HugeSize::M2.bytes().get();
 const PARTS: u64 = HUGE / BASE;
 const STEPS: u32 = 1_500;
+const NODES: [NodeId; 2] = [NodeId::new(0), NodeId::new(1)];
 
 /// What an area maps of one page: pieces by where they begin, with their length in base pages and whether they may be written.
 type Mapped = BTreeMap<u64, (u64, bool)>;
@@ -110,14 +112,15 @@ struct Pair {
     at: Vaddr,
     plain: Vaddr,
     random: u64,
+    moved: u32,
 }
 
 const LENGTH: Bytes = Bytes::new(2 * HUGE);
 
 impl Pair {
     fn new(seed: u64) -> Self {
-        let mut machine =
-            Machine::builder().node(NodeId::new(0), Bytes::mib(64)).cmdline("hugepages=4").build().unwrap();
+        let nodes = Machine::builder().node(NODES[0], Bytes::mib(64)).node(NODES[1], Bytes::mib(64));
+        let mut machine = nodes.cmdline("hugepages=4").build().unwrap();
         let hstate = machine.hstates().default_hstate().id;
         let mount = machine.mount(&MountOptions::unlimited(hstate)).unwrap();
         let pid = machine.spawn();
@@ -129,7 +132,7 @@ impl Pair {
         let uffd = machine.userfaultfd(pid).unwrap();
         let model = Model { size: 2, writable: true, ..Model::default() };
         let random = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        Self { machine, model, pid, file, uffd, at, plain, random }
+        Self { machine, model, pid, file, uffd, at, plain, random, moved: 0 }
     }
 
     fn random(&mut self, below: u64) -> u64 {
@@ -155,8 +158,10 @@ impl Pair {
             82..88 => self.protect(),
             88..92 => self.drop_page(),
             92..95 => self.truncate(),
-            95..97 => self.move_area(),
-            97..98 => self.save(),
+            95 => self.move_area(),
+            96 => self.pin(),
+            97 => self.save(),
+            98 => self.move_page(),
             _ => self.fork(),
         }
     }
@@ -288,6 +293,36 @@ impl Pair {
         "save".to_owned()
     }
 
+    /// Nobody can tell where a page lies: what is mapped, and what is in it, stays.
+    fn move_page(&mut self) -> String {
+        let n = self.random(2);
+        let to = NODES[usize::try_from(self.random(2)).unwrap()];
+        let addr = self.at + Bytes::new(n * HUGE);
+        let came = self.machine.move_page(self.pid, addr, to, MoveScope::All);
+        let mapped = !self.model.divided[usize::try_from(n).unwrap()].is_empty();
+        assert_eq!(came.is_ok(), mapped, "{came:?}");
+        assert!(!mapped || self.machine.node_of(self.pid, addr) == Ok(to));
+        self.moved += u32::from(mapped);
+        format!("move page {n}: {came:?}")
+    }
+
+    /// A page that is pinned through one of its pieces stays where it is.
+    fn pin(&mut self) -> String {
+        let part = self.part();
+        let addr = self.at + Bytes::new(part * BASE);
+        let must = self.model.touch(part, false);
+        let came = self.machine.pin(self.pid, addr, Touch::Read);
+        assert_eq!(came.is_ok(), must.is_ok(), "{came:?}");
+        if let Ok(pin) = came {
+            assert_eq!(self.machine.frame_at(self.pid, addr), Some(pin.page()));
+            let here = self.machine.node_of(self.pid, addr).unwrap();
+            let there = NODES[usize::from(here == NODES[0])];
+            assert!(self.machine.move_page(self.pid, addr, there, MoveScope::All).is_err());
+            self.machine.unpin(pin);
+        }
+        format!("pin {part}: {must:?}")
+    }
+
     /// A child has nothing mapped; what it touches it maps whole, and all of that goes with it.
     fn fork(&mut self) -> String {
         let child = self.machine.fork(self.pid).unwrap();
@@ -312,6 +347,7 @@ impl Pair {
 
 #[test]
 fn pieces_are_what_the_list_says() {
+    let mut moved = 0;
     for seed in 0..60 {
         let mut pair = Pair::new(seed);
         let mut told = Vec::new();
@@ -326,5 +362,7 @@ fn pieces_are_what_the_list_says() {
                 Err(_) => panic!("seed {seed}: {:#?}", &told[told.len().saturating_sub(12)..]),
             }
         }
+        moved += pair.moved;
     }
+    assert!(moved > 100, "{moved} pages moved");
 }

@@ -76,13 +76,16 @@ pub fn free_many<P: Zones>(p: &mut P, near: NodeId, start: Pfn, pages: PageCount
 /// Gives back as many as are of that zone; nothing where they are not, or not like any other.
 #[inline]
 fn put_quietly(parts: ZoneParts<'_>, start: Pfn, end: Pfn) -> Option<Result<Pfn, BadFree>> {
-    let has = parts.bank.is_empty() && parts.zone.layout().spans.iter().any(|&(a, b)| a <= start && start < b);
-    if !has {
+    let ZoneParts { zone, lists, bank, .. } = parts;
+    if !bank.is_empty() {
         return None;
     }
-    let ZoneParts { zone, lists, .. } = parts;
-    let pages = PageCount::new(end.get() - start.get());
-    Some(if zone.put_one(lists, start, pages) { Ok(end) } else { zone.put_many(lists, start, end) })
+    // Mostly they are one block of this zone.
+    if zone.put_one(lists, start, PageCount::new(end.get() - start.get())) {
+        return Some(Ok(end));
+    }
+    let has = zone.layout().spans.iter().any(|&(a, b)| a <= start && start < b);
+    has.then(|| zone.put_many(lists, start, end))
 }
 
 #[inline(never)]

@@ -79,11 +79,25 @@ impl Geometry {
     #[doc(alias("hugetlb_vmemmap_optimizable_size", "vmemmap_optimize_mode"))]
     #[must_use]
     pub const fn freeable(self, order: Order) -> PageCount {
-        if self.has_mask() { self.pages_ceil(order.pages()).saturating_sub(PageCount::new(1)) } else { PageCount::ZERO }
+        if self.has_mask() { self.block_pages(order).saturating_sub(PageCount::new(1)) } else { PageCount::ZERO }
+    }
+
+    /// Pages that the descriptors of a block fill, where their size is a power of two: a page, or a power of two of them.
+    #[inline]
+    pub(crate) const fn block_pages(self, order: Order) -> PageCount {
+        let bits = order.get() as u32 + self.descriptor.get().trailing_zeros();
+        let pages = match bits.checked_sub(self.shift.get() as u32) {
+            Some(bits) if bits < 64 => 1 << bits,
+            _ => 1,
+        };
+        PageCount::new(pages)
     }
 
     /// The page that the descriptor of a frame begins in, counted from that of frame 0.
     pub(crate) const fn page_of(self, pfn: Pfn) -> u64 {
+        if self.has_mask() {
+            return pfn.get() >> (self.shift.get() as u32 - self.descriptor.get().trailing_zeros());
+        }
         let page = self.shift.bytes().get();
         let (whole, rest) = (pfn.get() / page, pfn.get() % page);
         whole * self.descriptor.get() + rest * self.descriptor.get() / page

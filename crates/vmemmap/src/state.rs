@@ -216,7 +216,7 @@ impl Vmemmap {
     /// before translations are flushed.
     pub(crate) fn remap(&mut self, first: Pfn, used: Use, head: Pfn) -> (FrameRuns, PageCount) {
         let Use { key } = used;
-        let pages = self.geometry.pages_ceil(key.order.pages());
+        let pages = self.geometry.block_pages(key.order);
         let old = self.homes.share(self.geometry.page_of(first), Home::page(head), Reader { key, pages });
         old.each(|home| *self.count_mut(home.origin) -= home.pages);
         self.counts.allocated += PageCount::new(1);

@@ -96,7 +96,7 @@ impl Zone {
     #[inline(never)]
     fn put_large(&mut self, pfn: Pfn, order: usize) -> Result<(), BadFree> {
         let (first, _) = self.take_back(pfn, order, Mark::NONE)?;
-        self.put_top_blocks(first, order);
+        self.put_top_blocks(first, size(order));
         Ok(())
     }
 
@@ -121,19 +121,19 @@ impl Zone {
     /// Gives back more than a pageblock.
     fn put_range(&mut self, first: u32, order: usize) {
         if order < self.top {
-            self.put_in_pageblocks(first, order);
+            self.put_in_pageblocks(first, size(order));
         } else {
-            self.put_top_blocks(first, order);
+            self.put_top_blocks(first, size(order));
         }
     }
 
-    /// Gives back blocks of the largest order.
+    /// Gives back blocks of the largest order that follow each other, so many pages of them.
     #[inline(always)]
-    fn put_top_blocks(&mut self, first: u32, order: usize) {
-        let (frame, pages) = (up(first.into(), self.pageblock), size(order));
+    pub(crate) fn put_top_blocks(&mut self, first: u32, pages: u64) {
+        let frame = up(first.into(), self.pageblock);
         let last_frame = frame + (pages - 1);
         let Some(migratetype) = self.blocks.common_type(first, self.block(last_frame)) else {
-            return self.put_in_pageblocks(first, order);
+            return self.put_in_pageblocks(first, pages);
         };
         // Piece by piece, each of these blocks would have been merged and put before the one below it.
         let (low, high) = (self.top_block(frame), self.top_block(last_frame));
@@ -144,9 +144,9 @@ impl Zone {
     }
 
     #[inline(never)]
-    fn put_in_pageblocks(&mut self, first: u32, order: usize) {
+    fn put_in_pageblocks(&mut self, first: u32, pages: u64) {
         let frame = up(first.into(), self.pageblock);
-        for block in first..=self.block(frame + (size(order) - 1)) {
+        for block in first..=self.block(frame + (pages - 1)) {
             let migratetype = self.blocks.migratetype(block);
             self.free_block(block, self.pageblock, migratetype, Placement::Usual);
         }

@@ -5,7 +5,7 @@ use units::{Order, PageCount, Pfn};
 use crate::alloc_flags::AllocFlags;
 use crate::marks::MarkCheck;
 use crate::owner::BadFree;
-use crate::pageblock::Start;
+use crate::pageblock::{Mark, Start};
 use crate::pcp::PerCpuPages;
 use crate::zone::{Want, Zone, order_of, size};
 
@@ -24,7 +24,9 @@ impl Zone {
         let mut most = self.top;
         while left > 0 {
             let order = most.min(log2(left));
-            match self.take_cached(lists, Want { order: order_of(order), flags, ..want }) {
+            let want = Want { order: order_of(order), flags, ..want };
+            let taken = if lists.takes(want.order) { self.take_cached(lists, want) } else { self.take(want) };
+            match taken {
                 Some(pfn) => {
                     told(pfn, order_of(order));
                     left -= size(order);
@@ -60,7 +62,7 @@ impl Zone {
     pub fn put_many(&mut self, lists: &mut PerCpuPages, start: Pfn, end: Pfn) -> Result<Pfn, BadFree> {
         let mut at = start;
         let end = end.min(self.end_of_span(start)?);
-        let rest = self.put_largest(lists, start, end)?;
+        let rest = self.put_largest(start, end);
         while at < rest {
             let order = self.next_to_put(at, rest)?;
             self.put_cached(lists, at, order)?;
@@ -69,20 +71,25 @@ impl Zone {
         Ok(end)
     }
 
-    /// Gives back the blocks of the largest order at the end of a range, from above, so that they are taken again from below; where the rest ends.
+    /// Gives back the blocks of the largest order at the end of a range together, so that they are taken again from below; where the rest ends.
     #[inline]
-    fn put_largest(&mut self, lists: &mut PerCpuPages, start: Pfn, end: Pfn) -> Result<Pfn, BadFree> {
-        let largest = order_of(self.top);
+    fn put_largest(&mut self, start: Pfn, end: Pfn) -> Pfn {
+        let (largest, pages) = (order_of(self.top), size(self.top));
         let mut rest = end;
-        while rest.get() - start.get() >= size(self.top) {
-            let at = Pfn::new(rest.get() - size(self.top));
-            if !at.is_aligned(largest) || self.mark_at(self.frame(at)).start() != Start::Used(self.top) {
+        while rest.get() - start.get() >= pages && rest.is_aligned(largest) {
+            let block = self.block(self.frame(Pfn::new(rest.get() - pages)));
+            let record = self.blocks.record(block);
+            if !record.mark.is_used(self.top) {
                 break;
             }
-            self.put_cached(lists, at, largest)?;
-            rest = at;
+            record.mark = Mark::NONE;
+            rest = Pfn::new(rest.get() - pages);
         }
-        Ok(rest)
+        if rest < end {
+            let first = self.block(self.frame(rest));
+            self.put_top_blocks(first, end.get() - rest.get());
+        }
+        rest
     }
 
     #[inline]

@@ -140,14 +140,18 @@ pub(crate) enum Pages {
 
 /// The pages of descriptors that have a frame of their own, in runs, and the blocks whose other pages read a tail. An untouched node is one run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Homes(BTreeMap<u64, Entry>);
+pub(crate) struct Homes {
+    entries: BTreeMap<u64, Entry>,
+    /// Blocks that read a tail: without any, nobody has to look for one.
+    readers: u64,
+}
 
 impl Homes {
-    pub(crate) const NONE: Self = Self(BTreeMap::new());
+    pub(crate) const NONE: Self = Self { entries: BTreeMap::new(), readers: 0 };
 
     /// The entry that a page lies in, and its first page.
     fn around(&self, page: u64) -> Option<(u64, &Entry)> {
-        let (&first, entry) = self.0.range(..=page).next_back()?;
+        let (&first, entry) = self.entries.range(..=page).next_back()?;
         (page - first < entry.reach()).then_some((first, entry))
     }
 
@@ -164,20 +168,24 @@ impl Homes {
     }
 
     /// The block that begins at a page, if it reads a tail.
+    #[inline]
     pub(crate) fn reader_at(&self, page: u64) -> Option<Reader> {
-        self.0.get(&page)?.reads
+        if self.readers == 0 {
+            return None;
+        }
+        self.entries.get(&page)?.reads
     }
 
     /// Has any of these pages a frame, or reads a tail?
     pub(crate) fn touches(&self, first: u64, pages: PageCount) -> bool {
-        self.around(first).is_some() || self.0.range(first..first + pages.get()).next().is_some()
+        self.around(first).is_some() || self.entries.range(first..first + pages.get()).next().is_some()
     }
 
     /// What is known of pages that are to be a block.
     #[inline]
     pub(crate) fn state_of(&self, first: u64, pages: PageCount) -> Pages {
         // Mostly something begins there.
-        match self.0.get(&first) {
+        match self.entries.get(&first) {
             Some(Entry { reads: Some(reader), .. }) => Pages::Read(*reader),
             Some(Entry { home, .. }) if home.pages >= pages => Pages::Own,
             _ if self.cover(first, pages) => Pages::Own,
@@ -202,7 +210,7 @@ impl Homes {
     pub(crate) fn put(&mut self, first: u64, home: Home) {
         debug_assert!(!self.touches(first, home.pages), "page {first} has a frame already");
         let (mut at, mut joined) = (first, home);
-        if let Some((&before, left)) = self.0.range(..first).next_back()
+        if let Some((&before, left)) = self.entries.range(..first).next_back()
             && before + left.reach() == first
             && left.reads.is_none()
             && left.home.is_followed_by(joined)
@@ -211,19 +219,19 @@ impl Homes {
             at = before;
         }
         let past = at + joined.pages.get();
-        if let Some(right) = self.0.get(&past).copied()
+        if let Some(right) = self.entries.get(&past).copied()
             && right.reads.is_none()
             && joined.is_followed_by(right.home)
         {
-            self.0.remove(&past);
+            self.entries.remove(&past);
             joined = joined.up_to(joined.pages.get() + right.home.pages.get());
         }
-        self.0.insert(at, Entry::of(joined));
+        self.entries.insert(at, Entry::of(joined));
     }
 
     /// A run as it was, beside others that it could have joined.
     pub(crate) fn put_apart(&mut self, first: u64, home: Home) {
-        self.0.insert(first, Entry::of(home));
+        self.entries.insert(first, Entry::of(home));
     }
 
     /// Pages lose their frames, which are handed out in order.
@@ -236,13 +244,13 @@ impl Homes {
                 debug_assert!(false, "page {at} has no frame to give");
                 return taken;
             };
-            self.0.remove(&start);
+            self.entries.remove(&start);
             if start < at {
-                self.0.insert(start, Entry::of(home.up_to(at - start)));
+                self.entries.insert(start, Entry::of(home.up_to(at - start)));
             }
             let end = start + home.pages.get();
             if end > past {
-                self.0.insert(past, Entry::of(home.after(past - start)));
+                self.entries.insert(past, Entry::of(home.after(past - start)));
             }
             taken.push(home.after(at - start).up_to(end.min(past) - at));
             at = end;
@@ -253,28 +261,31 @@ impl Homes {
     /// A block reads a tail from now on, and its first page is in `head`; the frames that it had.
     pub(crate) fn share(&mut self, first: u64, head: Home, reader: Reader) -> FrameRuns {
         let entry = Entry { home: head, reads: Some(reader) };
-        if let Some(whole) = self.0.get_mut(&first)
+        if let Some(whole) = self.entries.get_mut(&first)
             && whole.home.pages == reader.pages
         {
             // Mostly it was restored as a whole before.
             let mut taken = FrameRuns::default();
             taken.push(core::mem::replace(whole, entry).home);
+            self.readers += 1;
             return taken;
         }
         let taken = self.take(first, reader.pages);
-        self.0.insert(first, entry);
+        self.entries.insert(first, entry);
+        self.readers += 1;
         taken
     }
 
     /// A block that reads a tail has frames for all its pages; what it read, and the frame that its first page was in.
     #[inline]
     pub(crate) fn fill_whole(&mut self, first: u64, frames: &FrameRuns) -> Option<(Reader, Home)> {
-        let entry = self.0.get_mut(&first)?;
+        let entry = self.entries.get_mut(&first)?;
         let (head, reader) = (entry.home, entry.reads?);
+        self.readers = self.readers.saturating_sub(1);
         if let Some(all) = frames.single() {
             *entry = Entry::of(all);
         } else {
-            self.0.remove(&first);
+            self.entries.remove(&first);
             self.put_all(first, frames);
         }
         Some((reader, head))
@@ -282,7 +293,8 @@ impl Homes {
 
     /// A block that reads a tail has frames for all its pages behind the first; what it read.
     pub(crate) fn fill_behind(&mut self, first: u64, frames: &FrameRuns) -> Option<Reader> {
-        let reader = self.0.get_mut(&first)?.reads.take()?;
+        let reader = self.entries.get_mut(&first)?.reads.take()?;
+        self.readers = self.readers.saturating_sub(1);
         self.put_all(first + 1, frames);
         Some(reader)
     }
@@ -299,24 +311,25 @@ impl Homes {
     pub(crate) fn mark_reader(&mut self, first: u64, reader: Reader) -> Option<()> {
         self.get(first)?;
         let head = self.take(first, ONE).single()?;
-        self.0.insert(first, Entry { home: head, reads: Some(reader) });
+        self.entries.insert(first, Entry { home: head, reads: Some(reader) });
+        self.readers += 1;
         Some(())
     }
 
     /// Of these pages, has the first one a frame to itself, and the others none?
     pub(crate) fn alone(&self, first: u64, pages: PageCount) -> Option<Home> {
-        let mut there = self.0.range(first..first + pages.get());
+        let mut there = self.entries.range(first..first + pages.get());
         let (&at, entry) = there.next()?;
         (at == first && entry.home.pages == ONE && there.next().is_none()).then_some(entry.home)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, Home)> {
-        self.0.iter().map(|(&first, entry)| (first, entry.home))
+        self.entries.iter().map(|(&first, entry)| (first, entry.home))
     }
 
     /// Blocks that read a tail, by first page.
     pub(crate) fn readers(&self) -> impl Iterator<Item = (u64, Reader)> {
-        self.0.iter().filter_map(|(&first, entry)| Some((first, entry.reads?)))
+        self.entries.iter().filter_map(|(&first, entry)| Some((first, entry.reads?)))
     }
 
     /// Pages whose frames are of that origin.

@@ -3,6 +3,7 @@
 use units::{Order, PageCount, Pfn};
 
 use crate::alloc_flags::AllocFlags;
+use crate::list::End;
 use crate::marks::MarkCheck;
 use crate::owner::BadFree;
 use crate::pageblock::{Mark, Start};
@@ -51,7 +52,10 @@ impl Zone {
     #[inline]
     pub fn put_one(&mut self, lists: &mut PerCpuPages, start: Pfn, pages: PageCount) -> bool {
         let order = order_of(log2(pages.get()));
-        pages.get().is_power_of_two() && start.is_aligned(order) && self.put_cached(lists, start, order).is_ok()
+        pages.get().is_power_of_two()
+            && order <= self.layout.largest
+            && start.is_aligned(order)
+            && self.put_cached(lists, start, order).is_ok()
     }
 
     /// Gives back what was handed out from `start` on and before `end`, each block in its size; one that reaches over an end is split there. Frames that were allocated
@@ -86,10 +90,26 @@ impl Zone {
             rest = Pfn::new(rest.get() - pages);
         }
         if rest < end {
-            let first = self.block(self.frame(rest));
-            self.put_top_blocks(first, end.get() - rest.get());
+            self.put_largest_blocks(self.frame(rest), end.get() - rest.get());
         }
         rest
+    }
+
+    /// The lowest one is taken first.
+    #[inline]
+    fn put_largest_blocks(&mut self, frame: u64, pages: u64) {
+        let last = frame + (pages - 1);
+        let Some(migratetype) = self.blocks.common_type(self.block(frame), self.block(last)) else {
+            for n in (0..pages >> self.top).rev() {
+                self.put_top_blocks(self.block(frame + (n << self.top)), size(self.top));
+            }
+            return;
+        };
+        let (low, high) = (self.top_block(frame), self.top_block(last));
+        let lists = &mut self.lists[migratetype.index()];
+        self.runs.push(lists.of_mut(self.top), low, high, End::Head);
+        lists.occupied |= 1 << self.top;
+        self.count_freed(migratetype, pages);
     }
 
     #[inline]

@@ -78,7 +78,9 @@ proptest! {
 #[test]
 fn what_is_free_does_not_go_back_again() {
     let (mut zone, mut lists) = zone();
-    let [(start, end)] = take(&mut zone, &mut lists, 2048)[..] else { panic!("two of the largest blocks lie together") };
+    let [(start, end)] = take(&mut zone, &mut lists, 2048)[..] else {
+        panic!("two of the largest blocks lie together")
+    };
     let (start, end) = (Pfn::new(start), Pfn::new(end));
     assert_eq!(zone.put_many(&mut lists, start, end), Ok(end));
     assert!(matches!(zone.put_many(&mut lists, start, end), Err(BadFree::Free { .. })));

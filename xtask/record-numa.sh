@@ -1,5 +1,6 @@
 #!/bin/sh
-# Records scripts on a Linux 6.18 with two memory nodes, which is Debian's kernel under software emulation.
+# Records scripts on a Linux 6.18 with two memory nodes, which is Debian's kernel under software emulation. With NODES=4 in the environment it has
+# four, unequally far apart: as Linux numbers them, the third has no memory and the fourth no processors.
 #
 #     xtask/record-numa.sh FOLDER_OF_SCRIPTS FOLDER_FOR_RECORDINGS
 #
@@ -46,11 +47,20 @@ INIT
 chmod +x "$root/init"
 (cd "$root" && find . | cpio -o -H newc 2>/dev/null | gzip -1) > "$work/initrd.gz"
 
-node='size=1536M'
-timeout "${SECONDS_AT_MOST:-900}" qemu-system-x86_64 -accel tcg -cpu max -m 3072 -smp 2 -nographic -no-reboot \
+memory() { echo "-object memory-backend-ram,id=m$1,size=$2"; }
+distance() { echo "-numa dist,src=$1,dst=$2,val=$3"; }
+if [ "${NODES:-2}" = 4 ]; then
+    nodes="-smp 3 $(memory 0 1280M) $(memory 1 896M) $(memory 2 896M)
+        -numa node,nodeid=0,cpus=0,memdev=m0 -numa node,nodeid=1,cpus=1,memdev=m1 -numa node,nodeid=2,memdev=m2 -numa node,nodeid=3,cpus=2
+        $(distance 0 1 21) $(distance 0 2 17) $(distance 0 3 30) $(distance 1 2 40) $(distance 1 3 15) $(distance 2 3 25)"
+else
+    nodes="-smp 2 $(memory 0 1536M) $(memory 1 1536M)
+        -numa node,nodeid=0,cpus=0,memdev=m0 -numa node,nodeid=1,cpus=1,memdev=m1 $(distance 0 1 20)"
+fi
+# Each word is one argument.
+# shellcheck disable=SC2086
+timeout "${SECONDS_AT_MOST:-900}" qemu-system-x86_64 -accel tcg -cpu max -m 3072 $nodes -nographic -no-reboot \
     -kernel "$work"/kernel/boot/vmlinuz-* -initrd "$work/initrd.gz" \
-    -object memory-backend-ram,id=m0,$node -object memory-backend-ram,id=m1,$node \
-    -numa node,nodeid=0,cpus=0,memdev=m0 -numa node,nodeid=1,cpus=1,memdev=m1 -numa dist,src=0,dst=1,val=20 \
     -append 'console=ttyS0 panic=-1 quiet hugefolio.expendable' | tr -d '\r' > "$work/console"
 if [ -n "${COMMAND:-}" ]; then
     sed -n '/Booting from ROM/,$p' "$work/console"

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use hugefolio::boot::RuntimeGigantic;
 use hugefolio::{
-    Admin, Bytes, CallError, Calls, CpuId, HugeCount, HugeSize, Machine, MapCall, MapFlags, MemfdFlags, Mempolicy,
-    MigrateError, MountOptions, MovePageError, MoveScope, Moves, NodeId, Nodemask, NodesMean, OpenCall, Pid, Policies,
-    ResizeNodes, Share, SharedMachine, Touch, Vaddr, Wish,
+    Admin, Bytes, CallError, Calls, Cause, CpuId, DissolveError, Failed, HugeCount, HugeSize, Machine, MapCall,
+    MapFlags, MemfdFlags, Mempolicy, MigrateError, MountOptions, MovePageError, MoveScope, Moves, NodeId, Nodemask,
+    NodesMean, OpenCall, Pid, Policies, ResizeNodes, Share, SharedMachine, Touch, Vaddr, Wish,
 };
 
 const N0: NodeId = NodeId::new(0);
@@ -225,4 +226,69 @@ fn private_pages_of_a_limited_mount_stay() {
     );
     assert_eq!(machine.node_of(pid, own), Ok(N0));
     machine.validate().unwrap();
+}
+
+/// A gigantic page was to become ordinary memory where ranges cannot be given back. Taking it out of its pool did nothing, and whoever had asked put
+/// it back: the list of free pages had it twice. Here nothing is taken that cannot leave, however it is asked for, and every page is listed once.
+#[test]
+fn a_page_that_cannot_leave_is_listed_once() {
+    let builder = Machine::builder().node(N0, Bytes::gib(4)).runtime_gigantic(RuntimeGigantic::Unsupported);
+    let mut machine = builder.cmdline("hugepagesz=1G hugepages=2").build().unwrap();
+    let id = machine.hstates().by_size(HugeSize::G1).unwrap().id;
+    let free = |machine: &Machine| machine.shelf(id, N0).unwrap().iter().map(|folio| folio.pfn).collect::<Vec<_>>();
+    let before = free(&machine);
+    assert_eq!(before.len(), 2);
+    for &pfn in before.iter().chain(&before) {
+        assert_eq!(machine.dissolve(pfn), Err(DissolveError::Permanent(HugeSize::G1)));
+        assert!(machine.soft_offline(pfn).is_err());
+        machine.validate().unwrap();
+    }
+    assert!(machine.set_nr_hugepages(HugeSize::G1, huge(0), ResizeNodes::Global(Nodemask::ALL)).is_err());
+    let kept = machine.memory_failure(before[0], Cause::Test).outcome;
+    assert_eq!(kept, Failed::Kept(DissolveError::Permanent(HugeSize::G1)));
+    let mut after = free(&machine);
+    after.sort_unstable();
+    let mut expected = before;
+    expected.sort_unstable();
+    assert_eq!(after, expected);
+    machine.validate().unwrap();
+}
+
+/// A page was taken to be moved while its last user let it go: it lay on the list of free pages and was somebody's at once. Here one thread maps a
+/// page, writes and unmaps it over and over, and another one moves it to and fro. Whoever is late finds nothing to move, and no page is lost or
+/// had twice.
+#[test]
+fn a_page_that_is_being_freed_is_not_moved() {
+    let mut machine = machine([3, 3]);
+    let pid = machine.spawn();
+    let at = private(&mut machine, pid, 1).unwrap();
+    machine.munmap(pid, at, pages(1)).unwrap();
+    let shared = Arc::new(SharedMachine::from(machine));
+    let user = {
+        let shared = shared.clone();
+        std::thread::spawn(move || {
+            let mut cpu = shared.check_out(CpuId::new(0)).unwrap();
+            let mut on = shared.on(&mut cpu);
+            for _ in 0..300 {
+                let at = on.mmap(pid, &MapCall::anonymous(pages(1), Share::Private)).unwrap();
+                on.write_byte(pid, at, 1).unwrap();
+                on.munmap(pid, at, pages(1)).unwrap();
+            }
+            shared.check_in(cpu);
+        })
+    };
+    let mut cpu = shared.check_out(CpuId::new(1)).unwrap();
+    let mut on = shared.on(&mut cpu);
+    let mut moves = 0u32;
+    while !user.is_finished() {
+        for node in [N1, N0] {
+            moves += u32::from(on.move_page(pid, at, node, MoveScope::All) == Ok(node));
+        }
+    }
+    user.join().unwrap();
+    shared.check_in(cpu);
+    let mut machine = Arc::into_inner(shared).unwrap().into_machine();
+    machine.validate().unwrap();
+    let pool = machine.pool(M2).unwrap();
+    assert_eq!([pool.nr, pool.free, pool.resv, pool.surplus].map(HugeCount::get), [6, 6, 0, 0], "{moves} moves");
 }

@@ -99,7 +99,7 @@ fn write_page(page: &mut String) -> std::fmt::Result {
          ## Header\n\n\
          Before the first operation, each at most once:\n\n{headers}\n\
          `machine` gives the architecture (`arch=`, one of {}; the first if left out), the memory of each node (`node=`, \
-         node 0 first), the interface of control groups (`cgroup=`, `v2` or `v1`; the first if left out), what becomes of shared tails that nobody reads (`tails=`, `counted` or `kept`; the first if left out) and the kernel's boot parameters: {}. Without it the machine is x86-64 and has one node of 24 GiB and pools of 2 MiB (the default size) and 1 GiB pages. Without `name` a \
+         node 0 first; `node=1G,cpus=0` has no processors and `node=0` no memory), their distances where not 20 (`distances=0-1:21,0-2:17`), the interface of control groups (`cgroup=`, `v2` or `v1`; the first if left out), what becomes of shared tails that nobody reads (`tails=`, `counted` or `kept`; the first if left out) and the kernel's boot parameters: {}. Without it the machine is x86-64 and has one node of 24 GiB and pools of 2 MiB (the default size) and 1 GiB pages. Without `name` a \
          scenario has the name of its file.\n\n",
         listed(&ArchName::ALL.map(|(word, _)| word)),
         listed(&BOOT_PARAMETERS),

@@ -28,7 +28,7 @@ fn every_recorded_step_is_equal_or_stopped_by_a_known_defect() {
 }
 
 /// The corpora of the repository: folder, what it is, features that are not modelled, scripts and steps compared.
-const CORPORA: [(&str, &str, &[&str], usize, usize); 4] = [
+const CORPORA: [(&str, &str, &[&str], usize, usize); 5] = [
     ("linux-6.18", "the corpus: scripts by hand and random ones", &[], 278, 12_096),
     (
         "linux-6.18-probes",
@@ -38,6 +38,13 @@ const CORPORA: [(&str, &str, &[&str], usize, usize); 4] = [
         17_833,
     ),
     ("linux-6.18-numa", "where pages lie on two nodes, moves and broken memory: by hand and random", &[], 144, 7_463),
+    (
+        "linux-6.18-nodes",
+        "four nodes unequally far apart, one without processors and one without memory: random",
+        &[],
+        87,
+        5_220,
+    ),
     ("linux-6.18-memcg", "huge pages as memory of control groups: by hand and random", &[], 85, 4_860),
 ];
 

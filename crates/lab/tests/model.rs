@@ -19,7 +19,7 @@ use lab::target::{Answer, Header, MachineLine, Target, diff_fields};
 const RUN: u64 = 200;
 
 /// Tests in this file that share the steps.
-const SHARES: u64 = 17;
+const SHARES: u64 = 18;
 
 fn from_environment(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual)
@@ -206,6 +206,12 @@ fn two_nodes_part_1() {
 #[test]
 fn two_nodes_part_2() {
     share(Profile::Numa, 1);
+}
+
+/// Four nodes, unequally far apart, one without processors and one without memory.
+#[test]
+fn four_nodes() {
+    share(Profile::Nodes, 0);
 }
 
 /// Memory ends for both at the same page, for the administrator and for surplus pages.

@@ -35,8 +35,8 @@ pub(crate) struct Host {
     pub(crate) udmabuf: bool,
     /// The kernel's release.
     pub(crate) release: String,
-    /// Bytes of memory of each node.
-    pub(crate) nodes: Vec<u64>,
+    /// All its nodes.
+    pub(crate) nodes: Vec<HostNode>,
     /// Its memory may be broken, and need not suffice for everybody: it is there for this alone.
     pub(crate) expendable: bool,
 }
@@ -58,7 +58,7 @@ impl Host {
         if !Path::new(node0).is_dir() {
             return lacks("a first memory node, node0");
         }
-        let nodes: Vec<u64> = nodes().into_iter().map(memory_of).collect();
+        let nodes: Vec<HostNode> = online().into_iter().map(HostNode::of).collect();
         let expendable =
             fs::read_to_string("/proc/cmdline").is_ok_and(|line| line.split_whitespace().any(|w| w == EXPENDABLE));
         if !expendable && meminfo("MemAvailable:").is_none_or(|kb| kb < MEMORY_KB) {
@@ -82,6 +82,30 @@ impl Host {
     pub(crate) fn group(&self) -> Option<PathBuf> {
         self.cgroups.as_ref().map(|root| root.join(GROUP))
     }
+}
+
+/// What a node of the host has.
+#[derive(Debug, Clone)]
+pub(crate) struct HostNode {
+    /// Bytes of memory.
+    pub(crate) memory: u64,
+    pub(crate) cpus: usize,
+    /// To each node.
+    pub(crate) distances: Vec<u8>,
+}
+
+impl HostNode {
+    fn of(node: u32) -> Self {
+        let memory = if nodes().contains(&node) { memory_of(node) } else { 0 };
+        let text = fs::read_to_string(format!("/sys/devices/system/node/node{node}/distance")).unwrap_or_default();
+        let distances = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        Self { memory, cpus: processors_of(node).len(), distances }
+    }
+}
+
+/// The nodes that are there.
+fn online() -> Vec<u32> {
+    list(&fs::read_to_string("/sys/devices/system/node/online").unwrap_or_default())
 }
 
 /// The nodes with memory.

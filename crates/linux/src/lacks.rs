@@ -28,7 +28,7 @@ impl Running {
                 "the processors of the host have no protection keys, so what may be executed may be read".to_owned(),
             );
         }
-        if let Err(reason) = boot(header, self.host().nodes.len()) {
+        if let Err(reason) = boot(header, &self.host().nodes) {
             return Some(reason);
         }
         let breaks = |op: &&Op| matches!(op, Op::Hwpoison(_) | Op::SoftOffline(_));

@@ -4,6 +4,7 @@ use lab::op::SizeName;
 use lab::target::{ArchName, Header, MachineLine};
 
 use crate::bounds;
+use crate::host::HostNode;
 
 /// The least memory of a node in a scenario that this host can stand for: pools of scripts fit into it.
 const LEAST_MEMORY: u64 = 4 << 30;
@@ -11,7 +12,8 @@ const LEAST_MEMORY: u64 = 4 << 30;
 const LEAST_OF_SEVERAL: u64 = 512 << 20;
 
 /// The pools that the machine of a header begins with: pages by size. Says why this host cannot be that machine.
-pub(crate) fn boot(header: &Header, nodes: usize) -> Result<Vec<(SizeName, i64)>, String> {
+pub(crate) fn boot(header: &Header, host: &[HostNode]) -> Result<Vec<(SizeName, i64)>, String> {
+    let nodes = host.len();
     if !header.memory.is_empty() {
         return Err(
             "the scenario describes memory of its own, and the memory of a running kernel is as it is".to_owned()
@@ -31,8 +33,9 @@ pub(crate) fn boot(header: &Header, nodes: usize) -> Result<Vec<(SizeName, i64)>
     if machine.tails != MachineLine::default().tails {
         return Err("the host shares no tails of descriptors".to_owned());
     }
+    differs(machine, host)?;
     let least = if nodes > 1 { LEAST_OF_SEVERAL } else { LEAST_MEMORY };
-    if let Some(memory) = machine.nodes.iter().find(|memory| memory.unsigned() < least) {
+    if let Some(memory) = machine.nodes.iter().find(|memory| memory.unsigned() < least && memory.unsigned() > 0) {
         return Err(format!("the host has more memory than {memory}"));
     }
     let mut pools: Vec<(SizeName, i64)> = Vec::new();
@@ -55,4 +58,24 @@ pub(crate) fn boot(header: &Header, nodes: usize) -> Result<Vec<(SizeName, i64)>
         }
     }
     Ok(pools)
+}
+
+/// Whether the nodes of the host are those of the machine: which have memory, which have processors, and how far they are apart.
+fn differs(machine: &MachineLine, host: &[HostNode]) -> Result<(), String> {
+    if machine.nodes.len() < 2 {
+        return Ok(());
+    }
+    for (n, (node, memory)) in host.iter().zip(&machine.nodes).enumerate() {
+        if (node.memory > 0) != (memory.unsigned() > 0) || (node.cpus > 0) != (machine.cpus_of(n) > 0) {
+            return Err(format!(
+                "node {n} of the host has {} bytes of memory and {} processors",
+                node.memory, node.cpus
+            ));
+        }
+        let wanted: Vec<u8> = (0..host.len()).map(|other| machine.distance(n, other)).collect();
+        if node.distances != wanted {
+            return Err(format!("the distances of node {n} of the host are {:?}", node.distances));
+        }
+    }
+    Ok(())
 }

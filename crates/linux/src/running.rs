@@ -414,7 +414,7 @@ impl Target for Running {
                 let _ = host::write(format!("{}node{node}", bounds::WEIGHTS), "1");
             }
         }
-        for (size, count) in boot(header, self.host.nodes.len()).map_err(BeginError::Machine)? {
+        for (size, count) in boot(header, &self.host.nodes).map_err(BeginError::Machine)? {
             let set = pools::set_nr(size, None, &op::Written::Number(count));
             let there = number(pools::file(size, "nr_hugepages"));
             if set.is_err() || there != Some(count) {

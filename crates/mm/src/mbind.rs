@@ -81,8 +81,8 @@ pub enum HomeNodeError {
     /// A start between base pages, or an end beyond all numbers.
     #[error("the range at {0} starts between pages or ends beyond all numbers")]
     BadRange(Vaddr),
-    /// No such node, or one without memory.
-    #[error("{0} has no memory")]
+    /// No such node.
+    #[error("there is no {0}")]
     NoSuchNode(NodeId),
     /// No area there has a policy of its own.
     #[error("no area of the range has a policy of its own")]
@@ -142,6 +142,11 @@ pub fn mbind<P: Env>(
         }
         Ok(elsewhere.into_iter().map(|(addr, pfn, entries)| (pfn, entries, target(p, mm, addr, origin))).collect())
     })?;
+    // Nobody has asked for a place that pages could be missing from.
+    let existing = match existing {
+        Existing::MovedStrictly(scope) if is_default => Existing::Moved(scope),
+        other => other,
+    };
     move_elsewhere(p, elsewhere, existing)
 }
 
@@ -152,7 +157,7 @@ pub fn mbind<P: Env>(
 #[doc(alias = "set_mempolicy_home_node")]
 pub fn set_home_node<P: Env>(p: &mut P, mm: MmId, start: Vaddr, len: Bytes, home: NodeId) -> Result<(), HomeNodeError> {
     let range = p.page_range(start, len).ok_or(HomeNodeError::BadRange(start))?;
-    if !p.with_topology(|topology| topology.nodes().contains(home)) {
+    if !p.with_topology(|topology| topology.states().online.contains(home)) {
         return Err(HomeNodeError::NoSuchNode(home));
     }
     if range.is_empty() {

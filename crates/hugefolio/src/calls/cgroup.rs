@@ -100,7 +100,7 @@ pub(super) fn attach<P: Env>(p: &mut P, pid: Pid, cgroup: Option<CgroupId>) -> R
     leave(p, left.unwrap_or(cgroup));
     left.ok_or(CallError::NoProcess)?;
     let allowed = super::cpuset::effective(p, cgroup);
-    super::cpuset::confine(p, pid, allowed);
+    super::cpuset::confine(p, pid, allowed, allowed);
     Ok(())
 }
 

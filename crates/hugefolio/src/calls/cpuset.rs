@@ -15,9 +15,9 @@ pub enum CpusetError {
     /// No such group, or one without controllers of its own.
     #[error("the group does not exist, or its parent does not hand the controller on")]
     NoGroup,
-    /// A node without memory.
-    #[error("{0} has no memory")]
-    NoMemory(NodeId),
+    /// No such node.
+    #[error("there is no {0}")]
+    NoSuchNode(NodeId),
     /// Processes are in the group or below it, and it had nodes of its own.
     #[error("{processes} processes are in the group or below it, which keep it from giving up its nodes")]
     HasProcesses {
@@ -30,7 +30,7 @@ impl Blame for CpusetError {
     fn ledger(&self) -> Option<Ledger> {
         match self {
             Self::NoGroup | Self::HasProcesses { .. } => None,
-            Self::NoMemory(_) => Some(Ledger::Node),
+            Self::NoSuchNode(_) => Some(Ledger::Node),
         }
     }
 }
@@ -50,9 +50,10 @@ pub(super) fn effective<P: Env>(p: &mut P, cgroup: Option<CgroupId>) -> Nodemask
 /// Writes the nodes of a group; none stands for those of the group above. Policies of all its processes change with it, and pages that
 /// lie on nodes that may be used no longer move.
 pub(super) fn set_mems<P: Env>(p: &mut P, cgroup: CgroupId, nodes: Nodemask) -> Result<(), CpusetError> {
-    let all = p.with_topology(policy::Topology::nodes);
+    // As on Linux 6.18: a node without memory may be named, and is of no use.
+    let all = p.with_topology(|topology| topology.states().online);
     if let Some(node) = nodes.iter().find(|&node| !all.contains(node)) {
-        return Err(CpusetError::NoMemory(node));
+        return Err(CpusetError::NoSuchNode(node));
     }
     p.with_charges(|c| {
         let below = |other: CgroupId| c.ancestry(other).any(|above| above == cgroup);
@@ -65,16 +66,17 @@ pub(super) fn set_mems<P: Env>(p: &mut P, cgroup: CgroupId, nodes: Nodemask) -> 
     for pid in p.pids() {
         let Some(seat) = p.with_process(pid, |process| process.origin.cgroup).flatten() else { continue };
         if p.with_charges(|c| c.ancestry(seat).any(|above| above == cgroup)) {
-            let allowed = effective(p, Some(seat));
-            confine(p, pid, allowed);
+            let (allowed, written) = (effective(p, Some(seat)), p.with_charges(|c| c.mems(seat)));
+            // As on Linux 6.18: policies of areas go by what was written, also of nodes that the group may not use.
+            confine(p, pid, allowed, if written.is_empty() { allowed } else { written });
         }
     }
     Ok(())
 }
 
-/// Keeps a process to these nodes from now on.
+/// Keeps a process to these nodes from now on, and binds the policies of its areas to others.
 #[doc(alias("cpuset_attach_task", "cpuset_change_task_nodemask", "update_tasks_nodemask", "cpuset_migrate_mm"))]
-pub(super) fn confine<P: Env>(p: &mut P, pid: Pid, allowed: Nodemask) {
+pub(super) fn confine<P: Env>(p: &mut P, pid: Pid, allowed: Nodemask, areas: Nodemask) {
     let changed = p.with_process(pid, |process| {
         let before = core::mem::replace(&mut process.origin.allowed, allowed);
         process.origin.policy = process.origin.policy.rebound(allowed);
@@ -82,7 +84,7 @@ pub(super) fn confine<P: Env>(p: &mut P, pid: Pid, allowed: Nodemask) {
     });
     let Some((mm, before)) = changed.filter(|&(_, before)| before != allowed) else { return };
     p.scope(Scope::AddressSpace(mm, Access::Write), |p| {
-        p.with_vmas(mm, |vmas| vmas.rebind_policies(allowed));
+        p.with_vmas(mm, |vmas| vmas.rebind_policies(areas));
     });
     // Whoever stays, stays: nobody is told.
     let _ = migrate::move_over(p, mm, before, allowed, MoveScope::All);

@@ -71,7 +71,7 @@ impl ToErrno for CpusetError {
     fn errno(&self) -> Errno {
         match self {
             Self::NoGroup => Errno::ENOENT,
-            Self::NoMemory(_) => Errno::EINVAL,
+            Self::NoSuchNode(_) => Errno::EINVAL,
             Self::HasProcesses { .. } => Errno::ENOSPC,
         }
     }

@@ -66,6 +66,8 @@ pub enum Profile {
     Memcg,
     /// Several nodes: half of it is about where pages lie, the rest as [`Mix`](Self::Mix).
     Numa,
+    /// The same with four nodes, unequally far apart, one of them without processors and one without memory.
+    Nodes,
 }
 
 /// A kind of operation.
@@ -185,7 +187,7 @@ impl Profile {
 
     /// Every profile that can be asked for.
     pub fn named() -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().chain([Profile::Gig, Profile::Memcg, Profile::Numa])
+        Self::ALL.into_iter().chain([Profile::Gig, Profile::Memcg, Profile::Numa, Profile::Nodes])
     }
 
     /// Its name, as scripts carry it.
@@ -201,6 +203,7 @@ impl Profile {
             Profile::Gig => "gig",
             Profile::Memcg => "memcg",
             Profile::Numa => "numa",
+            Profile::Nodes => "nodes",
         }
     }
 
@@ -209,13 +212,19 @@ impl Profile {
         match self {
             Profile::Memcg => Some(MachineLine { memory: MemoryAccounting::HugePages, ..MachineLine::default() }),
             Profile::Numa => Some(MachineLine { nodes: vec![Size::bytes(1 << 30); 2], ..MachineLine::default() }),
+            Profile::Nodes => Some(four_nodes()),
             _ => None,
         }
     }
 
+    /// Is it about several nodes?
+    const fn has_nodes(self) -> bool {
+        matches!(self, Profile::Numa | Profile::Nodes)
+    }
+
     fn weights(self) -> Vec<(Action, u32)> {
         let like = match self {
-            Profile::Gig | Profile::Numa => Profile::Mix,
+            Profile::Gig | Profile::Numa | Profile::Nodes => Profile::Mix,
             Profile::Memcg => Profile::Cgroup,
             other => other,
         };
@@ -258,7 +267,8 @@ pub struct Generator {
 impl Generator {
     /// Operations of a profile, decided by `seed`.
     pub fn new(seed: u64, profile: Profile) -> Self {
-        Self::on_nodes(seed, profile, if profile == Profile::Numa { 2 } else { 1 })
+        let nodes = profile.machine().map_or(1, |machine| machine.nodes.len().max(1));
+        Self::on_nodes(seed, profile, u32::try_from(nodes).unwrap_or(1))
     }
 
     /// As [`Self::new`], for a machine with so many nodes.
@@ -300,7 +310,7 @@ impl Generator {
             Profile::Cgroup | Profile::Memcg => *self.random.of(&[4, 8, 16, 24, 24, 64]),
             _ => *self.random.of(&[1, 2, 4, 6, 8, 8, 12, 16, 24, 64]),
         };
-        if self.profile == Profile::Numa {
+        if self.profile.has_nodes() {
             self.open_nodes();
         } else {
             self.opening.push_back(set_nr(pages));
@@ -359,7 +369,7 @@ impl Generator {
             {
                 return op;
             }
-            if self.profile == Profile::Numa
+            if self.profile.has_nodes()
                 && self.random.percent(50)
                 && let Some(op) = self.placement()
             {
@@ -469,6 +479,14 @@ impl Generator {
         let actor = self.process()?;
         Some(if self.random.percent(15) { Kill { actor }.into() } else { Exit { actor, code: None }.into() })
     }
+}
+
+/// Four nodes as Linux numbers them, those with processors first: the third has no memory, and the fourth no processors.
+fn four_nodes() -> MachineLine {
+    let mib = |n: i64| Size::bytes(n << 20);
+    let distances = vec![(0, 1, 21), (0, 2, 30), (0, 3, 17), (1, 2, 15), (1, 3, 40), (2, 3, 25)];
+    let nodes = vec![mib(1024), mib(768), mib(0), mib(768)];
+    MachineLine { nodes, cpus: vec![(3, 0)], distances, ..MachineLine::default() }
 }
 
 fn set_nr(pages: i64) -> Op {

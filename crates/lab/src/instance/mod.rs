@@ -305,7 +305,14 @@ impl Instance {
         let mut builder = if line.nodes.is_empty() { usual() } else { Machine::builder() };
         for (n, memory) in line.nodes.iter().enumerate() {
             let node = u8::try_from(n).map_err(|_| BeginError::Machine(format!("{n} nodes are too many")))?;
-            builder = builder.node(NodeId::new(node), Bytes::new(memory.unsigned()));
+            let node = NodeId::new(node);
+            if memory.unsigned() > 0 {
+                builder = builder.node(node, Bytes::new(memory.unsigned()));
+            }
+            builder = builder.cpus(node, line.cpus_of(n));
+        }
+        for &(a, b, distance) in &line.distances {
+            builder = builder.distance(NodeId::new(a), NodeId::new(b), distance);
         }
         let arch = match line.arch {
             ArchName::X86_64 => Arch::X86_64,

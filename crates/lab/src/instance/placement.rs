@@ -17,7 +17,7 @@ impl Instance {
         match op {
             Op::RunOn(op::RunOn { node, .. }) => {
                 let node = node_of(node.get());
-                let known = self.machine.topology().nodes().contains(node);
+                let known = self.machine.topology().node(node).is_some_and(|spec| spec.online && spec.cpus > 0);
                 if known && self.machine.run_on_node(pid, node) {
                     Answer::ok()
                 } else {

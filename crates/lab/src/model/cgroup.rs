@@ -244,7 +244,7 @@ impl NaiveMachine {
         }
         let group = self.enterable(&op.cg)?;
         self.process_mut(op.actor.number()).group = group;
-        self.confine(op.actor.number());
+        self.confine(op.actor.number(), None);
         Ok(Answer::ok())
     }
 
@@ -255,7 +255,7 @@ impl NaiveMachine {
 
     /// Writes the nodes of a group.
     pub(super) fn write_mems(&mut self, cg: &CgroupName, mems: u64) -> Result<(), Fail> {
-        let all = self.layout.all();
+        let all = self.layout.there();
         let group = self.group_named(cg.as_str()).filter(|group| group.accounted);
         let group = group.ok_or(Fail::Errno("ENOENT"))?;
         if mems & !all != 0 {

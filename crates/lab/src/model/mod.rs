@@ -327,8 +327,8 @@ impl Target for NaiveMachine {
 
     fn begin(&mut self, header: &Header) -> Result<(), BeginError> {
         let memory = header.machine.as_ref().map_or(MemoryAccounting::Off, |machine| machine.memory);
-        let nodes = header.machine.as_ref().map(|machine| machine.nodes.clone()).unwrap_or_default();
-        let plain = MachineLine { memory, nodes, ..MachineLine::default() };
+        let MachineLine { nodes, cpus, distances, .. } = header.machine.clone().unwrap_or_default();
+        let plain = MachineLine { memory, nodes, cpus, distances, ..MachineLine::default() };
         if plain.nodes.len() == 1 || header.machine.as_ref().is_some_and(|machine| *machine != plain) {
             return Err(BeginError::Machine(
                 "the naive model has empty pools of 2 MiB pages; leave out all of the machine but its nodes".to_owned(),

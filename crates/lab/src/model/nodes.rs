@@ -126,6 +126,11 @@ impl Layout {
         Self::new(Nodes::from([0]), Nodes::from([0]), &[vec![10]])
     }
 
+    /// All that there are, with memory or without.
+    pub(super) fn there(&self) -> Bits {
+        (0..self.lists.len()).fold(0, |bits, node| bits | 1 << node)
+    }
+
     pub(super) fn all(&self) -> Bits {
         self.memory.iter().fold(0, |bits, node| bits | 1 << node)
     }
@@ -160,14 +165,15 @@ impl Layout {
 }
 
 impl NaiveMachine {
-    /// Has the nodes of a header, which are all equally far apart.
+    /// Has the nodes of a header.
     pub(super) fn have_nodes(&mut self, machine: &MachineLine) {
         let count = machine.nodes.len();
-        let all: Nodes = (0..count).collect();
-        let far = |a: usize, b: usize| if a == b { 10 } else { 20 };
-        let distances: Vec<Vec<u8>> = (0..count).map(|a| (0..count).map(|b| far(a, b)).collect()).collect();
-        self.layout = Layout::new(all.clone(), all.clone(), &distances);
-        self.pool = Pool::of(count, all);
+        let memory: Nodes = (0..count).filter(|&node| machine.nodes[node].unsigned() > 0).collect();
+        let processors: Nodes = (0..count).filter(|&node| machine.cpus_of(node) > 0).collect();
+        let row = |a: usize| (0..count).map(|b| machine.distance(a, b)).collect();
+        let distances: Vec<Vec<u8>> = (0..count).map(row).collect();
+        self.layout = Layout::new(memory.clone(), processors, &distances);
+        self.pool = Pool::of(count, memory);
     }
 
     /// Where a page for this place is looked for: as the VMA's policy says, or else as the process's.

@@ -103,14 +103,14 @@ impl NaiveMachine {
             // A page that is mapped twice is found twice, and moves once.
             stays |= !taken.insert(page) || !self.move_page_to(page, &rounds);
         }
-        if stays && has(MoveFlag::Strict) { Err(Fail::Errno("EIO")) } else { Ok(Answer::ok()) }
+        if stays && has(MoveFlag::Strict) && !is_default { Err(Fail::Errno("EIO")) } else { Ok(Answer::ok()) }
     }
 
     /// Every VMA of the range with a policy must have one that begins somewhere.
     pub(super) fn home_node(&mut self, p: u16, op: &HomeNode) -> Outcome {
         let (start, end) = self.placed_range(p, &op.map, op.range)?;
         let node = op.node.get() as usize;
-        if !self.layout.memory.contains(&node) {
+        if node >= 64 || self.layout.there() >> node & 1 == 0 {
             return Err(INVALID);
         }
         if start == end {
@@ -165,14 +165,14 @@ impl NaiveMachine {
             if !all && self.page(page).maps > 1 {
                 return Err(Fail::Errno("EACCES"));
             }
-            if !self.may_move(page) {
+            if self.page(page).stuck {
                 return Err(Fail::Errno("EBUSY"));
             }
-            let held = self.page(page).held > 0;
-            if held && self.is_held_back(&[vec![node]]) {
-                return Err(Fail::Errno("EAGAIN"));
+            let kept = self.kept_back(page);
+            if let Some(errno) = kept.filter(|_| self.is_held_back(&[vec![node]])) {
+                return Err(Fail::Errno(errno));
             }
-            if held || !self.move_page_to(page, &[vec![node]]) {
+            if kept.is_some() || !self.move_page_to(page, &[vec![node]]) {
                 return Err(Fail::Errno("ENOMEM"));
             }
         }
@@ -212,14 +212,17 @@ impl NaiveMachine {
         Ok(Answer { extras: Extras { numa: Some(lines.join("; ")), ..Extras::default() }, ..Answer::ok() })
     }
 
-    /// Private pages of mounts with limits stay, and so does what was made for a move on its own node.
-    fn may_move(&self, page: PageId) -> bool {
+    /// Private pages of mounts with limits stay, and so does what somebody keeps: why.
+    fn kept_back(&self, page: PageId) -> Option<&'static str> {
         let page = self.page(page);
         let limits = self.mounts.iter().find(|mount| Some(mount.id) == page.mount).and_then(|mount| mount.limits);
-        !(page.stuck || page.anon && limits.is_some_and(|limits| limits.given))
+        if page.anon && limits.is_some_and(|limits| limits.given) {
+            return Some("EBUSY");
+        }
+        (page.held > 0).then_some("EAGAIN")
     }
 
-    /// A page that somebody keeps stays, once there is one to move it to; whether there is.
+    /// Such a page stays once there is one to move it to; whether there is.
     fn is_held_back(&mut self, rounds: &[Vec<usize>]) -> bool {
         let rule = self.free_rule();
         self.pool.move_in_vain(rounds, rule)
@@ -236,10 +239,10 @@ impl NaiveMachine {
     /// Moves a page, if there is anywhere to go.
     fn move_page_to(&mut self, page: PageId, rounds: &[Vec<usize>]) -> bool {
         let rule = self.free_rule();
-        if !self.may_move(page) {
+        if self.page(page).stuck {
             return false;
         }
-        if self.page(page).held > 0 {
+        if self.kept_back(page).is_some() {
             self.is_held_back(rounds);
             return false;
         }
@@ -301,13 +304,15 @@ impl NaiveMachine {
     pub(super) fn cg_mems(&mut self, op: &CgMems) -> Outcome {
         self.write_mems(&op.cg, op.nodes.bits())?;
         for p in self.processes.keys().copied().collect::<Vec<_>>() {
-            self.confine(p);
+            let group = self.process(p).group;
+            let own = self.written_mems(group).last().copied().filter(|own| *own != 0);
+            self.confine(p, own);
         }
         Ok(Answer::ok())
     }
 
-    /// Lets a process use the nodes of its group from now on: policies change, and pages elsewhere move.
-    pub(super) fn confine(&mut self, p: u16) {
+    /// Lets a process use the nodes of its group from now on: policies change, those of VMAs by what was written to the group, and pages elsewhere move.
+    pub(super) fn confine(&mut self, p: u16, areas: Option<Bits>) {
         let allowed = self.mems(self.process(p).group);
         let process = self.process_mut(p);
         let before = std::mem::replace(&mut process.allowed, allowed);
@@ -316,7 +321,7 @@ impl NaiveMachine {
         }
         process.policy = process.policy.rebound(allowed);
         for vma in &mut process.vmas {
-            vma.policy = vma.policy.map(|policy| policy.rebound(allowed));
+            vma.policy = vma.policy.map(|policy| policy.rebound(areas.unwrap_or(allowed)));
         }
         self.move_over(p, before, allowed);
     }

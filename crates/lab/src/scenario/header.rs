@@ -7,7 +7,8 @@ use hugefolio::{GroupVersion, MemoryAccounting, TailLife};
 use super::error::LineError;
 use super::lex::{At, Token};
 use super::memory::MemoryLine;
-use crate::op::{Size, Value, nearest, quote, unquote};
+use super::nodes;
+use crate::op::{nearest, quote, unquote};
 use crate::target::{ArchName, MachineLine};
 
 /// A line of the header.
@@ -46,7 +47,7 @@ pub(crate) const GROUP_VERSIONS: [(&str, (GroupVersion, MemoryAccounting)); 3] =
 /// What becomes of shared tails that nobody reads.
 pub(crate) const TAIL_LIVES: [(&str, TailLife); 2] = [("counted", TailLife::Counted), ("kept", TailLife::Kept)];
 
-/// The boot parameters that a machine line may hold, besides `arch=`, `cgroup=`, `tails=`, and `node=` for each node's memory.
+/// The boot parameters that a machine line may hold, besides `arch=`, `cgroup=`, `tails=`, `distances=`, and `node=` for each node's memory.
 pub const BOOT_PARAMETERS: [&str; 9] = [
     "hugepages",
     "hugepagesz",
@@ -114,11 +115,9 @@ fn machine(words: &[Token<'_>]) -> Result<MachineLine, At<LineError>> {
             bad(format!("`{}` is not a boot parameter", word.text), "write NAME=VALUE, such as hugepages=4")
         })?;
         if name == "node" {
-            let size = <Size as Value>::from_text(value).ok().filter(|size| size.signed() > 0);
-            let size = size.ok_or_else(|| {
-                bad(format!("`{value}` is not the memory of a node"), "write a size, such as node=24G")
-            })?;
-            machine.nodes.push(size);
+            nodes::node(&mut machine, value).map_err(|(problem, mend)| bad(problem, mend))?;
+        } else if name == "distances" {
+            nodes::distances(&mut machine, value).map_err(|(problem, mend)| bad(problem, mend))?;
         } else if name == "arch" {
             let arch = ArchName::ALL.iter().find(|(word, _)| *word == value);
             let words = ArchName::ALL.map(|(word, _)| word).join(", ");
@@ -138,9 +137,12 @@ fn machine(words: &[Token<'_>]) -> Result<MachineLine, At<LineError>> {
         } else if BOOT_PARAMETERS.contains(&name) {
             machine.boot.push(word.text.to_owned());
         } else {
-            let mend = match nearest(name, BOOT_PARAMETERS.into_iter().chain(["node", "arch", "cgroup", "tails"])) {
+            let mend = match nearest(
+                name,
+                BOOT_PARAMETERS.into_iter().chain(["node", "distances", "arch", "cgroup", "tails"]),
+            ) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
-                None => format!("it takes arch, node, cgroup, tails, {}", BOOT_PARAMETERS.join(", ")),
+                None => format!("it takes arch, node, distances, cgroup, tails, {}", BOOT_PARAMETERS.join(", ")),
             };
             return Err(bad(format!("the machine has no parameter `{name}`"), &mend));
         }
@@ -161,7 +163,7 @@ impl fmt::Display for HeaderLine {
                 if machine.arch != ArchName::default() {
                     write!(f, " arch={}", machine.arch.word())?;
                 }
-                machine.nodes.iter().try_for_each(|size| write!(f, " node={size}"))?;
+                nodes::print(machine, f)?;
                 let groups = (machine.groups, machine.memory);
                 if groups != Default::default() {
                     let word = GROUP_VERSIONS.iter().find(|(_, version)| *version == groups);

@@ -22,6 +22,7 @@ mod guest_query;
 mod header;
 mod lex;
 mod memory;
+mod nodes;
 mod query;
 mod read;
 mod step;

@@ -66,6 +66,10 @@ pub struct MachineLine {
     pub arch: ArchName,
     /// The memory of each node, node 0 first.
     pub nodes: Vec<Size>,
+    /// Nodes that have not one processor, and how many they have.
+    pub cpus: Vec<(u8, u32)>,
+    /// Distances of two nodes that are not 20.
+    pub distances: Vec<(u8, u8, u8)>,
     /// Which interface its control groups have.
     pub groups: GroupVersion,
     /// Whether its memory controller accounts huge pages.
@@ -74,6 +78,23 @@ pub struct MachineLine {
     pub tails: TailLife,
     /// The kernel's boot parameters, such as `hugepagesz=2M`, in order.
     pub boot: Vec<String>,
+}
+
+impl MachineLine {
+    /// How many processors a node has.
+    pub fn cpus_of(&self, node: usize) -> u32 {
+        self.cpus.iter().find(|(of, _)| usize::from(*of) == node).map_or(1, |&(_, cpus)| cpus)
+    }
+
+    /// How far one node is from another.
+    pub fn distance(&self, a: usize, b: usize) -> u8 {
+        let between = |&&(x, y, _): &&(u8, u8, u8)| {
+            let (x, y) = (usize::from(x), usize::from(y));
+            (x, y) == (a, b) || (x, y) == (b, a)
+        };
+        let usual = if a == b { 10 } else { 20 };
+        self.distances.iter().rev().find(between).map_or(usual, |&(_, _, distance)| distance)
+    }
 }
 
 /// What stands before the first operation of a script or scenario.

@@ -6,13 +6,13 @@ use std::hint::black_box;
 
 use bench::setup::{
     AVAILABLE, Mapped, NODE, POOL, SOMEWHERE, block, cached, empty_tables, gigabyte, groups, machine, memory_map,
-    mixed_gigabyte, optimised, places_in_gigabyte, scattered, why_no_gigabyte, zone,
+    mixed_gigabyte, optimised, places_in_gigabyte, scattered, watched_gigabyte, why_no_gigabyte, zone,
 };
 use bench::table::OPERATIONS;
 use charge::{Charges, Counter};
 use filemap::{add_to_cache, remove_from_cache};
 use gungraun::prelude::*;
-use hugefolio::{Admin, HugeSize, Machine};
+use hugefolio::{Admin, Calls, Fd, HugeSize, Machine, Pid};
 use hugetlb::{HugeFolio, acct_release, acct_reserve, hugetlb_alloc_folio, put_folio};
 use memmap::{FolioKind, MemMap};
 use paging::Grain;
@@ -75,6 +75,14 @@ fn collapse_gigabyte((mut mem, tables): Mapped) -> Mapped {
     let collapsed = tables.collapse(&mut mem, &mut |_| (), gigabyte().start, whole, black_box(SOMEWHERE));
     assert!(black_box(collapsed).is_ok(), "all of it is one page");
     (mem, tables)
+}
+
+#[library_benchmark]
+#[bench::first(setup = watched_gigabyte)]
+fn continue_part((mut machine, pid, uffd, at): (Machine, Pid, Fd, Vaddr)) -> Machine {
+    let mapped = machine.uffd_continue(pid, uffd, black_box(at), Bytes::kib(4));
+    mapped.expect("the file has the page");
+    machine
 }
 
 fn machine_for(order: u8) -> (Machine, Order) {
@@ -160,6 +168,7 @@ library_benchmark_group!(
         walk_to_page,
         map_gigabyte,
         collapse_gigabyte,
+        continue_part,
         alloc_and_free,
         restore_and_optimise,
         alloc_and_put,

@@ -6,7 +6,7 @@ use charge::Charges;
 use filemap::add_to_cache;
 use hugefolio::pages::PageRequest;
 use hugefolio::why::{Wanted, Why};
-use hugefolio::{Admin, Calls, Fd, Machine, MapCall, MemfdFlags, Pages, ResizeNodes, Share};
+use hugefolio::{Admin, Advice, Calls, Fd, Machine, MapCall, MemfdFlags, Pages, ResizeNodes, Share, UffdModes};
 use hugetlb::{AllocFlags, AllocRequest, HugeFolio, RegionSet, hugetlb_alloc_folio};
 use hugetlbfs::{Hold, InodeKind, Seals};
 use memmap::{FolioKind, MemMap};
@@ -200,6 +200,24 @@ pub fn mapped_gigabyte(shift: u8) -> Mapped {
 pub fn places_in_gigabyte() -> (Mapped, Vec<Vaddr>) {
     let place = |n: u64| gigabyte().start + Bytes::kib(4 * (n * 15_485_863 % (1 << 18)));
     (mapped_gigabyte(12), (0..u64::from(OPERATIONS)).map(place).collect())
+}
+
+/// A process that maps a file of one page of 1 GiB, which is there, and may map it in pieces; its userfaultfd and where that is.
+#[must_use]
+pub fn watched_gigabyte() -> (Machine, Pid, Fd, Vaddr) {
+    let size = HugeSize::G1.bytes();
+    let builder = Machine::builder().node(NODE, Bytes::gib(4)).cmdline("hugepagesz=1G hugepages=1");
+    let mut machine = builder.build().expect("one page fits");
+    let pid = machine.spawn();
+    let file = machine.memfd(pid, Some(HugeSize::G1), MemfdFlags::empty()).expect("there is such a pool");
+    machine.ftruncate(pid, file, size).expect("files can be that large");
+    let shared = MapCall::file(file, size, Share::Shared);
+    let [at, other] = [(); 2].map(|()| machine.mmap(pid, &shared).expect("the page is promised"));
+    machine.write_byte(pid, other, 1).expect("the page is promised");
+    machine.madvise(pid, at, size, Advice::Split).expect("shared pages can be mapped in pieces");
+    let uffd = machine.userfaultfd(pid).expect("the process is alive");
+    machine.uffd_register(pid, uffd, at, size, UffdModes::MINOR).expect("nobody else watches");
+    (machine, pid, uffd, at)
 }
 
 /// A gigabyte in 512 pages of 4 KiB and 511 of 2 MiB.

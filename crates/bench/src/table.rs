@@ -85,7 +85,7 @@ pub const OPTIMISED_BATCH: [(&str, &str); 2] =
     [("grow_and_shrink_by_eight", "whole"), ("grow_and_shrink_by_eight", "optimised")];
 
 /// All benches in the order in which they are shown: whole paths, then room by room.
-pub const ROWS: [Row; 41] = [
+pub const ROWS: [Row; 42] = [
     row("grow_and_shrink", "empty", "pool: grow + shrink by a 2 MiB page, pool empty").at_most(600),
     row("grow_and_shrink", "thousand", "pool: grow + shrink by a 2 MiB page, pool of 1,000").at_most(600),
     row("grow_and_shrink", "optimised", "pool: the same with descriptors optimised, pool empty"),
@@ -126,6 +126,7 @@ pub const ROWS: [Row; 41] = [
     row("walk_to_page", "small", "paging: walk to a page of 4 KiB").at_most(60),
     row("map_gigabyte", "small", "paging: 1 GiB mapped in pages of 4 KiB, a page").of(1 << 18).at_most(15),
     row("collapse_gigabyte", "mixed", "paging: 1 GiB of 1,023 pages made one, a page").of(1_023).at_most(20),
+    row("continue_part", "first", "mm: CONTINUE of 4 KiB into an empty mapping of 1 GiB").of(1),
     row("alloc_and_free", "base", "page_alloc: alloc + free of a base page"),
     row("alloc_and_free", "huge", "page_alloc: alloc + free of a block of 2 MiB"),
     row("restore_and_optimise", "huge", "vmemmap: restore + optimise of a 2 MiB page").at_most(400),

@@ -66,6 +66,10 @@ impl<A: Arch> TableMemory for HeapTables<A> {
         let table = Table::new(Pfn::new(self.made()));
         let made = self.made() < self.max.get();
         made.then(|| {
+            if self.words.is_empty() {
+                // The way to one page, at once.
+                self.words.reserve((A::TOP.index() + 1) << A::INDEX_BITS);
+            }
             let end = self.words.len() + (1 << A::INDEX_BITS);
             while self.words.len() < end {
                 self.words.extend_from_slice(&[0; PIECE][..PIECE.min(end - self.words.len())]);

@@ -172,11 +172,15 @@ impl<A: Arch> PageTables<A> {
         leaf: Leaf,
     ) -> Result<u16, MapRefusal> {
         loop {
-            let found = walk::<A, M>(mem, self.top(addr), addr, grain, Tables::Make);
-            let found = found.map_err(|stopped| match stopped.why {
-                StepRefusal::Occupied(entry) => MapRefusal::Occupied { addr, entry },
-                why => MapRefusal::NoWay { addr, why },
-            })?;
+            // Mostly the tables are there.
+            let mut found = self.find(mem, addr);
+            if found.place.grain() != grain {
+                let walked = walk::<A, M>(mem, self.top(addr), addr, grain, Tables::Make);
+                found = walked.map_err(|stopped| match stopped.why {
+                    StepRefusal::Occupied(entry) => MapRefusal::Occupied { addr, entry },
+                    why => MapRefusal::NoWay { addr, why },
+                })?;
+            }
             if found.place.grain() != grain || !found.entry.is_none_mostly() {
                 return Err(MapRefusal::Occupied {
                     addr,

@@ -6,11 +6,15 @@ use std::hint::black_box;
 
 use bench::replay::{Script, replay as replay_all, scripts};
 use bench::setup::{
-    NODE, Task, empty_machine, machine, mapping, optimising_machine, promised_file, region_set, reserved_page,
+    NODE, Task, TouchedGuest, empty_machine, guest, machine, mapping, optimising_machine, promised_file, region_set,
+    reserved_page, touched_guest,
 };
 use bench::table::{MACHINES, OPERATIONS};
 use gungraun::prelude::*;
-use hugefolio::{Admin, Advice, Calls, HugeSize, Machine, MapCall, ResizeNodes, Share};
+use hugefolio::{
+    Admin, Advice, Attribute, Bytes, Calls, ConvertCall, Fd, GuestMemory, HugeSize, Machine, MapCall, Pid, ResizeNodes,
+    Share,
+};
 use hugetlb::RegionSet;
 use units::{HugeCount, HugeRange, Nodemask, Vaddr};
 
@@ -37,6 +41,39 @@ fn resize(mut machine: Machine, by: u32) -> Machine {
         for count in [pages + HugeCount::new(by.into()), pages] {
             black_box(machine.set_nr_hugepages(HugeSize::M2, black_box(count), everywhere)).expect("the node exists");
         }
+    }
+    machine
+}
+
+#[library_benchmark]
+#[bench::gigabyte(args = (1), setup = guest)]
+fn share_and_unshare((mut machine, pid, fd): (Machine, Pid, Fd)) -> Machine {
+    for n in 0..u64::from(OPERATIONS) {
+        let page = Bytes::new((n * 257 % (1 << 18)) << 12);
+        for to in [Attribute::Shared, Attribute::Private] {
+            let call = ConvertCall::new(black_box(page), Bytes::kib(4), to);
+            black_box(machine.gmem_convert(pid, fd, &call)).expect("nobody holds the page");
+        }
+    }
+    machine
+}
+
+#[library_benchmark]
+#[bench::gigabyte(args = (1), setup = touched_guest)]
+fn merge_and_split((mut machine, pid, fd, _): TouchedGuest) -> Machine {
+    for to in [Attribute::Private, Attribute::Shared] {
+        let call = ConvertCall::new(Bytes::ZERO, Bytes::gib(1), to);
+        black_box(machine.gmem_convert(pid, fd, &call)).expect("nobody holds a page");
+    }
+    machine
+}
+
+#[library_benchmark]
+#[bench::gigabyte(args = (0), setup = touched_guest)]
+fn touch_by_the_host((mut machine, pid, _, view): TouchedGuest) -> Machine {
+    for n in 0..u64::from(OPERATIONS) {
+        let page = Bytes::new((n * 257 % (1 << 18)) << 12);
+        black_box(machine.gmem_read(pid, view, black_box(page))).expect("it is shared");
     }
     machine
 }
@@ -106,6 +143,9 @@ library_benchmark_group!(
     benchmarks = [
         grow_and_shrink,
         grow_and_shrink_by_eight,
+        share_and_unshare,
+        merge_and_split,
+        touch_by_the_host,
         fault_and_unmap,
         map_and_unmap,
         map_file_and_unmap,

@@ -242,7 +242,9 @@ mod tests {
 
     #[test]
     fn a_target_is_met_up_to_its_last_instruction() {
-        let at = |slack: u64| summaries(|row| u64::from(row.operations) * row.limit.unwrap_or(1_234) + slack);
+        // Where a ratio is asked for the others stand beside it.
+        let usual = |row: &Row| if (row.function, row.case) == OPTIMISED_EXTREMES[1] { 600 } else { 1_234 };
+        let at = |slack: u64| summaries(|row| u64::from(row.operations) * row.limit.unwrap_or(usual(row)) + slack);
         let met = report(&at(0), CREATION_BYTES - 1).unwrap();
         assert!(met.all_met(), "{met}");
         let limits = ROWS.iter().filter(|row| row.limit.is_some()).count();

@@ -6,7 +6,10 @@ use charge::Charges;
 use filemap::add_to_cache;
 use hugefolio::pages::PageRequest;
 use hugefolio::why::{Wanted, Why};
-use hugefolio::{Admin, Advice, Calls, Fd, Machine, MapCall, MemfdFlags, Pages, ResizeNodes, Share, UffdModes};
+use hugefolio::{
+    Admin, Advice, Attribute, Calls, ConvertCall, Fd, GmemFlags, GmemView, GuestMemory, Machine, MapCall, MemfdFlags,
+    Pages, ResizeNodes, Share, UffdModes,
+};
 use hugetlb::{AllocFlags, AllocRequest, HugeFolio, RegionSet, hugetlb_alloc_folio};
 use hugetlbfs::{Hold, InodeKind, Seals};
 use memmap::{FolioKind, MemMap};
@@ -287,4 +290,40 @@ pub fn scattered(gib: u64) -> Machine {
 pub fn why_no_gigabyte(machine: &Machine) -> Why {
     let order = HugeSize::G1.order(machine.page_shift()).expect("larger than a base page");
     machine.why(&Wanted { candidates: 3, ..Wanted::of(order) })
+}
+
+/// A machine that optimises descriptors, and a guest with one private page of 1 GiB that is in memory.
+#[must_use]
+pub fn guest(_: u32) -> (Machine, Pid, Fd) {
+    let built =
+        Machine::builder().node(NODE, MEMORY).cmdline("hugetlb_free_vmemmap=on hugepagesz=1G hugepages=1").build();
+    let mut machine = built.expect("a node of 24 GiB can be");
+    let pid = machine.spawn();
+    let flags = GmemFlags::MMAP | GmemFlags::HUGETLB;
+    let fd = machine.gmem_create(pid, Bytes::gib(1), flags, Some(HugeSize::G1)).expect("a page of 1 GiB is free");
+    machine.guest_access(pid, fd, Bytes::ZERO, Some(1)).expect("it is allotted");
+    // What boot kept for its descriptors is the page allocator's from the first time on.
+    for to in [Attribute::Shared, Attribute::Private] {
+        machine
+            .gmem_convert(pid, fd, &ConvertCall::new(Bytes::ZERO, Bytes::kib(4), to))
+            .expect("there is memory for descriptors");
+    }
+    (machine, pid, fd)
+}
+
+/// A machine with a guest, and a mapping of it.
+pub type TouchedGuest = (Machine, Pid, Fd, GmemView);
+
+/// The same, shared, with a mapping of the host that has touched so much of it: all, or nothing.
+#[must_use]
+pub fn touched_guest(all: u64) -> TouchedGuest {
+    let (mut machine, pid, fd) = guest(0);
+    let view = machine.gmem_map(pid, fd, Bytes::ZERO, Bytes::gib(1)).expect("it was made to be mapped");
+    machine
+        .gmem_convert(pid, fd, &ConvertCall::new(Bytes::ZERO, Bytes::gib(1), Attribute::Shared))
+        .expect("there is memory for descriptors");
+    for page in 0..all << 18 {
+        machine.gmem_read(pid, view, Bytes::new(page << 12)).expect("it is shared");
+    }
+    (machine, pid, fd, view)
 }

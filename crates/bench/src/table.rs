@@ -85,12 +85,17 @@ pub const OPTIMISED_BATCH: [(&str, &str); 2] =
     [("grow_and_shrink_by_eight", "whole"), ("grow_and_shrink_by_eight", "optimised")];
 
 /// All benches in the order in which they are shown: whole paths, then room by room.
-pub const ROWS: [Row; 42] = [
+pub const ROWS: [Row; 45] = [
     row("grow_and_shrink", "empty", "pool: grow + shrink by a 2 MiB page, pool empty").at_most(600),
     row("grow_and_shrink", "thousand", "pool: grow + shrink by a 2 MiB page, pool of 1,000").at_most(600),
     row("grow_and_shrink", "optimised", "pool: the same with descriptors optimised, pool empty"),
     row("grow_and_shrink_by_eight", "whole", "pool: grow + shrink by 8 pages of 2 MiB, each"),
     row("grow_and_shrink_by_eight", "optimised", "pool: the same with descriptors optimised, each"),
+    row("share_and_unshare", "gigabyte", "guest: 4 KiB of 1 GiB shared and private again").at_most(3_000),
+    row("merge_and_split", "gigabyte", "guest: 1 GiB that the host has touched private and shared again, each page")
+        .of(1 << 18)
+        .at_most(40),
+    row("touch_by_the_host", "gigabyte", "guest: the host touches a shared page for the first time"),
     row("fault_and_unmap", "reserved", "reserved fault + unmap of a 2 MiB page"),
     row("map_and_unmap", "private", "mmap + munmap of 16 reserved pages, private"),
     row("map_and_unmap", "shared", "mmap + munmap of 16 reserved pages, shared"),

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use hugefolio::{
-    Admin, Advice, Arrival, Bytes, Calls, Cause, CopyCall, FallocateMode, Fd, GfpFlags, HugeCount, HugeSize, Machine,
-    MapCall, MapFlags, MemoryAccounting, MountOptions, MoveScope, Moves, NodeId, Nodemask, OpenCall, Order, Pages,
-    Payload, Pid, ResizeNodes, Share, Site, Touch, UffdModes, Vaddr,
+    Admin, Advice, Arrival, Attribute, Bytes, Calls, Cause, ConvertCall, CopyCall, FallocateMode, Fd, GfpFlags,
+    GmemFlags, GuestMemory, HugeCount, HugeSize, Machine, MapCall, MapFlags, MemoryAccounting, MountOptions, MoveScope,
+    Moves, NodeId, Nodemask, OpenCall, Order, Pages, Payload, Pid, ResizeNodes, Share, Site, Touch, UffdModes, Vaddr,
 };
 
 const N0: NodeId = NodeId::new(0);
@@ -103,7 +103,7 @@ fn total(s: &mut Scene) -> u64 {
     s.machine.pool(M2).unwrap().nr.get()
 }
 
-const OPERATIONS: [Operation; 29] = [
+const OPERATIONS: [Operation; 31] = [
     ("grow", Leaves::Steps(|s| (12..=15).contains(&total(s))), |s| {
         s.machine.set_nr_hugepages(M2, huge(16), ResizeNodes::Global(Nodemask::ALL)).unwrap();
         total(s) == 16
@@ -208,7 +208,35 @@ const OPERATIONS: [Operation; 29] = [
         page_alloc::alloc(&mut s.machine, &request)
             .is_ok_and(|block| page_alloc::free(&mut s.machine, block.zone, block.pfn, Order::new(3)).is_ok())
     }),
+    ("guest memory of huge pages", Leaves::Steps(no_half_guest), |s| guest_of(s, pages(2), Some(M2))),
+    ("guest memory of base pages", Leaves::Steps(no_half_guest), |s| guest_of(s, Bytes::kib(16), None)),
 ];
+
+/// A guest's memory is made and touched, a page of it shared and made private again.
+fn guest_of(s: &mut Scene, size: Bytes, page: Option<HugeSize>) -> bool {
+    let (m, pid) = (&mut s.machine, s.parent);
+    let huge = if page.is_some() { GmemFlags::HUGETLB } else { GmemFlags::empty() };
+    let Ok(fd) = m.gmem_create(pid, size, GmemFlags::MMAP | huge, page) else { return false };
+    let base = Bytes::kib(4);
+    m.guest_access(pid, fd, base, Some(1)).is_ok()
+        && [Attribute::Shared, Attribute::Private]
+            .into_iter()
+            .all(|to| m.gmem_convert(pid, fd, &ConvertCall::new(base, base, to)).is_ok())
+}
+
+/// Whatever was made of a guest's memory before a failure is whole: the pool has as many pages as before, and those of the guest are its own.
+fn no_half_guest(s: &mut Scene) -> bool {
+    let huge = s.machine.hstates().default_hstate().order;
+    let files: Vec<_> = s.machine.processes().flat_map(|(_, process)| process.gmems()).collect();
+    let whole = files.into_iter().all(|(_, file)| {
+        let file = s.machine.gmem(file).unwrap();
+        file.cached().all(|(_, pfn)| {
+            let order = s.machine.folio(pfn).unwrap().1.order;
+            order == file.backing().order() || file.backing().order() == huge
+        })
+    });
+    whole && total(s) == 12
+}
 
 /// A userfaultfd fills a hole, or maps what is cached.
 fn fill(s: &mut Scene, modes: UffdModes) -> bool {

@@ -23,6 +23,8 @@ pub struct Allotment {
     pub payer: Option<CgroupId>,
     /// Is the owner gone?
     pub(crate) orphaned: bool,
+    /// Pages that are on their way back: the limits have them, and the pool does not yet.
+    pub(crate) returning: u32,
 }
 
 /// Why pages cannot be allotted. Nothing is changed.
@@ -90,20 +92,41 @@ pub fn allot<P: Env>(
         }
         return Err(refusal);
     }
-    let owner = Allotment { hstate, payer: charged.owner, orphaned: false };
+    let owner = Allotment { hstate, payer: charged.owner, orphaned: false, returning: 0 };
     Ok(p.new_subpool(Subpool::new(Some(pages), pages).of(owner)))
 }
 
 /// The owner is gone. What nobody has of his pages is reserved no longer, once he is the last.
 #[doc(alias = "hugepage_put_subpool")]
 pub fn end_allotment<P: Env>(p: &mut P, id: SubpoolId) {
-    p.with_subpool(id, Subpool::orphan);
-    end_if_orphaned(p, id);
+    let last = p.with_subpool(id, |s| {
+        s.orphan();
+        s.take_last_owner()
+    });
+    end(p, id, last.flatten());
 }
 
-/// Ends limits whose owner is gone and of which nobody has a page. Both are looked at in one section, so it is done once.
-pub(crate) fn end_if_orphaned<P: Env>(p: &mut P, id: SubpoolId) {
-    let Some(Some(owner)) = p.with_subpool(id, Subpool::take_last_owner) else { return };
+/// A page goes back to these limits. Until it is in its pool they do not end: what they release then would not be there yet.
+pub(crate) fn begin_return<P: Env>(p: &mut P, id: SubpoolId) {
+    p.with_subpool(id, |s| {
+        if let Some(owner) = &mut s.owner {
+            owner.returning += 1;
+        }
+    });
+}
+
+/// It is there. Limits whose owner is gone and of which nobody has a page end; all of that is looked at in one section, so it is done once.
+pub(crate) fn end_return<P: Env>(p: &mut P, id: SubpoolId) {
+    let last = p.with_subpool(id, |s| {
+        let owner = s.owner.as_mut()?;
+        owner.returning -= 1;
+        s.take_last_owner()
+    });
+    end(p, id, last.flatten());
+}
+
+fn end<P: Env>(p: &mut P, id: SubpoolId, last: Option<Allotment>) {
+    let Some(owner) = last else { return };
     let Some(ended) = p.drop_subpool(id) else { return };
     let pages = ended.min();
     let rsv = ended.rsv();
@@ -161,7 +184,7 @@ impl Subpool {
 
     /// The owner, where he is gone and nobody has a page: he is handed out once.
     fn take_last_owner(&mut self) -> Option<Allotment> {
-        if !self.is_idle() || !self.owner.is_some_and(|owner| owner.orphaned) {
+        if !self.is_idle() || !self.owner.is_some_and(|owner| owner.orphaned && owner.returning == 0) {
             return None;
         }
         self.owner.take()

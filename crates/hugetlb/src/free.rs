@@ -4,7 +4,7 @@ use charge::{Counter, Receipt};
 use memmap::{FolioKind, Last};
 use units::{Context, Event, MountReturn, Pfn};
 
-use crate::allotment::end_if_orphaned;
+use crate::allotment::{begin_return, end_return};
 use crate::deferred::destroy_in;
 use crate::pool::{Condition, Fate, Joins, ONE};
 use crate::record::Record;
@@ -47,6 +47,9 @@ pub(crate) fn free_huge<P: Env>(p: &mut P, folio: HugeFolio, context: Context) {
     // Owed still: no mapping was the last to keep it, but a pin, or somebody who was to move it.
     let owed = old.owed_to.is_some_and(|(map, index)| restore_owed(p, folio, map, index));
     let mut restored = old.restore_reserve || owed;
+    if let Some(subpool) = old.subpool {
+        begin_return(p, subpool);
+    }
     if let Some(subpool) = old.subpool.filter(|_| !restored) {
         let back = Return { pages: ONE, held: ONE, why: MountReturn::Done };
         restored = put_pages(p, hstate, subpool, back).is_some_and(|released| released.is_zero());
@@ -57,12 +60,12 @@ pub(crate) fn free_huge<P: Env>(p: &mut P, folio: HugeFolio, context: Context) {
         p.with_pool(hstate, |pool| pool.remove_page(folio.node, Joins::Persistent));
         let h = p.hstate(hstate);
         let _ = destroy_in(p, h, folio, context);
-        return;
+    } else {
+        come_back(p, folio, restored, condition, context);
     }
-    come_back(p, folio, restored, condition, context);
     if let Some(subpool) = old.subpool {
         release_ended(p, hstate, subpool);
-        end_if_orphaned(p, subpool);
+        end_return(p, subpool);
     }
 }
 

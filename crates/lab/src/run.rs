@@ -177,27 +177,7 @@ impl Run<'_> {
                 self.pool(*counter, size.unwrap_or(self.default_size), node.map(crate::op::Node::get))
             }
             Query::Meminfo(counter) => self.pool(*counter, self.default_size, None),
-            Query::Cgroup { cg, size, file } => {
-                let counters = self.target.counters();
-                let sizes = counters.cg.get(cg.as_str()).ok_or_else(|| format!("there is no control group {cg}"))?;
-                let of_size = if *size == SizeName::G1 { sizes.g1 } else { sizes.m2 };
-                Ok(Known::Number(match *file {
-                    "current" => of_size.current,
-                    "rsvd.current" => of_size.rsvd,
-                    "events max" => of_size.events_max,
-                    _ => of_size.events_local_max,
-                }))
-            }
-            Query::Memory { cg, file } => {
-                let counters = self.target.counters();
-                let sizes = counters.cg.get(cg.as_str()).ok_or_else(|| format!("there is no control group {cg}"))?;
-                let memory = sizes.memory.ok_or("no memory is accounted there")?;
-                Ok(Known::Number(match *file {
-                    "stat hugetlb" => memory.hugetlb,
-                    "events max" => memory.events_max,
-                    _ => memory.events_local_max,
-                }))
-            }
+            Query::Cgroup { .. } | Query::Memory { .. } => self.group(query),
             Query::Statfs { mount, field } => {
                 let counters = self.target.counters();
                 let counters = counters.fs.get(mount.as_str()).ok_or_else(|| format!("there is no mount {mount}"))?;
@@ -261,6 +241,34 @@ impl Run<'_> {
         let is_it = |event: &&str| event.split(' ').next() == Some(word);
         let count = events.map_or(0, |events| events.split("; ").filter(is_it).count());
         Known::Number(i64::try_from(count).unwrap_or(i64::MAX))
+    }
+
+    /// A counter of a control group, or why there is none.
+    fn group(&mut self, query: &Query) -> Result<Known, String> {
+        match query {
+            Query::Cgroup { cg, size, file } => {
+                let counters = self.target.counters();
+                let sizes = counters.cg.get(cg.as_str()).ok_or_else(|| format!("there is no control group {cg}"))?;
+                let of_size = if *size == SizeName::G1 { sizes.g1 } else { sizes.m2 };
+                Ok(Known::Number(match *file {
+                    "current" => of_size.current,
+                    "rsvd.current" => of_size.rsvd,
+                    "events max" => of_size.events_max,
+                    _ => of_size.events_local_max,
+                }))
+            }
+            Query::Memory { cg, file } => {
+                let counters = self.target.counters();
+                let sizes = counters.cg.get(cg.as_str()).ok_or_else(|| format!("there is no control group {cg}"))?;
+                let memory = sizes.memory.ok_or("no memory is accounted there")?;
+                Ok(Known::Number(match *file {
+                    "stat hugetlb" => memory.hugetlb,
+                    "events max" => memory.events_max,
+                    _ => memory.events_local_max,
+                }))
+            }
+            _ => Err("this is no counter of a control group".to_owned()),
+        }
     }
 
     fn answer_to(&mut self, op: &Op, field: &str) -> Result<Known, String> {

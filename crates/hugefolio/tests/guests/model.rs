@@ -7,7 +7,7 @@ use hugefolio::errno::{Errno, ToErrno};
 use hugefolio::{
     Admin, Attribute, Bytes, CallError, Calls, Context, ConvertCall, Counter, Fd, FolioKind, GmemCallError,
     GmemConvertError, GmemFlags, GmemPin, GmemView, GuestMemory, HugeCount, HugeSize, Machine, NodeId, Nodemask,
-    PageIndex, PageShift, Pid, ResizeNodes, Site,
+    PageIndex, PageShift, Pid, RangeMap, ResizeNodes, Site,
 };
 
 /// A page of descriptors may be lacking in one step of so many.
@@ -35,11 +35,16 @@ struct Both {
     /// First frames of the pages of the pool, by number in the model.
     frames: Vec<hugefolio::Pfn>,
     descriptors: i64,
+    /// Base pages that are looked at one by one after each step, besides the one that it was about; all, if there are not more.
+    sample: usize,
+    about: usize,
+    looked: Draw,
 }
 
 impl Both {
     fn new(arch: Arch, page: HugeSize, pool: usize) -> Self {
-        let memory = Bytes::new(page.bytes().get() * u64::try_from(pool).unwrap() + Bytes::mib(96).get());
+        let beside = Bytes::mib(96).get().max(page.bytes().get());
+        let memory = Bytes::new(page.bytes().get() * u64::try_from(pool).unwrap() + beside);
         let built =
             Machine::builder().node(NodeId::new(0), memory).arch(arch).cmdline("hugetlb_free_vmemmap=on").build();
         let mut machine = built.unwrap();
@@ -65,7 +70,20 @@ impl Both {
             lacking: false,
         };
         let descriptors = descriptors(&machine);
-        Self { machine, naive, page, pid, fd: None, views: Vec::new(), pins: Vec::new(), frames, descriptors }
+        Self {
+            machine,
+            naive,
+            page,
+            pid,
+            fd: None,
+            views: Vec::new(),
+            pins: Vec::new(),
+            frames,
+            descriptors,
+            sample: 4096,
+            about: 0,
+            looked: Draw(99),
+        }
     }
 
     fn bytes(at: usize) -> Bytes {
@@ -75,7 +93,13 @@ impl Both {
     fn step(&mut self, draw: &mut Draw) -> String {
         let Some(fd) = self.fd else { return self.create(draw) };
         let total = self.naive.file.as_ref().unwrap().pages.len();
-        let at = draw.below(total);
+        // Most of a large file is never looked at, but its ends and what lies around the pages of before are.
+        let at = match draw.below(8) {
+            0 if total > self.sample => self.about.min(total - 1),
+            1 if total > self.sample => total - 1,
+            _ => draw.below(total),
+        };
+        self.about = at;
         let write = (draw.below(2) == 0).then(|| u8::try_from(draw.below(250)).unwrap() + 1);
         match draw.below(40) {
             0..14 => {
@@ -196,7 +220,21 @@ impl Both {
         "close".into()
     }
 
+    /// Which base pages of the file are looked at: all, or the ends of every huge page, what the step was about, and some more.
+    fn places(&mut self) -> Vec<usize> {
+        let Some(file) = &self.naive.file else { return Vec::new() };
+        let total = file.pages.len();
+        if total <= self.sample {
+            return (0..total).collect();
+        }
+        let ends = (0..total).step_by(self.naive.size).flat_map(|at| [at, at + self.naive.size - 1]);
+        let near = [self.about.saturating_sub(1), self.about, self.about + 1];
+        let some = (0..32).map(|_| self.looked.below(total)).collect::<Vec<_>>();
+        ends.chain(near).chain(some).filter(|&at| at < total).collect()
+    }
+
     fn compare(&mut self) {
+        let looked_at = self.places();
         self.machine.validate().unwrap();
         let pool = self.machine.pool(self.page).unwrap();
         let counters = [pool.free, pool.resv, pool.nr, pool.surplus].map(HugeCount::get);
@@ -209,20 +247,23 @@ impl Both {
         assert_eq!(charged(Counter::Usage(hstate)), n(self.frames.len() - naive.free.len()));
         assert_eq!(descriptors(&self.machine) - self.descriptors, naive.descriptors());
         for orphan in &naive.orphans {
-            for (at, &pins) in orphan.pins.iter().enumerate() {
+            let few = |&(at, &pins): &(usize, &u32)| naive.size <= self.sample || pins > 0 || at % 4_099 == 0;
+            for (at, &pins) in orphan.pins.iter().enumerate().filter(few) {
                 self.check_piece(orphan.id, at, u64::from(pins), u64::from(pins));
             }
         }
         let Some(fd) = self.fd else { return };
         let file = self.machine.gmem_of(self.pid, fd).unwrap();
         let (gmem, model) = (self.machine.gmem(file).unwrap(), naive.file.as_ref().unwrap());
-        let leaves: Vec<_> = gmem
-            .leaves()
-            .flat_map(|(run, order)| (run.start.get()..run.end.get()).map(move |at| (at, order.get())))
-            .collect();
+        let leaves = gmem.leaves().map(|(run, order)| (run.start.get()..run.end.get(), order.get()));
         let expected = model.pages.iter().enumerate().filter_map(|(at, page)| Some((n(at), page.leaf?)));
-        assert_eq!(leaves, expected.collect::<Vec<_>>());
-        for (at, page) in model.pages.iter().enumerate() {
+        let expected: RangeMap<u8> = expected.fold(RangeMap::new(), |mut runs, (at, leaf)| {
+            runs.set(at..at + 1, leaf);
+            runs
+        });
+        assert_eq!(leaves.collect::<RangeMap<u8>>(), expected);
+        for at in looked_at {
+            let page = &model.pages[at];
             let index = PageIndex::new(n(at));
             assert_eq!(gmem.attribute(index), Some(if page.shared { Attribute::Shared } else { Attribute::Private }));
             let backed = model.backed[at / naive.size];
@@ -330,4 +371,12 @@ fn a_page_of_sixteen_frames() {
 fn a_page_of_2_mib() {
     let steps = number("GUEST_STEPS", 3_000).min(1_000_000);
     run(Arch::X86_64, HugeSize::M2, 6, steps, number("GUEST_SEED", 2));
+}
+
+/// Few steps of many pages: what a step touches is looked at, and a sample of the rest.
+#[test]
+fn a_page_of_1_gib() {
+    let steps = number("GUEST_LARGE_STEPS", 200);
+    println!("GUEST_LARGE_STEPS={steps}");
+    run(Arch::X86_64, HugeSize::G1, 2, steps, number("GUEST_SEED", 3));
 }

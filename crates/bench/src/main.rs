@@ -9,7 +9,7 @@ use bench::counting::Counting;
 use bench::frames::OneZone;
 use bench::replay::{replay, scripts};
 use bench::report::{Figures, Memory, Report};
-use bench::setup::{empty_machine, scattered, why_no_gigabyte};
+use bench::setup::{empty_machine, fill_guest, large_host, scattered, why_no_gigabyte};
 use bench::table::STEPS;
 use bench::threads::{Nothing, SharedBuddy, SharedZone, Work, ZoneEach, run};
 use bench::torture::SharedFrames;
@@ -58,8 +58,10 @@ fn memory() -> Memory {
     let pages = 1_024 << 9;
     let ((), whole) = ALLOCATOR.bytes_kept_by(|| take(&mut small, Order::new(9), 1));
     let ((), pieces) = ALLOCATOR.bytes_kept_by(|| take(&mut small, Order::ZERO, pages));
+    let (mut host, pid) = large_host();
+    let ((), guest) = ALLOCATOR.bytes_kept_by(|| fill_guest(&mut host, pid));
     // The records of whole pageblocks come by the stretch of 1 GiB.
-    Memory { machine, zone, blocks: zone + blocks, frame: pieces.saturating_sub(2 * whole).div_ceil(pages) }
+    Memory { machine, zone, blocks: zone + blocks, frame: pieces.saturating_sub(2 * whole).div_ceil(pages), guest }
 }
 
 fn take(zone: &mut Zone, order: Order, blocks: u64) {

@@ -6,8 +6,8 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::table::{
-    BLOCKS_BYTES, CREATION_BYTES, FRAME_BYTES, FULL_EXTREMES, FULL_RATIO, OPTIMISED_BATCH, OPTIMISED_EXTREMES,
-    OPTIMISED_RATIO, REGION_EXTREMES, REGION_RATIO, ROWS, Row, ZONE_BYTES,
+    BLOCKS_BYTES, CREATION_BYTES, FRAME_BYTES, FULL_EXTREMES, FULL_RATIO, GUEST_BYTES, OPTIMISED_BATCH,
+    OPTIMISED_EXTREMES, OPTIMISED_RATIO, REGION_EXTREMES, REGION_RATIO, ROWS, Row, ZONE_BYTES,
 };
 
 /// What the measured part of a bench took.
@@ -64,6 +64,8 @@ pub struct Memory {
     pub blocks: u64,
     /// What each frame costs in a pageblock in pieces, beside that of the pageblock.
     pub frame: u64,
+    /// What a machine keeps for 64 GiB of private memory of a guest.
+    pub guest: u64,
 }
 
 /// The table of all benches.
@@ -130,6 +132,7 @@ impl Report {
             bytes("zone of 4 TiB: bytes asked of the allocator", memory.zone, ZONE_BYTES),
             bytes("zone of 4 TiB: the same once every 2 MiB were handed out", memory.blocks, BLOCKS_BYTES),
             bytes("zone: bytes for each frame of a pageblock in pieces", memory.frame, FRAME_BYTES),
+            bytes("guest: bytes kept for 64 GiB of private memory in pages of 1 GiB", memory.guest, GUEST_BYTES),
         ]);
         Ok(Self(lines))
     }
@@ -248,7 +251,7 @@ mod tests {
         let met = report(&at(0), CREATION_BYTES - 1).unwrap();
         assert!(met.all_met(), "{met}");
         let limits = ROWS.iter().filter(|row| row.limit.is_some()).count();
-        assert_eq!(met.to_string().matches("  ok").count(), limits + 8, "and four ratios and four sizes");
+        assert_eq!(met.to_string().matches("  ok").count(), limits + 9, "and four ratios and five sizes");
         assert!(met.to_string().contains("  12  "), "the other allocator");
         assert!(met.to_string().contains("1,234"));
         let missed = report(&at(1), CREATION_BYTES).unwrap();

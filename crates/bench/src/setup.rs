@@ -327,3 +327,22 @@ pub fn touched_guest(all: u64) -> TouchedGuest {
     }
     (machine, pid, fd, view)
 }
+
+/// A machine with 64 free pages of 1 GiB, and a process.
+#[must_use]
+pub fn large_host() -> (Machine, Pid) {
+    let parameters = "hugetlb_free_vmemmap=on hugepagesz=1G hugepages=64";
+    let built = Machine::builder().node(NODE, Bytes::gib(72)).cmdline(parameters).build();
+    let mut machine = built.expect("a node of 72 GiB can be");
+    let pid = machine.spawn();
+    (machine, pid)
+}
+
+/// All of them become private memory of a guest, every page of which it has mapped.
+pub fn fill_guest(machine: &mut Machine, pid: Pid) {
+    let flags = GmemFlags::MMAP | GmemFlags::HUGETLB;
+    let fd = machine.gmem_create(pid, Bytes::gib(64), flags, Some(HugeSize::G1)).expect("64 pages are free");
+    for gib in 0..64 {
+        machine.guest_access(pid, fd, Bytes::gib(gib), None).expect("it is allotted");
+    }
+}

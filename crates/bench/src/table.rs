@@ -30,6 +30,9 @@ pub const BLOCKS_BYTES: u64 = 64 << 20;
 /// How many bytes more a frame may cost where its pageblock is in pieces.
 pub const FRAME_BYTES: u64 = 8;
 
+/// How many bytes may be kept for 64 GiB of private memory of a guest.
+pub const GUEST_BYTES: u64 = 64 << 10;
+
 /// How much dearer an insert and a remove may be in the largest set of regions than in the smallest, in hundredths.
 pub const REGION_RATIO: u64 = 400;
 

@@ -7,7 +7,7 @@ use hugefolio::errno::{Errno, ToErrno};
 use hugefolio::{
     Admin, Attribute, Bytes, CallError, Calls, Context, ConvertCall, Counter, Fd, FolioKind, GmemCallError,
     GmemConvertError, GmemFlags, GmemPin, GmemView, GuestMemory, HugeCount, HugeSize, Machine, NodeId, Nodemask,
-    PageIndex, PageShift, Pid, RangeMap, ResizeNodes, Site,
+    PageCount, PageIndex, PageShift, Pid, RangeMap, ResizeNodes, Site,
 };
 
 /// A page of descriptors may be lacking in one step of so many.
@@ -35,6 +35,8 @@ struct Both {
     /// First frames of the pages of the pool, by number in the model.
     frames: Vec<hugefolio::Pfn>,
     descriptors: i64,
+    /// Ordinary pages before there were huge ones.
+    spare: PageCount,
     /// Base pages that are looked at one by one after each step, besides the one that it was about; all, if there are not more.
     sample: usize,
     about: usize,
@@ -48,6 +50,7 @@ impl Both {
         let built =
             Machine::builder().node(NodeId::new(0), memory).arch(arch).cmdline("hugetlb_free_vmemmap=on").build();
         let mut machine = built.unwrap();
+        let spare = machine.spare_pages(NodeId::new(0));
         let cgroup = machine.create_cgroup("/guests").unwrap();
         let count = HugeCount::new(u64::try_from(pool).unwrap());
         machine.set_nr_hugepages(page, count, ResizeNodes::Global(Nodemask::ALL)).unwrap();
@@ -80,6 +83,7 @@ impl Both {
             pins: Vec::new(),
             frames,
             descriptors,
+            spare,
             sample: 4096,
             about: 0,
             looked: Draw(99),
@@ -87,7 +91,7 @@ impl Both {
     }
 
     fn bytes(at: usize) -> Bytes {
-        PageShift::K4.total(hugefolio::PageCount::new(u64::try_from(at).unwrap()))
+        PageShift::K4.total(PageCount::new(u64::try_from(at).unwrap()))
     }
 
     fn step(&mut self, draw: &mut Draw) -> String {
@@ -267,10 +271,7 @@ impl Both {
             let index = PageIndex::new(n(at));
             assert_eq!(gmem.attribute(index), Some(if page.shared { Attribute::Shared } else { Attribute::Private }));
             let backed = model.backed[at / naive.size];
-            assert_eq!(
-                gmem.frame(index),
-                backed.map(|b| self.frames[b.id].offset(hugefolio::PageCount::new(n(at % naive.size))))
-            );
+            assert_eq!(gmem.frame(index), backed.map(|b| self.frames[b.id].offset(PageCount::new(n(at % naive.size)))));
             match backed {
                 Some(b) if b.split => {
                     let mapped = n(page.views.iter().filter(|&&mapped| mapped).count());
@@ -291,7 +292,7 @@ impl Both {
     }
 
     fn check_piece(&self, id: usize, at: usize, refs: u64, pins: u64) {
-        let pfn = self.frames[id].offset(hugefolio::PageCount::new(u64::try_from(at).unwrap()));
+        let pfn = self.frames[id].offset(PageCount::new(u64::try_from(at).unwrap()));
         let (start, piece) = self.machine.folio(pfn).unwrap();
         assert!(start == pfn && matches!(piece.kind, FolioKind::Piece(_)), "{pfn} is {piece:?}");
         assert_eq!((piece.refs(), u64::from(piece.pins())), (refs, pins), "piece {at} of page {id}");
@@ -359,6 +360,11 @@ fn run(arch: Arch, page: HugeSize, pool: usize, steps: u64, seed: u64) {
     both.machine.set_nr_hugepages(page, HugeCount::ZERO, ResizeNodes::Global(Nodemask::ALL)).unwrap();
     both.machine.validate().unwrap();
     assert_eq!(both.machine.vmemmap().tail_pages().get(), 0);
+    assert_eq!(
+        both.machine.spare_pages(NodeId::new(0)),
+        both.spare,
+        "memory is as it was before there were huge pages"
+    );
 }
 
 #[test]

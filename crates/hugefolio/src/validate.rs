@@ -236,7 +236,7 @@ impl Machine {
             held[n] = held[n].saturating_add(subpool.rsv());
         }
         let mut by_subpool = BTreeMap::new();
-        for subpool in self.subpools.values() {
+        for subpool in self.subpools.values().filter(|subpool| !subpool.has_ended()) {
             if let Some(owner) = subpool.owner() {
                 let held = &mut held[owner.hstate.index()];
                 *held = held.saturating_add(subpool.rsv());

@@ -5,13 +5,11 @@
 //! of his pages; then the reservation ends, and what was charged for it.
 
 use charge::{Counter, OverLimit, Receipt};
-use units::{Blame, CgroupId, Event, HstateId, HugeCount, Ledger, MountReturn, Site, SubpoolId};
+use units::{Blame, CgroupId, HstateId, HugeCount, Ledger, MountReturn, Site, SubpoolId};
 
 use crate::pool::ONE;
-use crate::subpool::{Return, give_back};
-use crate::{
-    AllocFlags, AllocRefusal, AllocRequest, Env, HugeFolio, Subpool, SubpoolFull, acct_release, hugetlb_alloc_folio,
-};
+use crate::subpool::{Return, end_subpool, give_back};
+use crate::{AllocFlags, AllocRefusal, AllocRequest, Env, HugeFolio, Subpool, SubpoolFull, hugetlb_alloc_folio};
 
 /// What is known of the owner of limits that are not a mount's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +19,6 @@ pub struct Allotment {
     pub hstate: HstateId,
     /// Who is charged for all of them as reserved.
     pub payer: Option<CgroupId>,
-    /// Is the owner gone?
-    pub(crate) orphaned: bool,
-    /// Pages that are on their way back: the limits have them, and the pool does not yet.
-    pub(crate) returning: u32,
 }
 
 /// Why pages cannot be allotted. Nothing is changed.
@@ -92,49 +86,16 @@ pub fn allot<P: Env>(
         }
         return Err(refusal);
     }
-    let owner = Allotment { hstate, payer: charged.owner, orphaned: false, returning: 0 };
+    let owner = Allotment { hstate, payer: charged.owner };
     Ok(p.new_subpool(Subpool::new(Some(pages), pages).of(owner)))
 }
 
 /// The owner is gone. What nobody has of his pages is reserved no longer, once he is the last.
 #[doc(alias = "hugepage_put_subpool")]
 pub fn end_allotment<P: Env>(p: &mut P, id: SubpoolId) {
-    let last = p.with_subpool(id, |s| {
-        s.orphan();
-        s.take_last_owner()
-    });
-    end(p, id, last.flatten());
-}
-
-/// A page goes back to these limits. Until it is in its pool they do not end: what they release then would not be there yet.
-pub(crate) fn begin_return<P: Env>(p: &mut P, id: SubpoolId) {
-    p.with_subpool(id, |s| {
-        if let Some(owner) = &mut s.owner {
-            owner.returning += 1;
-        }
-    });
-}
-
-/// It is there. Limits whose owner is gone and of which nobody has a page end; all of that is looked at in one section, so it is done once.
-pub(crate) fn end_return<P: Env>(p: &mut P, id: SubpoolId) {
-    let last = p.with_subpool(id, |s| {
-        let owner = s.owner.as_mut()?;
-        owner.returning -= 1;
-        s.take_last_owner()
-    });
-    end(p, id, last.flatten());
-}
-
-fn end<P: Env>(p: &mut P, id: SubpoolId, last: Option<Allotment>) {
-    let Some(owner) = last else { return };
-    let Some(ended) = p.drop_subpool(id) else { return };
-    let pages = ended.min();
-    let rsv = ended.rsv();
-    acct_release(p, owner.hstate, rsv);
-    if owner.payer.is_some() {
-        p.with_charges(|c| c.uncharge(Receipt { owner: owner.payer, counter: Counter::Rsvd(owner.hstate), pages }));
+    if let Some(Some(owner)) = p.with_subpool(id, |s| s.owner) {
+        end_subpool(p, owner.hstate, id);
     }
-    p.emit(|| Event::MountEnded { hstate: owner.hstate, subpool: id, rsv });
 }
 
 /// One of the pages that were allotted. It counts as reserved for its owner again when it is freed.
@@ -174,20 +135,6 @@ impl Subpool {
     #[must_use]
     pub const fn owner(&self) -> Option<Allotment> {
         self.owner
-    }
-
-    fn orphan(&mut self) {
-        if let Some(owner) = &mut self.owner {
-            owner.orphaned = true;
-        }
-    }
-
-    /// The owner, where he is gone and nobody has a page: he is handed out once.
-    fn take_last_owner(&mut self) -> Option<Allotment> {
-        if !self.is_idle() || !self.owner.is_some_and(|owner| owner.orphaned && owner.returning == 0) {
-            return None;
-        }
-        self.owner.take()
     }
 
     /// Takes pages all of which must have been reserved.

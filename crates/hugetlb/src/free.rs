@@ -4,13 +4,12 @@ use charge::{Counter, Receipt};
 use memmap::{FolioKind, Last};
 use units::{Context, Event, MountReturn, Pfn};
 
-use crate::allotment::{begin_return, end_return};
 use crate::deferred::destroy_in;
 use crate::pool::{Condition, Fate, Joins, ONE};
 use crate::record::Record;
 use crate::restore::restore_owed;
 use crate::restructure::piece_released;
-use crate::subpool::{Return, put_pages, release_ended};
+use crate::subpool::{Return, begin_return, end_return, put_pages};
 use crate::surplus::{Gone, take_claimed};
 use crate::{Env, HugeFolio};
 
@@ -64,8 +63,7 @@ pub(crate) fn free_huge<P: Env>(p: &mut P, folio: HugeFolio, context: Context) {
         come_back(p, folio, restored, condition, context);
     }
     if let Some(subpool) = old.subpool {
-        release_ended(p, hstate, subpool);
-        end_return(p, subpool);
+        end_return(p, hstate, subpool);
     }
 }
 

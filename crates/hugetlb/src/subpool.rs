@@ -4,6 +4,7 @@
 //! part of it not handed out. [`Subpool::take`] and [`Subpool::give_back`] return the net change of *global* reservations,
 //! which the caller applies in one ledger section.
 
+use charge::{Counter, Receipt};
 use units::{Blame, Event, HstateId, HugeCount, Ledger, MountLimits, MountReturn, SubpoolId};
 
 use crate::{Allotment, Env, acct_release};
@@ -20,6 +21,9 @@ pub struct Subpool {
     /// Whose they are, if not a mount's.
     #[cfg_attr(feature = "serde", serde(default))]
     pub(crate) owner: Option<Allotment>,
+    /// Pages that are on their way back: these limits have them, and the pool does not yet.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub(crate) returning: u32,
     /// The mount is gone, and pages of it are not.
     #[cfg_attr(feature = "serde", serde(default))]
     pub(crate) ended: bool,
@@ -47,14 +51,14 @@ impl Subpool {
     /// A subpool whose minimum, if any, has just been reserved.
     #[must_use]
     pub const fn new(max: Option<HugeCount>, min: HugeCount) -> Self {
-        Self { max, min, used: HugeCount::ZERO, rsv: min, owner: None, ended: false }
+        Self { max, min, used: HugeCount::ZERO, rsv: min, owner: None, ended: false, returning: 0 }
     }
 
     /// A subpool as it looks from outside, where the part of the minimum that is not handed out does not show: what use leaves
     /// of it.
     #[must_use]
     pub const fn seen(max: Option<HugeCount>, min: HugeCount, used: HugeCount) -> Self {
-        Self { max, min, used, rsv: min.saturating_sub(used), owner: None, ended: false }
+        Self { max, min, used, rsv: min.saturating_sub(used), owner: None, ended: false, returning: 0 }
     }
 
     /// The maximum.
@@ -141,6 +145,13 @@ impl Subpool {
         payer.map(units::Name::from).into_iter().collect()
     }
 
+    /// Is it over with them? Says so once.
+    fn take_ended(&mut self) -> bool {
+        let over = self.ended && self.returning == 0 && self.is_whole();
+        self.ended &= !over;
+        over
+    }
+
     /// Is nothing of the mount in use any more?
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -183,15 +194,32 @@ pub fn end_subpool<P: Env>(p: &mut P, hstate: HstateId, id: SubpoolId) {
     release_ended(p, hstate, id);
 }
 
-/// Limits of a mount that is gone, and whose last page has come back.
+/// A page goes back to limits. Until it is in its pool they do not end: what they would release is not there yet.
+#[inline]
+pub(crate) fn begin_return<P: Env>(p: &mut P, id: SubpoolId) {
+    p.with_subpool(id, |subpool| subpool.returning += 1);
+}
+
+/// It is there.
+#[inline]
+pub(crate) fn end_return<P: Env>(p: &mut P, hstate: HstateId, id: SubpoolId) {
+    p.with_subpool(id, |subpool| subpool.returning -= 1);
+    release_ended(p, hstate, id);
+}
+
+/// Limits of somebody who is gone, and whose last page has come back. All of that is looked at in one section, so they end once.
 #[doc(alias = "unlock_or_release_subpool")]
 #[inline]
-pub(crate) fn release_ended<P: Env>(p: &mut P, hstate: HstateId, id: SubpoolId) {
-    if p.with_subpool(id, |subpool| subpool.ended && subpool.is_whole()) == Some(true)
-        && let Some(Subpool { rsv, .. }) = p.drop_subpool(id)
+fn release_ended<P: Env>(p: &mut P, hstate: HstateId, id: SubpoolId) {
+    if p.with_subpool(id, Subpool::take_ended) == Some(true)
+        && let Some(Subpool { rsv, min, owner, .. }) = p.drop_subpool(id)
     {
         p.emit(|| Event::MountEnded { hstate, subpool: id, rsv });
         acct_release(p, hstate, rsv);
+        if let Some(payer) = owner.and_then(|owner| owner.payer) {
+            let counter = Counter::Rsvd(hstate);
+            p.with_charges(|c| c.uncharge(Receipt { owner: Some(payer), counter, pages: min }));
+        }
     }
 }
 

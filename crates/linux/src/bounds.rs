@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lab::generate::ends_beyond_files;
-use lab::op::{self, About, Access, Op, SizeName, UffdMode, Written};
+use lab::op::{self, About, Access, Advice, Op, SizeName, UffdMode, Written};
 
 /// The most persistent pages of 2 MiB.
 pub const PAGES_2M: u64 = 64;
@@ -78,6 +78,7 @@ pub fn refusal(op: &Op) -> Option<String> {
         return Some("a running kernel is not asked to make memory of guests, or to fail".into());
     }
     match op {
+        Op::Madvise(op::Madvise { advice: Advice::Split, .. }) => Some("no Linux maps huge pages in pieces".to_owned()),
         Op::SetNr(op::SetNr { value, size, .. }) => too_many(value, most(*size), "huge pages"),
         Op::SysctlNr(op::SysctlNr { value }) => too_many(value, PAGES_2M, "huge pages"),
         Op::SetOvercommit(op::SetOvercommit { value, .. }) => too_many(value, SURPLUS_2M, "surplus pages"),

@@ -2,7 +2,7 @@
 
 use super::random::Random;
 use super::{Generator, Profile};
-use crate::op::{Actor, MmapFlag, Op, UserId, Verbatim};
+use crate::op::{Actor, MmapFlag, Op, PinFor, UserId, Verbatim};
 
 /// Draws of its own, so that scripts without users are what they were.
 #[derive(Debug, Clone)]
@@ -40,6 +40,8 @@ impl Generator {
         let more = match op {
             Op::Mlock(_) | Op::Shmat(_) | Op::Shmrm(_) => true,
             Op::Mmap(mmap) => mmap.flags.has(MmapFlag::Locked),
+            // What a device keeps counts as locked.
+            Op::Pin(pin) => pin.purpose == PinFor::Vfio,
             _ => false,
         };
         more && self.users.0.is_some()

@@ -9,7 +9,7 @@ use page_alloc::{NoPages, PageRequest, Task};
 use policy::{Placement, Weights};
 use units::{Access, Blame, Bytes, GfpFlags, GmemId, HugeIndex, Ledger, Order, PageIndex, Pfn, Scope, Site};
 
-use crate::file::{Attribute, Backing};
+use crate::file::Backing;
 use crate::{Asker, Env};
 
 /// Why there is no page.
@@ -142,12 +142,4 @@ fn new_huge<P: Env>(p: &mut P, id: GmemId, first: PageIndex, pfn: Pfn) -> Result
 fn zero<P: Env>(p: &mut P, pfn: Pfn, order: Order) {
     let len = p.with_vmemmap(|vmemmap| vmemmap.geometry().shift()).total(order.pages());
     p.with_contents(|contents| contents.zero(pfn, Bytes::ZERO, len));
-}
-
-impl Attribute {
-    /// May the host touch it?
-    #[must_use]
-    pub fn is_shared(self) -> bool {
-        self == Self::Shared
-    }
 }

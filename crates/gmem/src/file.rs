@@ -218,6 +218,36 @@ impl Gmem {
         }
     }
 
+    /// Are its numbers below `most`, and is it of a pool of that many with pages of that size?
+    ///
+    /// # Errors
+    /// What is not.
+    pub fn check(&self, most: u64, order_of: impl Fn(HstateId) -> Option<Order>) -> Result<(), String> {
+        if let Backing::Huge { hstate, order, .. } = self.backing
+            && order_of(hstate) != Some(order)
+        {
+            return Err(format!("{hstate} has no pages of {order}"));
+        }
+        let frames = self.cache.values().chain(&self.bound);
+        if self.pages.get() > most || frames.into_iter().any(|pfn| pfn.get() > most) {
+            return Err(format!("{} or a frame is beyond all bounds", self.pages));
+        }
+        match self.views.keys().find(|id| id.0 >= self.next_view) {
+            Some(id) => Err(format!("{id:?} is mapped, and the next one is {}", self.next_view)),
+            None if self.next_view > 1 << 31 => Err(format!("{} mappings were made", self.next_view)),
+            None => Ok(()),
+        }
+    }
+
+    /// Is all of a run in memory?
+    fn is_there(&self, run: &Range<u64>) -> bool {
+        let mut at = run.start;
+        while at < run.end && self.frame(PageIndex::new(at)).is_some() {
+            at = self.around(PageIndex::new(at)).end;
+        }
+        at >= run.end
+    }
+
     /// Recounts what one file alone can tell: every page has an attribute, everything lies inside the file, a leaf is one of memory
     /// that is there, and none larger than one base page has a shared page in it.
     ///
@@ -238,11 +268,7 @@ impl Gmem {
             let size = order.pages().get();
             let whole = run.start.is_multiple_of(size) && run.end.is_multiple_of(size);
             let private = *order == Order::ZERO || self.is_private(run.clone());
-            let there = run
-                .clone()
-                .step_by(usize::try_from(size).unwrap_or(1))
-                .all(|at| self.frame(PageIndex::new(at)).is_some());
-            if !whole || !private || !there || *order > self.backing.order() {
+            if !whole || !private || !self.is_there(&run) || *order > self.backing.order() {
                 return Err(format!("the guest has {run:?} mapped by leaves of {order}, which cannot be"));
             }
         }

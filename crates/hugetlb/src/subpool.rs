@@ -21,8 +21,8 @@ pub struct Subpool {
     /// Whose they are, if not a mount's.
     #[cfg_attr(feature = "serde", serde(default))]
     pub(crate) owner: Option<Allotment>,
-    /// Pages that are on their way back: these limits have them, and the pool does not yet.
-    #[cfg_attr(feature = "serde", serde(default))]
+    /// Pages that are on their way back: these limits have them, and the pool does not yet. None at rest.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) returning: u32,
     /// The mount is gone, and pages of it are not.
     #[cfg_attr(feature = "serde", serde(default))]
@@ -150,12 +150,6 @@ impl Subpool {
         let over = self.ended && self.returning == 0 && self.is_whole();
         self.ended &= !over;
         over
-    }
-
-    /// Is nothing of the mount in use any more?
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.used.is_zero()
     }
 }
 

@@ -25,6 +25,7 @@ impl MachineState {
         self.check_memory()?;
         self.check_files()?;
         self.check_spaces()?;
+        self.check_guests()?;
         self.check_processes()
     }
 
@@ -83,6 +84,9 @@ impl MachineState {
             self.check_hstate(pfn, split.slot.hstate)?;
         }
         for (n, subpool) in self.subpools.iter().enumerate() {
+            if let Some(owner) = subpool.owner() {
+                self.check_hstate(format_args!("subpool:{n}"), owner.hstate)?;
+            }
             if subpool.min().get() > LARGEST || subpool.used().get() > LARGEST || subpool.rsv() > subpool.min() {
                 return wrong(format_args!("subpool:{n}"), format_args!("{subpool:?} cannot be"));
             }
@@ -145,6 +149,14 @@ impl MachineState {
             process.check().or_else(|what| wrong(format_args!("process:{n}"), what))?;
         }
         Ok(())
+    }
+
+    fn check_guests(&self) -> Result<(), MachineStateError> {
+        let order_of = |hstate: HstateId| self.sizes.iter().nth(hstate.index()).map(|hstate| hstate.order);
+        let files = self.gmems.iter().enumerate();
+        files.into_iter().try_for_each(|(n, file)| {
+            file.check(LARGEST, order_of).or_else(|what| wrong(format_args!("gmem:{n}"), what))
+        })
     }
 
     fn check_hstate(&self, place: impl ToString, hstate: HstateId) -> Result<(), MachineStateError> {

@@ -106,6 +106,13 @@ impl Machine {
                 return broken(format!("{waiting} pages of {first} wait, and {} are counted", pool.waiting(page)));
             }
         }
+        for (n, pool) in (0..=u8::MAX).zip(&self.pools) {
+            let whole = |page: &hugetlb::HugeFolio| self.memmap.split_around(page.pfn).is_none();
+            let waits = |page: &hugetlb::HugeFolio| !pool.waiting(*page).is_zero();
+            if let Some(page) = pool.folios(units::HstateId::new(n)).filter(whole).find(waits) {
+                return broken(format!("pages of {} wait, which is whole", page.pfn));
+            }
+        }
         Ok(())
     }
 }

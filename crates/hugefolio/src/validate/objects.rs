@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hugetlb::Deferred;
+use hugetlb::{Deferred, HugeFolio};
 use hugetlbfs::{Hold, InodeKind};
 use memmap::{Broken, FolioKind, HugeSlot};
 use mm::VmaFlags;
@@ -90,6 +90,14 @@ impl Machine {
         Ok(())
     }
 
+    /// Is it a page in pieces, all of which wait?
+    fn is_to_be_gathered(&self, folio: HugeFolio) -> bool {
+        self.memmap.split_around(folio.pfn).is_some_and(|(first, order, slot)| {
+            let pool = &self.pools[slot.hstate.index()];
+            first == folio.pfn && folio.in_slot(slot.hstate, slot.slot) && pool.waiting(folio) == order.pages()
+        })
+    }
+
     /// What waits for its descriptors is put off, once, and nobody has it.
     fn validate_deferred(&self) -> Result<(), Broken> {
         self.deferred.validate().map_err(Broken)?;
@@ -112,6 +120,7 @@ impl Machine {
                 Deferred::Destroy(folio) => {
                     waiting.remove(&folio.pfn).is_some_and(|at| folio.in_slot(at.hstate, at.slot))
                 }
+                Deferred::Gather(folio) => self.is_to_be_gathered(folio),
                 _ => true,
             };
             if !known {

@@ -233,6 +233,30 @@ fn the_policy_of_the_file_goes_first() {
     assert_eq!(nodes, [near, far, near, near]);
 }
 
+/// Pages in pieces, those of a file that is gone among them, and one that waits for being put together, are part of a machine's state.
+#[test]
+fn a_machine_with_guests_is_saved_and_read() {
+    let (mut m, pid, fd) = guest(2, 1);
+    convert(&mut m, pid, fd, 3, 5, Attribute::Shared).unwrap();
+    let view = m.gmem_map(pid, fd, Bytes::ZERO, Bytes::mib(2)).unwrap();
+    let pin = m.gmem_pin(pid, view, page(3)).unwrap();
+    let again = |m: &Machine| {
+        let state = m.state().0;
+        let read = Machine::from_state(state.clone()).unwrap();
+        assert_eq!(format!("{:?}", read.state().0), format!("{state:?}"));
+        read
+    };
+    assert_eq!(order(&mut again(&m), pid, fd, 0), 0);
+    m.exit(pid);
+    again(&m);
+    m.gmem_unpin(pin, Context::Atomic);
+    let mut read = again(&m);
+    read.quiesce();
+    read.validate().unwrap();
+    let pool = read.pool(HugeSize::M2).unwrap();
+    assert_eq!((pool.free, pool.resv), (HugeCount::new(2), HugeCount::ZERO));
+}
+
 /// Base pages are never split, and a hole gives one that is pinned to whoever pins it.
 #[test]
 fn a_file_of_base_pages() {

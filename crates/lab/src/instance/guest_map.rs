@@ -1,6 +1,6 @@
 //! Guest memory as lines of cells.
 
-use hugefolio::{Attribute, Backing, FolioKind, Gmem, Machine, PageIndex, Pfn};
+use hugefolio::{Attribute, Backing, FolioKind, Gmem, Machine};
 
 /// Cells of a line, unless it stands for fewer pages.
 const CELLS: u64 = 64;
@@ -54,13 +54,10 @@ fn line(machine: &Machine, file: &Gmem, start: u64, pages: u64) -> String {
             }
         }
     };
-    let there = |range: &std::ops::Range<u64>| {
-        let cached = file.cached().map(|(index, pfn)| (index.get(), pfn));
-        cached.filter(|(index, _)| range.contains(index)).collect::<Vec<(u64, Pfn)>>()
-    };
-    let range = start..start + pages;
     let size = file.backing().order().pages().get();
-    for (index, pfn) in there(&range) {
+    let shared: Vec<_> = file.attributes().filter(|(_, attribute)| *attribute == Attribute::Shared).collect();
+    let cached = file.cached().map(|(index, pfn)| (index.get(), pfn));
+    for (index, pfn) in cached.filter(|(index, _)| (start..start + pages).contains(index)) {
         let whole = machine.folio(pfn).is_some_and(|(_, folio)| !matches!(folio.kind, FolioKind::Piece(_)));
         mark(index, index + size, if whole { Cell::Whole } else { Cell::Pieces });
         for (first, count, piece) in machine.pieces_of(pfn) {
@@ -72,12 +69,11 @@ fn line(machine: &Machine, file: &Gmem, start: u64, pages: u64) -> String {
         if machine.folio(pfn).is_some_and(|(at, folio)| at == pfn && size == 1 && folio.pins() > 0) {
             mark(index, index + 1, Cell::Pinned);
         }
-    }
-    for (run, attribute) in file.attributes().filter(|(_, attribute)| *attribute == Attribute::Shared) {
-        debug_assert_eq!(attribute, Attribute::Shared, "the others are left out");
-        let (from, to) = (run.start.get().max(range.start), run.end.get().min(range.end));
-        if from < to && file.frame(PageIndex::new(from)).is_some() {
-            mark(from, to, Cell::Shared);
+        for (run, _) in &shared {
+            let (from, to) = (run.start.get().max(index), run.end.get().min(index + size));
+            if from < to {
+                mark(from, to, Cell::Shared);
+            }
         }
     }
     row.into_iter().map(Cell::letter).collect()

@@ -1,10 +1,10 @@
 //! Touching pages: the guest by its own tables, the host by a mapping.
 
 use policy::PolicyInForce;
-use units::{Access, Blame, CgroupId, GmemId, Ledger, NodeId, Nodemask, Order, PageIndex, Pfn, Scope};
+use units::{Access, Blame, CgroupId, GmemId, Ledger, NodeId, Nodemask, Order, PageIndex, Pfn, Scope, Site};
 
 use crate::allocate::{AllocateError, present};
-use crate::file::{Attribute, ViewId};
+use crate::file::{Attribute, Gmem, ViewId};
 use crate::folios;
 use crate::{Env, stage2};
 
@@ -43,12 +43,16 @@ pub enum GuestFault {
     /// No page.
     #[error(transparent)]
     NoPage(#[from] AllocateError),
+    /// No memory for a page table.
+    #[error("no page for the page table")]
+    NoTablePage,
 }
 
 impl Blame for GuestFault {
     fn ledger(&self) -> Option<Ledger> {
         match self {
             Self::NoPage(refusal) => refusal.ledger(),
+            Self::NoTablePage => Some(Ledger::Metadata),
             Self::Unbound | Self::Poisoned(_) => None,
         }
     }
@@ -70,12 +74,16 @@ pub enum HostFault {
     /// No page.
     #[error(transparent)]
     NoPage(#[from] AllocateError),
+    /// No memory for a page table.
+    #[error("no page for the page table")]
+    NoTablePage,
 }
 
 impl Blame for HostFault {
     fn ledger(&self) -> Option<Ledger> {
         match self {
             Self::NoPage(refusal) => refusal.ledger(),
+            Self::NoTablePage => Some(Ledger::Metadata),
             Self::Outside(_) | Self::Private(_) | Self::Poisoned(_) => None,
         }
     }
@@ -117,6 +125,10 @@ pub fn guest_fault<P: Env>(p: &mut P, id: GmemId, index: PageIndex, by: &Asker) 
     p.scope(Scope::Gmem(id, Access::Read), |p| {
         let bound = p.with_gmem(id, |file| file.bound).ok_or(AllocateError::Outside(index))?;
         let bound = bound.ok_or(GuestFault::Unbound)?;
+        let mapped = p.with_gmem(id, |file| file.leaves.get(index.get()).is_some()) == Some(true);
+        if !mapped && p.refused(Site::TablePage) {
+            return Err(GuestFault::NoTablePage);
+        }
         let pfn = present(p, id, index, by)?;
         if folios::is_broken(p, id, index) {
             return Err(GuestFault::Poisoned(index));
@@ -155,6 +167,10 @@ fn fault_in<P: Env>(p: &mut P, id: GmemId, view: ViewId, index: PageIndex, by: &
         None => return Err(HostFault::Outside(index)),
         Some(Attribute::Private) => return Err(HostFault::Private(index)),
         Some(Attribute::Shared) => (),
+    }
+    let mapped = |file: &mut Gmem| file.views.get(&view).is_some_and(|view| view.mapped.get(index.get()).is_some());
+    if p.with_gmem(id, mapped) == Some(false) && p.refused(Site::TablePage) {
+        return Err(HostFault::NoTablePage);
     }
     let pfn = present(p, id, index, by)?;
     let one = index.get()..index.get() + 1;

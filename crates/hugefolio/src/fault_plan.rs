@@ -15,6 +15,9 @@ pub struct FaultPlan {
     /// The site whose next attempt is refused once that refusal has come.
     #[cfg_attr(feature = "serde", serde(default))]
     then: Option<Site>,
+    /// Whether every attempt is refused.
+    #[cfg_attr(feature = "serde", serde(default))]
+    all: bool,
     #[cfg_attr(feature = "serde", serde(skip))]
     refused: Option<RefusedAt>,
 }
@@ -41,8 +44,14 @@ impl FaultPlan {
         self.then = Some(then);
     }
 
+    /// Every attempt is refused from now on.
+    pub const fn refuse_all(&mut self) {
+        self.all = true;
+    }
+
     /// Nothing is refused any more.
     pub fn clear(&mut self) {
+        self.all = false;
         self.countdown = None;
         self.then = None;
     }
@@ -62,13 +71,17 @@ impl FaultPlan {
     /// Is a refusal still to come?
     #[must_use]
     pub const fn is_armed(&self) -> bool {
-        self.countdown.is_some()
+        self.countdown.is_some() || self.all
     }
 
     #[inline]
     #[track_caller]
     pub(crate) fn refuses(&mut self, site: Site) -> bool {
         self.asked += 1;
+        if self.all {
+            self.refused = Some(RefusedAt { site, place: Location::caller() });
+            return true;
+        }
         match &mut self.countdown {
             Some((only, left)) if only.is_none_or(|only| only == site) => {
                 if *left > 0 {

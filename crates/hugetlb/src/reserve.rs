@@ -38,6 +38,9 @@ pub enum ReserveRefusal {
     /// A control group's limit on reserved pages.
     #[error(transparent)]
     Charge(#[from] OverLimit),
+    /// The fault plan refused a charge.
+    #[error("the charge was refused")]
+    ChargeFault,
     /// The mount's maximum.
     #[error(transparent)]
     Subpool(#[from] SubpoolFull),
@@ -70,6 +73,7 @@ impl Blame for ReserveRefusal {
     fn ledger(&self) -> Option<Ledger> {
         match self {
             Self::Charge(over) => over.ledger(),
+            Self::ChargeFault => Some(Ledger::CgroupRsvd),
             Self::Subpool(full) => full.ledger(),
             Self::Descriptor(_) => Some(Ledger::Metadata),
             Self::Pool { surplus, .. } => match surplus.ledger() {
@@ -238,12 +242,15 @@ const fn not_needed(pages: HugeCount) -> Return {
     Return { pages, held: pages, why: MountReturn::Done }
 }
 
-fn charge_rsvd<P: Env>(p: &mut P, request: &ReserveRequest, pages: HugeCount) -> Result<Receipt, OverLimit> {
+fn charge_rsvd<P: Env>(p: &mut P, request: &ReserveRequest, pages: HugeCount) -> Result<Receipt, ReserveRefusal> {
+    if p.refused(Site::Charge) {
+        return Err(ReserveRefusal::ChargeFault);
+    }
     let counter = Counter::Rsvd(request.hstate);
     if request.cgroup.is_none() {
         return Ok(Receipt { owner: None, counter, pages });
     }
-    p.with_charges(|c| c.charge(request.cgroup, counter, pages))
+    Ok(p.with_charges(|c| c.charge(request.cgroup, counter, pages))?)
 }
 
 fn uncharge<P: Env>(p: &mut P, receipt: Receipt) {

@@ -1,6 +1,6 @@
 //! Moving and shrinking mappings.
 
-use units::{Access, Bytes, Event, MmId, Scope, Vaddr, VaddrRange};
+use units::{Access, Bytes, Event, MmId, Scope, Site, Vaddr, VaddrRange};
 
 use crate::unmap::{InsidePage, can_split, drop_empty_tables, split_at, unmap_range};
 use crate::{Env, Vma, VmaFlags};
@@ -63,6 +63,9 @@ pub enum MremapError {
     /// A userfaultfd watches an area that is not the whole of the range. Areas before it have moved.
     #[error("the area at {0} is watched by a userfaultfd and can only move alone")]
     WatchedAmongSeveral(Vaddr),
+    /// No memory for the page table of the new place.
+    #[error("no page for the page table")]
+    NoTablePage,
 }
 
 /// Moves or shrinks a mapping; returns where it is then. A range of several areas moves area by area, each keeping its place
@@ -141,6 +144,11 @@ fn move_to<P: Env>(p: &mut P, mm: MmId, old: VaddrRange, new: VaddrRange) -> Res
         can_split(p, mm, edge).map_err(misaligned)?;
     }
     let moved = VaddrRange::new(old.start, old.start + new.len());
+    // The tables of the new place, of which there are as many as the old one has.
+    let any = p.with_table(mm, |table| !table.parts_over(moved).is_empty()) == Some(true);
+    if any && p.refused(Site::TablePage) {
+        return Err(MremapError::NoTablePage);
+    }
     for vma in p.with_vmas(mm, |vmas| vmas.copy_over(moved)).unwrap_or_default() {
         let alone = vma.range.start <= moved.start && moved.end <= vma.range.end;
         if vma.uffd.is_some() && !alone {

@@ -3,7 +3,7 @@
 use hugetlb::{Fallback, ReplaceError, Target};
 use page_alloc::{MoveReason, Moved, Pin};
 use policy::Placement;
-use units::{Nodemask, Pfn};
+use units::{Nodemask, Pfn, Site};
 
 use crate::{Env, MigrateError, migrate};
 
@@ -12,6 +12,9 @@ use crate::{Env, MigrateError, migrate};
 /// if there is one.
 #[doc(alias("isolate_or_dissolve_huge_folio", "do_migrate_range", "alloc_migration_target"))]
 pub fn vacate<P: Env>(p: &mut P, pfn: Pfn, reason: MoveReason) -> Moved {
+    if p.refused(Site::Move) {
+        return Moved::Busy;
+    }
     hugetlb::settle(p, pfn);
     if p.with_memmap(|map| map.split_around(pfn).is_some()) {
         // The pieces of a page lie beside each other for as long as it is in pieces.

@@ -190,6 +190,9 @@ pub fn compact_node<P: Env>(p: &mut P, node: units::NodeId) {
 /// Has the owner of a block move it.
 #[doc(alias = "migrate_pages")]
 pub fn relocate<P: Env>(p: &mut P, to: &Move) -> Moved {
+    if p.refused(Site::Move) {
+        return Moved::Busy;
+    }
     let moved = p.with_blocks(|blocks| blocks.relocate(to));
     if moved == Moved::Moved {
         p.with_memmap(|map| {
@@ -307,6 +310,9 @@ pub fn huge_in<P: Env>(p: &mut P, zone: ZoneRef, start: Pfn, end: Pfn) -> Vec<Fo
 #[doc(alias = "alloc_contig_range")]
 pub fn take_frames<P: Env>(p: &mut P, pfn: Pfn, order: Order, gfp: GfpFlags) -> Result<units::BlockId, ContigError> {
     let zone = zone_of(p, pfn).ok_or(ContigError::Outside(pfn))?;
+    if p.refused(Site::Frame) {
+        return Err(ContigError::NoMemory(pfn));
+    }
     let gfp = gfp | GfpFlags::COMP;
     let wanted = ContigRequest { zone, start: pfn, pages: order.pages(), area: Area::Ordinary, gfp };
     range_to_the_end(p, wanted)?;

@@ -82,11 +82,13 @@ pub enum Site {
     RawPoison,
     /// Memory for the attributes of a file of guest memory.
     Attributes,
+    /// What somebody has is to be moved out of the way: whoever has it is asked.
+    Move,
 }
 
 impl Site {
     /// Every site.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::RegionDescriptor,
         Self::TablePage,
         Self::CacheNode,
@@ -96,6 +98,7 @@ impl Site {
         Self::Frame,
         Self::RawPoison,
         Self::Attributes,
+        Self::Move,
     ];
 }
 

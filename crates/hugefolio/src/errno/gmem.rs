@@ -64,6 +64,7 @@ impl ToErrno for GuestFault {
         match self {
             Self::Poisoned(_) => Errno::EHWPOISON,
             Self::NoPage(refusal) => refusal.errno(),
+            Self::NoTablePage => Errno::ENOMEM,
             _ => Errno::EFAULT,
         }
     }
@@ -75,6 +76,7 @@ impl ToErrno for HostFault {
             Self::Private(_) => Errno::EACCES,
             Self::Poisoned(_) => Errno::EHWPOISON,
             Self::NoPage(refusal) => refusal.errno(),
+            Self::NoTablePage => Errno::ENOMEM,
             _ => Errno::EFAULT,
         }
     }

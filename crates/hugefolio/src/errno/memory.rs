@@ -76,6 +76,7 @@ impl ToErrno for MremapError {
     fn errno(&self) -> Errno {
         match self {
             Self::NoArea(_) | Self::PastArea(_) | Self::WatchedAmongSeveral(_) => Errno::EFAULT,
+            Self::NoTablePage => Errno::ENOMEM,
             _ => Errno::EINVAL,
         }
     }

@@ -39,6 +39,7 @@ impl ToErrno for ProtectError {
         match self {
             Self::Gone => Errno::ESRCH,
             Self::NotWatched(_) => Errno::ENOENT,
+            Self::NoTablePage => Errno::ENOMEM,
             _ => Errno::EINVAL,
         }
     }

@@ -192,7 +192,7 @@ impl Value for Access {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FailingSite(pub Site);
 
-const SITES: [(&str, Site); 9] = [
+const SITES: [(&str, Site); 10] = [
     ("region-descriptor", Site::RegionDescriptor),
     ("table-page", Site::TablePage),
     ("cache-node", Site::CacheNode),
@@ -202,10 +202,11 @@ const SITES: [(&str, Site); 9] = [
     ("frame", Site::Frame),
     ("raw-poison", Site::RawPoison),
     ("attributes", Site::Attributes),
+    ("move", Site::Move),
 ];
 
 impl Value for FailingSite {
-    const EXPECTS: &'static str = "region-descriptor, table-page, cache-node, vmemmap-page, charge, memory-charge, frame, raw-poison or attributes";
+    const EXPECTS: &'static str = "region-descriptor, table-page, cache-node, vmemmap-page, charge, memory-charge, frame, raw-poison, attributes or move";
     fn draw(draws: &mut Draws<'_>) -> Self {
         Self(draws.of(&SITES).1)
     }

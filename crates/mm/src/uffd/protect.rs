@@ -1,6 +1,6 @@
 //! Write protection.
 
-use units::{Access, Bytes, Scope, UffdId, Vaddr};
+use units::{Access, Bytes, Scope, Site, UffdId, Vaddr};
 
 use super::{UffdModes, set_protection, whole_pages};
 use crate::Env;
@@ -33,6 +33,9 @@ pub enum ProtectError {
         /// The size of the area's pages.
         page: Bytes,
     },
+    /// No memory for a page table. Areas before this one are protected.
+    #[error("no page for the page table")]
+    NoTablePage,
 }
 
 /// Sets or clears the write protection of a range, area after area; holes are skipped. Who registered the areas does not matter.
@@ -61,6 +64,10 @@ pub fn uffd_write_protect<P: Env>(
             let page = vma.size.bytes();
             if !range.start.is_aligned(page) || !range.end.is_aligned(page) {
                 return Err(ProtectError::InsidePage { page });
+            }
+            // Of what is not there yet a note is left, in a table that perhaps has to be made.
+            if how == WriteProtection::Set && p.refused(Site::TablePage) {
+                return Err(ProtectError::NoTablePage);
             }
             set_protection(p, mm, &vma, vma.range.intersect(range), how);
         }

@@ -1,8 +1,9 @@
 //! Project commands: `cargo xtask ci` runs every check, `cargo xtask tidy` those on the shape of the code, `cargo xtask bench`
-//! the benches.
+//! the benches, `cargo xtask mutants` tries the tests on deliberate mistakes.
 
 mod bench;
 mod ci;
+mod mutants;
 mod tidy;
 mod workspace;
 
@@ -14,6 +15,7 @@ usage: cargo xtask COMMAND
   ci [STEP...]   every check in order, or the named ones; stops at the first that fails
   tidy           the checks on layers, lengths, locks, words, files and links
   bench          instructions per operation of every bench, beside its target
+  mutants        deliberate mistakes, each of which the tests must catch; --list shows them, --only NAME makes some
 ";
 
 fn main() -> ExitCode {
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.split_first() {
         Some((command, steps)) if command == "ci" => ci::run(steps),
         Some((command, [])) if command == "tidy" => tidy::run(),
+        Some((command, words)) if command == "mutants" => mutants::run(words),
         _ => Err(USAGE.to_owned()),
     };
     match outcome {

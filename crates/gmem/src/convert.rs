@@ -9,10 +9,10 @@ use core::ops::Range;
 
 use hugetlb::restructure::{self, SplitError};
 use memmap::Referenced;
-use units::{Access, Blame, GmemId, GuestStep, Ledger, Order, PageIndex, Pfn, Scope, Site};
+use units::{Access, Blame, GmemId, GuestStep, Ledger, Order, PageIndex, Scope, Site};
 
 use crate::file::Attribute;
-use crate::folios::{self, Structure};
+use crate::folios::{self, Cached, Structure};
 use crate::{Env, stage2};
 
 /// Why a range was not converted, or not all of it.
@@ -133,8 +133,9 @@ fn prepare<P: Env>(
             }
         }
         Attribute::Shared => {
-            for (_, first, pfn) in folios::cached_in(p, id, batch) {
-                split_for_sharing(p, id, first, pfn).map_err(|why| (PageIndex::new(batch.start), why))?;
+            let mut rest = batch.clone();
+            while let Some(cached) = folios::next_cached(p, id, &mut rest) {
+                split_for_sharing(p, id, cached).map_err(|why| (PageIndex::new(batch.start), why))?;
             }
             Ok(())
         }
@@ -142,23 +143,21 @@ fn prepare<P: Env>(
 }
 
 /// The guest's leaves first: none is ever larger than its folio.
-fn split_for_sharing<P: Env>(p: &mut P, id: GmemId, first: PageIndex, pfn: Pfn) -> Result<(), ConvertRefusal> {
-    let around = p.with_gmem(id, |file| file.around(first)).unwrap_or_default();
-    if around.end - around.start == 1 {
+fn split_for_sharing<P: Env>(p: &mut P, id: GmemId, cached: Cached) -> Result<(), ConvertRefusal> {
+    let Cached { around, order, pfn, .. } = cached;
+    if order == Order::ZERO {
         return Ok(());
     }
-    let larger = match folios::structure(p, pfn) {
-        Structure::Whole => Vec::from([pfn]),
-        Structure::Pieces => folios::larger_pieces(p, pfn),
-    };
-    if larger.is_empty() {
+    let whole = (folios::structure(p, pfn) == Structure::Whole).then_some(pfn);
+    let larger = if whole.is_some() { Vec::new() } else { folios::larger_pieces(p, pfn) };
+    if whole.is_none() && larger.is_empty() {
         return Ok(());
     }
     if p.refused(Site::CacheNode) {
         return Err(ConvertRefusal::CacheNode);
     }
     stage2::split(p, id, around, Order::ZERO);
-    for folio in larger {
+    for folio in whole.into_iter().chain(larger) {
         restructure::split(p, folio, Order::ZERO)?;
     }
     Ok(())
@@ -206,7 +205,8 @@ impl Blame for SplitByHandError {
 /// Past the point of no return: the attributes are stored before pages are put together, since only those say whether they can be.
 fn commit<P: Env>(p: &mut P, id: GmemId, batch: Range<u64>, to: Attribute) {
     stage2::tell(p, id, &batch, GuestStep::InvalidateBegin);
-    for run in changing(p, id, &batch, to) {
+    let mut rest = batch.clone();
+    while let Some(run) = next_changing(p, id, &mut rest, to) {
         stage2::unmap(p, id, run);
     }
     p.with_gmem(id, |file| file.attributes.set(batch.clone(), to));
@@ -217,23 +217,24 @@ fn commit<P: Env>(p: &mut P, id: GmemId, batch: Range<u64>, to: Attribute) {
     }
 }
 
-/// The parts of a range that are not yet what they are to be: only from these the guest is unmapped.
-fn changing<P: Env>(p: &mut P, id: GmemId, range: &Range<u64>, to: Attribute) -> Vec<Range<u64>> {
-    let runs = p.with_gmem(id, |file| {
-        let all = file.attributes.overlapping(range.clone());
-        all.filter(|&(_, &attribute)| attribute != to).map(|(run, _)| run).collect()
+/// Takes from the front of a range up to the end of the first part that is not yet what it is to be: only from there the guest is unmapped.
+fn next_changing<P: Env>(p: &mut P, id: GmemId, rest: &mut Range<u64>, to: Attribute) -> Option<Range<u64>> {
+    let run = p.with_gmem(id, |file| {
+        let mut runs = file.attributes.overlapping(rest.clone());
+        runs.find(|&(_, &attribute)| attribute != to).map(|(run, _)| run)
     });
-    runs.unwrap_or_default()
+    let run = run.flatten()?;
+    rest.start = run.end;
+    Some(run)
 }
 
 /// Puts together what lies in a range and is private all around. Where a page is broken, or somebody still looks at it, it stays in pieces,
 /// which is slower and nothing else.
 fn merge_in<P: Env>(p: &mut P, id: GmemId, range: &Range<u64>) {
-    for (_, first, pfn) in folios::cached_in(p, id, range) {
-        let (around, private) =
-            p.with_gmem(id, |file| (file.around(first), file.is_private(file.around(first)))).unwrap_or_default();
-        if private && around.end - around.start > 1 && folios::structure(p, pfn) == Structure::Pieces {
-            let order = p.with_gmem(id, |file| file.backing.order()).unwrap_or_default();
+    let mut rest = range.clone();
+    while let Some(Cached { around, order, pfn, .. }) = folios::next_cached(p, id, &mut rest) {
+        let private = order > Order::ZERO && p.with_gmem(id, |file| file.is_private(around)) == Some(true);
+        if private && folios::structure(p, pfn) == Structure::Pieces {
             let _ = restructure::merge(p, pfn, order);
         }
     }

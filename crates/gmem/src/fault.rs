@@ -137,7 +137,7 @@ pub fn guest_fault<P: Env>(p: &mut P, id: GmemId, index: PageIndex, by: &Asker) 
         let folio = p.with_memmap(|map| map.find(pfn).map_or(Order::ZERO, |(_, folio)| folio.order));
         let largest = stage2::largest_leaf(folio, bound, shift);
         let leaf = p.with_gmem(id, |file| {
-            if let Some(&mapped) = file.leaves.get(index.get()) {
+            if let Some(mapped) = file.leaves.get(index.get()) {
                 return mapped;
             }
             // A large leaf takes the place of small ones that are left from before the folio was merged.

@@ -9,6 +9,8 @@ use core::ops::Range;
 use policy::PolicyInForce;
 use units::{HstateId, Name, Order, PageCount, PageIndex, Pfn, RangeMap, SubpoolId};
 
+use crate::leaves::Leaves;
+
 /// Who may touch a page.
 #[doc(alias = "KVM_MEMORY_ATTRIBUTE_PRIVATE")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +105,7 @@ pub struct Gmem {
     /// First frames, by the index of their first page. A huge page that was split is still one entry: its pieces lie where they did.
     pub(crate) cache: BTreeMap<PageIndex, Pfn>,
     /// The sizes of the leaves by which the guest has pages mapped.
-    pub(crate) leaves: RangeMap<Order>,
+    pub(crate) leaves: Leaves,
     /// The guest's frame for the first page; nothing while it is not bound to a guest.
     pub(crate) bound: Option<Pfn>,
     pub(crate) views: BTreeMap<ViewId, View>,
@@ -152,7 +154,7 @@ impl Gmem {
 
     /// Runs of pages that the guest has mapped, and by leaves of which size.
     pub fn leaves(&self) -> impl Iterator<Item = (Range<PageIndex>, Order)> {
-        self.leaves.iter().map(|(run, &order)| (PageIndex::new(run.start)..PageIndex::new(run.end), order))
+        self.leaves.iter().map(|(run, order)| (PageIndex::new(run.start)..PageIndex::new(run.end), order))
     }
 
     /// The mappings of the host.
@@ -267,8 +269,8 @@ impl Gmem {
         for (run, order) in self.leaves.iter() {
             let size = order.pages().get();
             let whole = run.start.is_multiple_of(size) && run.end.is_multiple_of(size);
-            let private = *order == Order::ZERO || self.is_private(run.clone());
-            if !whole || !private || !self.is_there(&run) || *order > self.backing.order() {
+            let private = order == Order::ZERO || self.is_private(run.clone());
+            if !whole || !private || !self.is_there(&run) || order > self.backing.order() {
                 return Err(format!("the guest has {run:?} mapped by leaves of {order}, which cannot be"));
             }
         }

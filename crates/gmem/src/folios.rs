@@ -38,20 +38,45 @@ pub(crate) fn larger_pieces<P: Env>(p: &mut P, first: Pfn) -> Vec<Pfn> {
     })
 }
 
-/// What was allocated at once and has pages of a range: the pages of the range that it has, the index of its first page, and the first frame.
-pub(crate) fn cached_in<P: Env>(p: &mut P, id: GmemId, range: &Range<u64>) -> Vec<(Range<u64>, PageIndex, Pfn)> {
-    let found = p.with_gmem(id, |file| {
-        let size = file.backing.order().pages().get();
-        let first = file.floor(PageIndex::new(range.start));
-        let inside = file.cache.range(first..PageIndex::new(range.end.max(first.get())));
-        inside
-            .map(|(&index, &pfn)| {
-                let at = index.get();
-                (range.start.max(at)..range.end.min(at + size), index, pfn)
-            })
-            .collect()
+/// What was allocated at once, as far as a range has pages of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Cached {
+    /// The pages of the range.
+    pub part: Range<u64>,
+    /// All of its pages.
+    pub around: Range<u64>,
+    pub order: Order,
+    /// The first frame.
+    pub pfn: Pfn,
+}
+
+impl Cached {
+    pub(crate) const fn index(&self) -> PageIndex {
+        PageIndex::new(self.around.start)
+    }
+
+    /// The frame of the first page of the range, and how many there are.
+    const fn frames(&self) -> (Pfn, PageCount) {
+        let before = PageCount::new(self.part.start - self.around.start);
+        (self.pfn.offset(before), PageCount::new(self.part.end - self.part.start))
+    }
+}
+
+/// Takes from the front of a range up to the end of what is cached there first.
+pub(crate) fn next_cached<P: Env>(p: &mut P, id: GmemId, rest: &mut Range<u64>) -> Option<Cached> {
+    if rest.is_empty() {
+        return None;
+    }
+    let cached = p.with_gmem(id, |file| {
+        let first = file.floor(PageIndex::new(rest.start));
+        let (&index, &pfn) = file.cache.range(first..PageIndex::new(rest.end)).next()?;
+        let around = file.around(index);
+        let part = rest.start.max(around.start)..rest.end.min(around.end);
+        Some(Cached { part, around, order: file.backing.order(), pfn })
     });
-    found.unwrap_or_default()
+    let cached = cached.flatten()?;
+    rest.start = cached.part.end;
+    Some(cached)
 }
 
 /// No mapping of the host has a page of a range any more.
@@ -76,14 +101,15 @@ pub(crate) fn unmap_host<P: Env>(p: &mut P, id: GmemId, range: Range<u64>) {
 
 /// One mapping less of each page of a run that was mapped.
 pub(crate) fn drop_mappings<P: Env>(p: &mut P, id: GmemId, run: &Range<u64>) {
-    for (part, first, pfn) in cached_in(p, id, run) {
-        let frame = pfn.offset(PageCount::new(part.start - first.get()));
-        if structure(p, pfn) == Structure::Pieces {
-            p.with_memmap(|map| map.unmap_pieces(frame, PageCount::new(part.end - part.start)));
+    let mut rest = run.clone();
+    while let Some(cached) = next_cached(p, id, &mut rest) {
+        if structure(p, cached.pfn) == Structure::Pieces {
+            let (frame, pages) = cached.frames();
+            p.with_memmap(|map| map.unmap_pieces(frame, pages));
         } else {
             // A base page: nothing larger is ever mapped by the host.
-            p.with_memmap(|map| map.remove_mapping(pfn));
-            hugetlb::put_folio(p, pfn, 1);
+            p.with_memmap(|map| map.remove_mapping(cached.pfn));
+            hugetlb::put_folio(p, cached.pfn, 1);
         }
     }
 }
@@ -91,20 +117,24 @@ pub(crate) fn drop_mappings<P: Env>(p: &mut P, id: GmemId, run: &Range<u64>) {
 /// The lowest page of a range that somebody holds beside the file.
 #[doc(alias("kvm_gmem_is_safe_for_conversion", "safe refcount"))]
 pub(crate) fn first_held<P: Env>(p: &mut P, id: GmemId, range: &Range<u64>) -> Option<(PageIndex, Referenced)> {
-    cached_in(p, id, range).into_iter().find_map(|(part, first, pfn)| {
-        let frame = pfn.offset(PageCount::new(part.start - first.get()));
-        let pages = PageCount::new(part.end - part.start);
+    let mut rest = range.clone();
+    while let Some(cached) = next_cached(p, id, &mut rest) {
+        let pfn = cached.pfn;
+        let (frame, pages) = cached.frames();
         let held = p.with_memmap(|map| match map.split_around(pfn) {
             Some(_) => map.first_referenced(frame, pages),
             None => map.get(pfn).and_then(|folio| {
                 let (refs, expected) = (folio.refs(), folio.order.pages().get());
                 (refs != expected).then_some(Referenced { pfn, refs, expected })
             }),
-        })?;
-        // A folio may begin before the range.
-        let index = first.get() + (held.pfn.get() - pfn.get());
-        Some((PageIndex::new(index.max(range.start)), held))
-    })
+        });
+        if let Some(held) = held {
+            // A folio may begin before the range.
+            let index = cached.around.start + (held.pfn.get() - pfn.get());
+            return Some((PageIndex::new(index.max(range.start)), held));
+        }
+    }
+    None
 }
 
 /// Is a page broken, or another one of its folio?

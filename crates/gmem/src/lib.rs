@@ -22,6 +22,7 @@ mod fail;
 mod fault;
 mod file;
 mod folios;
+mod leaves;
 mod life;
 mod punch;
 mod stage2;

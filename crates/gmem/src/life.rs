@@ -12,6 +12,7 @@ use units::{
 };
 
 use crate::file::{Attribute, Backing, Gmem, GmemFlags};
+use crate::leaves::Leaves;
 use crate::{Env, folios, stage2};
 
 /// What file is wanted.
@@ -94,7 +95,7 @@ pub fn create<P: Env>(p: &mut P, request: &CreateRequest) -> Result<GmemId, Crea
         backing,
         attributes: RangeMap::filled(0..pages.get(), attribute),
         cache: BTreeMap::new(),
-        leaves: RangeMap::new(),
+        leaves: Leaves::NONE,
         bound: None,
         views: BTreeMap::new(),
         next_view: 0,

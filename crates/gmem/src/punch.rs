@@ -6,7 +6,7 @@ use hugetlb::restructure::{self, MergeError};
 use memmap::Referenced;
 use units::{Access, Blame, Bytes, GmemId, GuestStep, Ledger, Order, PageIndex, Scope};
 
-use crate::folios::{self, Structure};
+use crate::folios::{self, Cached, Structure};
 use crate::{Env, stage2};
 
 /// Why there is no hole. Nothing is removed.
@@ -61,8 +61,9 @@ pub fn punch<P: Env>(p: &mut P, id: GmemId, range: Range<PageIndex>) -> Result<(
         }
         stage2::tell(p, id, &range, GuestStep::InvalidateBegin);
         stage2::unmap(p, id, range.clone());
-        for (_, index, pfn) in folios::cached_in(p, id, &range) {
-            folios::remove(p, id, index, pfn);
+        let mut rest = range.clone();
+        while let Some(cached) = folios::next_cached(p, id, &mut rest) {
+            folios::remove(p, id, cached.index(), cached.pfn);
         }
         stage2::tell(p, id, &range, GuestStep::InvalidateEnd);
         Ok(())
@@ -75,10 +76,9 @@ fn put_together<P: Env>(p: &mut P, id: GmemId, range: &Range<u64>) -> Result<(),
     if let Some((_, held)) = folios::first_held(p, id, range) {
         return Err(PunchError::Held(held));
     }
-    for (_, first, pfn) in folios::cached_in(p, id, range) {
+    let mut rest = range.clone();
+    while let Some(Cached { around, order, pfn, .. }) = folios::next_cached(p, id, &mut rest) {
         if folios::structure(p, pfn) == Structure::Pieces {
-            let around = p.with_gmem(id, |file| file.around(first)).unwrap_or_default();
-            let order = p.with_gmem(id, |file| file.backing.order()).unwrap_or_default();
             stage2::unmap(p, id, around);
             if let Err(MergeError::Referenced(held)) = restructure::merge(p, pfn, order) {
                 return Err(PunchError::Held(held));

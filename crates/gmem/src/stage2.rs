@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use units::{Event, GmemId, GuestStep, Order, PageCount, PageIndex, PageShift, RangeMap};
+use units::{Event, GmemId, GuestStep, Order, PageCount, PageIndex, PageShift};
 
 use crate::Env;
 
@@ -15,13 +15,7 @@ pub(crate) fn tell<P: Env>(p: &mut P, id: GmemId, range: &Range<u64>, step: Gues
 /// No leaf that reaches into a range is larger than the folios that are about to be there.
 #[doc(alias = "kvm_split_cross_boundary_leafs")]
 pub(crate) fn split<P: Env>(p: &mut P, id: GmemId, range: Range<u64>, to: Order) {
-    let split = p.with_gmem(id, |file| {
-        let large = file.leaves.overlapping(range.clone()).any(|(_, &order)| order > to);
-        if large {
-            file.leaves.update(range.clone(), |&order| order.min(to));
-        }
-        large
-    });
+    let split = p.with_gmem(id, |file| file.leaves.split(range.clone(), to));
     if split == Some(true) {
         tell(p, id, &range, GuestStep::LeavesSplit);
     }
@@ -31,20 +25,13 @@ pub(crate) fn split<P: Env>(p: &mut P, id: GmemId, range: Range<u64>, to: Order)
 #[doc(alias = "kvm_gmem_zap")]
 pub(crate) fn unmap<P: Env>(p: &mut P, id: GmemId, range: Range<u64>) {
     let had = p.with_gmem(id, |file| {
-        debug_assert!(is_whole(&file.leaves, &range), "a leaf would be unmapped in part");
-        let had = file.leaves.touches(range.clone());
-        file.leaves.clear(range.clone());
-        had
+        let whole = [range.start, range.end].into_iter().all(|at| file.leaves.is_apart(at));
+        debug_assert!(whole, "a leaf would be unmapped in part");
+        file.leaves.clear(range.clone())
     });
     if had == Some(true) {
         tell(p, id, &range, GuestStep::Unmapped);
     }
-}
-
-/// Does no leaf reach across an end of the range?
-fn is_whole(leaves: &RangeMap<Order>, range: &Range<u64>) -> bool {
-    let apart = |at: u64| leaves.get(at).is_none_or(|order| at.is_multiple_of(order.pages().get()));
-    apart(range.start) && apart(range.end)
 }
 
 /// The largest leaf by which the guest may map a page of a folio of that size, where the frame that it knows for the first page of

@@ -1,8 +1,11 @@
 //! A value for every number of an interval, kept as coarsely as it is uniform.
 
-use alloc::collections::BTreeMap;
+mod chunks;
+
 use alloc::vec::Vec;
 use core::ops::Range;
+
+use self::chunks::Chunks;
 
 /// Values of neighbouring numbers, in runs of equal ones: two runs that touch differ. A number may have no value.
 ///
@@ -18,13 +21,26 @@ use core::ops::Range;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeMap<V> {
-    /// By first number: the one behind the last, and the value.
-    runs: BTreeMap<u64, (u64, V)>,
+    runs: Chunks<Run<V>>,
+}
+
+/// Numbers that follow each other and have one value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Run<V> {
+    start: u64,
+    end: u64,
+    value: V,
+}
+
+impl<V> Run<V> {
+    const fn range(&self) -> Range<u64> {
+        self.start..self.end
+    }
 }
 
 impl<V> Default for RangeMap<V> {
     fn default() -> Self {
-        Self { runs: BTreeMap::new() }
+        Self { runs: Chunks::NONE }
     }
 }
 
@@ -32,7 +48,7 @@ impl<V: Clone + PartialEq> RangeMap<V> {
     /// No number has a value.
     #[must_use]
     pub const fn new() -> Self {
-        Self { runs: BTreeMap::new() }
+        Self { runs: Chunks::NONE }
     }
 
     /// All numbers of a range have one value.
@@ -47,15 +63,15 @@ impl<V: Clone + PartialEq> RangeMap<V> {
     #[must_use]
     #[inline]
     pub fn get(&self, at: u64) -> Option<&V> {
-        self.runs.range(..=at).next_back().filter(|(_, (end, _))| at < *end).map(|(_, (_, value))| value)
+        self.run_at(at).map(|(_, value)| value)
     }
 
     /// The run that a number is in.
     #[must_use]
     #[inline]
     pub fn run_at(&self, at: u64) -> Option<(Range<u64>, &V)> {
-        let (&start, (end, value)) = self.runs.range(..=at).next_back()?;
-        (at < *end).then_some((start..*end, value))
+        let run = self.runs.before(self.runs.first_not(|run| run.start <= at))?;
+        (at < run.end).then(|| (run.range(), &run.value))
     }
 
     /// Gives all numbers of a range one value.
@@ -63,28 +79,50 @@ impl<V: Clone + PartialEq> RangeMap<V> {
         if range.is_empty() {
             return;
         }
-        let Range { mut start, mut end } = self.cut_out(range);
-        if let Some((&before, (past, left))) = self.runs.range(..start).next_back()
-            && *past == start
-            && *left == value
+        let (at, _) = self.cut_out(&range);
+        let follows = self.runs.get(at).is_some_and(|right| right.start == range.end && right.value == value);
+        if let Some(left) = self.runs.before_mut(at)
+            && left.end == range.start
+            && left.value == value
         {
-            start = before;
+            left.end = range.end;
+            if follows && let Some(right) = self.runs.remove(at) {
+                // The place before is where it was.
+                if let Some(left) = self.runs.before_mut(at) {
+                    left.end = right.end;
+                }
+            }
+        } else if follows && let Some(right) = self.runs.get_mut(at) {
+            right.start = range.start;
+        } else {
+            self.runs.insert(at, Run { start: range.start, end: range.end, value });
         }
-        if let Some((past, right)) = self.runs.get(&end)
-            && *right == value
-        {
-            let past = *past;
-            self.runs.remove(&end);
-            end = past;
-        }
-        self.runs.insert(start, (end, value));
     }
 
-    /// Takes the values of a range away.
-    pub fn clear(&mut self, range: Range<u64>) {
-        if !range.is_empty() {
-            self.cut_out(range);
+    /// Gives a run as it is another value, if it then still is one, and says so.
+    fn set_run(&mut self, range: &Range<u64>, value: &V) -> bool {
+        let at = self.runs.first_not(|run| run.end <= range.start);
+        let Some(run) = self.runs.get(at) else { return false };
+        if run.value == *value && run.start <= range.start && run.end >= range.end {
+            return true;
         }
+        let joins_left = |left: &Run<V>| left.end == range.start && left.value == *value;
+        let joins_right = |right: &Run<V>| right.start == range.end && right.value == *value;
+        if run.range() != *range
+            || self.runs.before(at).is_some_and(joins_left)
+            || self.runs.after(at).is_some_and(joins_right)
+        {
+            return false;
+        }
+        if let Some(run) = self.runs.get_mut(at) {
+            run.value = value.clone();
+        }
+        true
+    }
+
+    /// Takes the values of a range away; whether there were any.
+    pub fn clear(&mut self, range: Range<u64>) -> bool {
+        !range.is_empty() && self.cut_out(&range).1
     }
 
     /// Changes the value of every number of a range that has one.
@@ -93,43 +131,50 @@ impl<V: Clone + PartialEq> RangeMap<V> {
         if run == range {
             // Most often one run alone is concerned.
             let changed = change(value);
-            return self.set(range, changed);
+            if !self.set_run(&range, &changed) {
+                self.set(range, changed);
+            }
+            return;
         }
         let changed: Vec<_> = self.overlapping(range).map(|(run, value)| (run, change(value))).collect();
         changed.into_iter().for_each(|(run, value)| self.set(run, value));
     }
 
-    /// No run reaches into the range any more; the range.
-    fn cut_out(&mut self, range: Range<u64>) -> Range<u64> {
-        if let Some((&first, (end, value))) = self.runs.range_mut(..range.start).next_back()
-            && *end > range.start
+    /// No run reaches into the range any more; the place for one that begins where the range does, and whether any did.
+    fn cut_out(&mut self, range: &Range<u64>) -> (chunks::At, bool) {
+        let at = self.runs.first_not(|run| run.start < range.start);
+        let mut any = false;
+        if let Some(left) = self.runs.before_mut(at)
+            && left.end > range.start
         {
-            let past = core::mem::replace(end, range.start);
-            debug_assert!(first < range.start, "a run is never empty");
+            let past = core::mem::replace(&mut left.end, range.start);
             if past > range.end {
-                let rest = value.clone();
-                self.runs.insert(range.end, (past, rest));
-                return range;
+                let rest = Run { start: range.end, end: past, value: left.value.clone() };
+                return (self.runs.insert(at, rest), true);
             }
+            any = true;
         }
-        while let Some((&first, _)) = self.runs.range(range.clone()).next() {
-            let Some((past, value)) = self.runs.remove(&first) else { break };
-            if past > range.end {
-                self.runs.insert(range.end, (past, value));
+        while let Some(run) = self.runs.get_mut(at)
+            && run.start < range.end
+        {
+            any = true;
+            if run.end > range.end {
+                run.start = range.end;
+                break;
             }
+            self.runs.remove(at);
         }
-        range
+        (at, any)
     }
 
     /// The runs that have numbers of a range, as far as they have, in ascending order.
     pub fn overlapping(&self, range: Range<u64>) -> impl Iterator<Item = (Range<u64>, &V)> {
         let Range { start, end } = range;
-        let reaching = self.runs.range(..start).next_back().filter(|(_, (past, _))| start < end && *past > start);
-        let inside = self.runs.range(start..end.max(start));
-        reaching
-            .into_iter()
-            .chain(inside)
-            .map(move |(&first, (past, value))| (first.max(start)..(*past).min(end), value))
+        let first = self.runs.first_not(|run| run.end <= start);
+        self.runs
+            .from(first)
+            .take_while(move |run| run.start < end && start < end)
+            .map(move |run| (run.start.max(start)..run.end.min(end), &run.value))
     }
 
     /// Does every number of a range have this value?
@@ -146,19 +191,19 @@ impl<V: Clone + PartialEq> RangeMap<V> {
 
     /// All runs, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = (Range<u64>, &V)> {
-        self.runs.iter().map(|(&start, (end, value))| (start..*end, value))
+        self.runs.iter().map(|run| (run.range(), &run.value))
     }
 
     /// How many runs there are.
     #[must_use]
     pub fn runs(&self) -> usize {
-        self.runs.len()
+        self.runs.iter().count()
     }
 
     /// Has no number a value?
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.runs.is_empty()
+        self.runs.iter().next().is_none()
     }
 
     /// Are the runs apart, not empty, and as few as they can be?
@@ -187,8 +232,8 @@ mod tests {
     /// Every change beside a plain array, with few numbers and values so that runs meet, join and are cut in every way.
     #[test]
     fn the_runs_are_what_an_array_has() {
-        const N: u64 = 24;
-        let (mut map, mut array) = (RangeMap::new(), [None; 24]);
+        const N: u64 = 64;
+        let (mut map, mut array) = (RangeMap::new(), [None; 64]);
         let mut state = 7u64;
         let mut draw = |n: u64| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -196,11 +241,14 @@ mod tests {
         };
         for step in 0..40_000 {
             let start = draw(N);
-            let range = start..(start + draw(N - start + 1));
+            // Short ranges make many runs, long ones few.
+            let longest = [N, 3, 1][step / 512 % 3];
+            let range = start..(start + draw(longest.min(N - start) + 1));
             let slots = &mut array[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
             match draw(4) {
                 0 => {
-                    map.clear(range.clone());
+                    let any = slots.iter().any(Option::is_some);
+                    assert_eq!(map.clear(range.clone()), any, "step {step}");
                     slots.fill(None);
                 }
                 1 => {

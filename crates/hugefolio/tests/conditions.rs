@@ -1,16 +1,15 @@
 //! Every test and scenario that the list of proofs names is there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The tables and the numbers of their rows.
-const TABLES: [(&str, &[u32]); 4] = [
+const TABLES: [(&str, &[u32]); 3] = [
     ("## Where a page comes from", &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]),
     (
         "## Gigantic pages, dissolving, moving, breaking",
         &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23],
     ),
     ("## Worked numbers", &[11, 12, 13, 14, 15, 16, 17, 18, 19]),
-    ("## Mistakes of the past", &[15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 31, 37, 38, 39, 40, 43, 45]),
 ];
 
 struct Row<'a> {
@@ -54,25 +53,46 @@ fn proofs(proof: &str) -> Vec<(&str, Vec<&str>)> {
 
 /// Is there a test of that name?
 fn has_test(source: &str, name: &str) -> bool {
-    let before = |at: usize| source[..at].trim_end().ends_with("#[test]");
+    let before = |at: usize| {
+        let mut above = source[..at].trim_end().lines().rev().map(str::trim).take_while(|line| line.starts_with("#["));
+        above.any(|line| line == "#[test]")
+    };
     source.match_indices(&format!("fn {name}(")).any(|(at, _)| before(at))
+}
+
+fn behaviour() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/behaviour")
 }
 
 #[test]
 fn everything_that_proves_a_rule_is_there() {
-    let behaviour = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/behaviour");
-    let page = std::fs::read_to_string(behaviour.join("placement-and-failure-tests.md")).expect("the list can be read");
+    let page = std::fs::read_to_string(behaviour().join("placement-and-failure-tests.md"));
+    let page = page.expect("the list can be read");
     let rows = rows(&page);
     for (table, expected) in TABLES {
         let numbers: Vec<u32> = rows.iter().filter(|row| row.table == table).map(|row| row.number).collect();
         assert_eq!(numbers, expected, "the rows of {table}");
     }
+    assert_all_is_there(rows);
+}
+
+#[test]
+fn every_known_bug_has_its_proof() {
+    let page = std::fs::read_to_string(behaviour().join("known-bugs.md")).expect("the list can be read");
+    let rows = rows(&page);
+    let numbers: Vec<u32> = rows.iter().map(|row| row.number).collect();
+    assert_eq!(numbers, (1..=50).collect::<Vec<_>>());
+    assert_all_is_there(rows);
+}
+
+fn assert_all_is_there(rows: Vec<Row<'_>>) {
     for Row { table, number, proof } in rows {
         let proofs = proofs(proof);
         assert!(!proofs.is_empty(), "row {number} of {table} names nothing");
         for (file, names) in proofs {
             let path = file.split('#').next().unwrap_or(file);
-            let source = std::fs::read_to_string(behaviour.join(path)).unwrap_or_else(|_| panic!("there is no {file}"));
+            let source =
+                std::fs::read_to_string(behaviour().join(path)).unwrap_or_else(|_| panic!("there is no {file}"));
             let is_test = Path::new(path).extension().is_some_and(|extension| extension == "rs");
             assert_eq!(is_test, !names.is_empty(), "row {number} of {table}: {file} names tests, or it is none");
             for name in names {
@@ -84,7 +104,7 @@ fn everything_that_proves_a_rule_is_there() {
 
 #[test]
 fn a_name_that_is_not_there_is_noticed() {
-    let source = "#[test]\nfn there() {}\nfn no_test() {}\n";
+    let source = "#[test]\n#[should_panic]\nfn there() {}\nfn no_test() {}\n";
     assert!(has_test(source, "there") && !has_test(source, "no_test") && !has_test(source, "the"));
     let proof = "[a](x/a.rs): `one`, `two`; [b](b.scenario); not modelled: [why](page.md#there)";
     assert_eq!(proofs(proof), [("x/a.rs", vec!["one", "two"]), ("b.scenario", vec![]), ("page.md#there", vec![])]);

@@ -93,6 +93,28 @@ fn a_page_moves_with_all_that_stands_for_it() {
     machine.validate().unwrap();
 }
 
+/// A page that nobody promised is on both counters of its group. Only one of them went along, and the group went on paying for a page that
+/// had been free for long.
+#[test]
+fn who_pays_for_a_page_without_a_promise_pays_on() {
+    let (mut machine, pid) = two_nodes(1);
+    let group = machine.create_cgroup("g").unwrap();
+    machine.attach(pid, Some(group)).unwrap();
+    let call = MapCall::anonymous(pages(1), Share::Private).with_flags(MapFlags::NORESERVE);
+    let at = machine.mmap(pid, &call).unwrap();
+    machine.write_byte(pid, at, 1).unwrap();
+    let paid = |machine: &mut Machine| {
+        machine.validate().unwrap();
+        let view = machine.cgroup_view(group, M2).unwrap();
+        (view.usage.get(), view.rsvd.get(), view.nodes.iter().map(|pages| pages.get()).collect::<Vec<_>>())
+    };
+    assert_eq!(paid(&mut machine), (1, 1, vec![1]));
+    machine.move_page(pid, at, N1, MoveScope::Own).unwrap();
+    assert_eq!(paid(&mut machine), (1, 1, vec![0, 1]));
+    machine.exit(pid);
+    assert_eq!(paid(&mut machine), (0, 0, vec![0, 0]));
+}
+
 /// A surplus page that moves is surplus where it goes, so that no node has more surplus pages than pages.
 #[test]
 fn surplus_crosses_nodes_with_the_page() {

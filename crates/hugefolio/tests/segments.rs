@@ -3,7 +3,8 @@
 
 use hugefolio::errno::{Errno, ToErrno};
 use hugefolio::{
-    Admin, Blame, Bytes, Calls, FileAccess, HugeSize, Ledger, Machine, NodeId, Pid, Place, Promise, SegmentCall, Vaddr,
+    Admin, Blame, Bytes, Calls, FaultPlan, FileAccess, HugeSize, Ledger, Machine, NodeId, Pid, Place, Promise,
+    SegmentCall, Vaddr,
 };
 
 fn machine(pages: u64) -> (Machine, Pid) {
@@ -84,4 +85,19 @@ fn without_a_promise_a_touch_can_fail() {
     machine.exit(process);
     machine.shmrm(segment).unwrap();
     assert_eq!(free_and_reserved(&mut machine), (1, 0));
+}
+
+/// A segment that could not be promised was left behind as a file that nobody has a name for: it kept its map and its inode for ever.
+#[test]
+fn a_refused_segment_leaves_no_file() {
+    let (mut machine, process) = machine(2);
+    // The plan of failures counts what was asked; everything else of the machine is told.
+    let told = |machine: &Machine| {
+        let mut machine = machine.clone();
+        *machine.faults() = FaultPlan::default();
+        format!("{:?}", machine.state().0)
+    };
+    let before = told(&machine);
+    assert!(machine.shmget(process, &SegmentCall::new(Bytes::mib(6))).is_err());
+    assert_eq!((told(&machine), free_and_reserved(&mut machine)), (before, (2, 0)));
 }

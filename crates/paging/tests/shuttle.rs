@@ -97,6 +97,25 @@ fn two_who_map_the_same_page() {
     });
 }
 
+/// Two divide one page at once. One table takes its place; whoever came second had made one, too, and kept it for nobody.
+#[test]
+fn two_who_divide_the_same_page() {
+    under_schedules(|| {
+        let map_two = |mem: &mut &SharedTables<A>, tables: PageTables<A>| {
+            tables.map(mem, page(0), grain(Level::Pmd), leaf(0)).unwrap();
+        };
+        let divide = |mem: &mut &SharedTables<A>, tables: PageTables<A>| {
+            let owed = tables.split(mem, &mut |_| (), page(0), grain(Level::Pte)).unwrap();
+            owed.settle(&mut |_| ());
+        };
+        let (shared, tables, ..) = race(map_two, divide, divide);
+        assert_eq!(shared.linked_tables(Level::Pte), PageCount::new(1));
+        for n in 0..2 {
+            assert_eq!(tables.find(&&*shared, page(n)).entry, Entry::Leaf(leaf(n)));
+        }
+    });
+}
+
 /// Somebody finds nothing where a page of the huge size fits. Before he is in the section, somebody else has put a table there. He must see that
 /// and write nothing.
 #[test]

@@ -205,6 +205,26 @@ fn a_group_with_one_entry_in_use_takes_no_page() {
     }
 }
 
+/// What ends inside of a page would change half of it: it is refused at either end, before anything is changed.
+#[test]
+fn a_change_that_ends_inside_of_a_page_is_refused() {
+    let mut space = Space::<X86_64>::new();
+    let mib = |n: u64| n << 20;
+    space.map_range(0, mib(4), Bytes::mib(2));
+    for (from, to) in [(0, 3), (1, 4), (1, 3)] {
+        let range = VaddrRange::new(ADDR + Bytes::mib(from), ADDR + Bytes::mib(to));
+        let unmapped =
+            space.tables.unmap(&mut space.mem, range, Notes::Drop, |_, _, _| panic!("something is unmapped"));
+        assert!(unmapped.is_err(), "{range}");
+        let protected = space.tables.protect(&mut space.mem, &mut |_| (), range, |_| panic!("something is protected"));
+        assert!(protected.is_err(), "{range}");
+    }
+    let range = VaddrRange::new(ADDR, ADDR + Bytes::mib(4));
+    let mut gone = 0;
+    space.tables.unmap(&mut space.mem, range, Notes::Drop, |_, _, _| gone += 1).unwrap().settle(&mut |_| ());
+    assert_eq!(gone, 2);
+}
+
 #[test]
 fn every_architecture_has_its_sizes() {
     fn sizes<A: Arch>() -> Vec<u64> {

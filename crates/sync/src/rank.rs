@@ -54,6 +54,15 @@ mod tests {
         stack.enter(Rank(2, 0));
     }
 
+    /// Two threads that each hold one of two and want the other one wait for ever, although neither went down.
+    #[test]
+    #[should_panic(expected = "lock order")]
+    fn two_of_one_rank_are_never_held() {
+        let mut stack = RankStack::new();
+        stack.enter(Rank(4, 0));
+        stack.enter(Rank(4, 0));
+    }
+
     #[test]
     fn leaving_makes_room_again() {
         let mut stack = RankStack::new();

@@ -39,6 +39,7 @@ pub struct MachineBuilder {
     groups: GroupVersion,
     memory: MemoryAccounting,
     tail_life: TailLife,
+    behaviour: mm::Behaviour,
 }
 
 /// Why a machine cannot be.
@@ -105,7 +106,15 @@ impl MachineBuilder {
             groups: GroupVersion::V2,
             memory: MemoryAccounting::Off,
             tail_life: TailLife::Counted,
+            behaviour: mm::Behaviour::default(),
         }
+    }
+
+    /// Which way the machine takes where kernels did differently; that of Linux 6.18 unless said here.
+    #[must_use]
+    pub fn behaviour(mut self, behaviour: mm::Behaviour) -> Self {
+        self.behaviour = behaviour;
+        self
     }
 
     /// What becomes of the shared tails of descriptors that nobody reads; they go with their last reader unless said here.
@@ -244,8 +253,14 @@ impl MachineBuilder {
             charges,
             pools: hstates.iter().map(|h| Pool::new(last, h.demote_to)).collect(),
             shelves: vec![vec![Shelf::new(); last.index() + 1]; pools],
-            config: Config { hstates, page_shift: shift, task_size: TASK_SIZE },
-            memmap: MemMap::new(),
+            config: Config {
+                hstates,
+                page_shift: shift,
+                paging: self.arch.into(),
+                task_size: TASK_SIZE,
+                behaviour: self.behaviour,
+            },
+            memmap: MemMap::new().with_refs_max(self.behaviour.references_max),
             contents: Contents::new(shift),
             resv_maps: SlotMap::with_key(),
             subpools: SlotMap::with_key(),

@@ -7,6 +7,7 @@ mod memory;
 mod moves;
 mod pages;
 mod segment;
+mod tables;
 mod uffd;
 
 pub use self::gmem::signal_of_host_fault;

@@ -45,10 +45,10 @@ pub use calls::{
     Admin, BadFd, ByteRange, CallError, Calls, Cause, CgroupCounter, CgroupLimitError, ConvertCall, CopyCall,
     CpusetError, DemoteCallError, Env, FallocateCallError, FallocateMode, Frame, FtruncateError, GmemCallError,
     GmemConvertError, GmemResult, GuestAccess, GuestMemory, InjectError, Injection, KnobError, MapCall, MapCallError,
-    MapSource, MemfdFlags, MigratePagesError, MountCallError, MovePageError, Moves, NamedSize, NoPin, NoPolicyNodes,
-    NoSegment, NoSuchSize, OpenCall, OpenCallError, Pages, PinFileError, Poison, Policies, PoolView, ReadCallError,
-    ResizeCallError, SegmentCall, SegmentCallError, SegmentId, SizeWithoutHuge, SoftOfflineCallError, Truncate,
-    TruncateByNameError, UffdCallError, UffdResult, UnpoisonCallError, WriteCallError, Writer,
+    MapSource, MappingAt, MemfdFlags, MigratePagesError, MountCallError, MovePageError, Moves, NamedSize, NoPin,
+    NoPolicyNodes, NoSegment, NoSuchSize, OpenCall, OpenCallError, Pages, PinFileError, Poison, Policies, PoolView,
+    ReadCallError, ResizeCallError, SegmentCall, SegmentCallError, SegmentId, SizeWithoutHuge, SoftOfflineCallError,
+    Truncate, TruncateByNameError, UffdCallError, UffdResult, UnpoisonCallError, WriteCallError, Writer,
 };
 pub use fault_plan::{FaultPlan, RefusedAt};
 pub use hotplug::OfflineError;
@@ -81,14 +81,14 @@ pub use hugetlbfs::{
     OpenError, Origin, PageForPinError, Permissions, Promise, SealError, Seals, SegmentError, Stat, StatFs,
     TruncateError, Uid, UmountError, UmountMode, UnlinkError,
 };
-pub use memmap::{Broken, Folio, FolioKind, HugeSlot, Referenced, Split};
+pub use memmap::{Broken, Folio, FolioKind, HugeSlot, Referenced, Split, TooManyRefs};
 pub use mm::{
-    Advice, AdviseError, Arrival, AttachError, DetachError, Existing, Failed, FaultError, FileAccess, FillError,
-    FillRefusal, ForkError, HomeNodeError, MapFlags, MbindError, MemoryFailure, MigrateError, MincoreError, MlockError,
-    MmapError, MoveScope, MprotectError, MremapError, MunmapError, PageState, Payload, Pin, PinError, PinKind, PinNote,
-    Place, PopulateError, Prot, ProtectError, RegisterError, Registration, RemapFlags, RemapRequest, Share, Smaps,
-    SoftOfflineError, SoftOfflined, Touch, UffdModes, UnregisterError, Userfault, Victim, VmaFlags, Warned,
-    WriteProtection,
+    Advice, AdviseError, Arrival, AttachError, Behaviour, CollapseRule, DetachError, Existing, Failed, FaultError,
+    FileAccess, FillError, FillRefusal, ForkError, HomeNodeError, MapFlags, MbindError, MemoryFailure, MigrateError,
+    MincoreError, MlockError, MmapError, MoveScope, MprotectError, MremapError, MunmapError, PageState, Paging,
+    Payload, Piece, PieceState, Pin, PinError, PinKind, PinNote, Place, PopulateError, Prot, ProtectError,
+    RegisterError, Registration, RemapFlags, RemapRequest, Share, Smaps, SoftOfflineError, SoftOfflined, Touch,
+    UffdModes, UnregisterError, Userfault, Victim, VmaFlags, Warned, WriteProtection,
 };
 pub use page_alloc::{BlockError, Blocks, CmaAreas, CmaUse, HeldBlock, Mobility, NoPages, Source};
 pub use policy::{

@@ -23,7 +23,9 @@ use crate::{FaultPlan, MachineBuilder, Process};
 pub(crate) struct Config {
     pub(crate) hstates: Hstates,
     pub(crate) page_shift: PageShift,
+    pub(crate) paging: mm::Paging,
     pub(crate) task_size: Vaddr,
+    pub(crate) behaviour: mm::Behaviour,
 }
 
 /// Files of `/proc/sys/vm` that are not about one pool.
@@ -155,6 +157,18 @@ impl Machine {
     #[must_use]
     pub const fn page_shift(&self) -> PageShift {
         self.config.page_shift
+    }
+
+    /// How its page tables look.
+    #[must_use]
+    pub const fn paging(&self) -> mm::Paging {
+        self.config.paging
+    }
+
+    /// Which way it takes where kernels did differently.
+    #[must_use]
+    pub const fn behaviour(&self) -> mm::Behaviour {
+        self.config.behaviour
     }
 
     /// The zones of its nodes, and what its processors keep of them.

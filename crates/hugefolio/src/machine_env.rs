@@ -326,6 +326,16 @@ impl mm::Env for Machine {
     fn page_shift(&mut self) -> PageShift {
         self.config.page_shift
     }
+
+    #[inline]
+    fn paging(&mut self) -> mm::Paging {
+        self.config.paging
+    }
+
+    #[inline]
+    fn behaviour(&mut self) -> mm::Behaviour {
+        self.config.behaviour
+    }
 }
 
 impl crate::calls::Env for Machine {

@@ -333,6 +333,14 @@ impl mm::Env for OnCpu<'_> {
     fn page_shift(&mut self) -> PageShift {
         self.shared.config.page_shift
     }
+
+    fn paging(&mut self) -> mm::Paging {
+        self.shared.config.paging
+    }
+
+    fn behaviour(&mut self) -> mm::Behaviour {
+        self.shared.config.behaviour
+    }
 }
 
 impl crate::calls::Env for OnCpu<'_> {

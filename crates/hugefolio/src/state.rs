@@ -35,7 +35,12 @@ pub use rename::Renamed;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct MachineState {
     base_page: PageShift,
+    /// How tables look; that of x86-64 if left out.
+    #[cfg_attr(feature = "serde", serde(default))]
+    paging: mm::Paging,
     task_size: Vaddr,
+    #[cfg_attr(feature = "serde", serde(default))]
+    behaviour: mm::Behaviour,
     nodes: BTreeMap<NodeId, NodeState>,
     sizes: Hstates,
     knobs: Sysctls,
@@ -173,7 +178,9 @@ impl Machine {
         let pools = self.pools.iter().zip(&self.shelves);
         let mut state = MachineState {
             base_page: self.config.page_shift,
+            paging: self.config.paging,
             task_size: self.config.task_size,
+            behaviour: self.config.behaviour,
             nodes: nodes_of(self.topology()),
             sizes: self.config.hstates.clone(),
             knobs: self.sysctls,
@@ -220,8 +227,16 @@ impl Machine {
         let charges = Charges::from_state(state.groups, hstates);
         let (pools, shelves) = state.pools.into_iter().map(|pool| (pool.ledger, pool.shelves)).unzip();
         let mut machine = Self {
-            config: Config { hstates: state.sizes, page_shift: state.base_page, task_size: state.task_size },
-            memmap: MemMap::from_records(state.folios).with_splits(state.split),
+            config: Config {
+                hstates: state.sizes,
+                page_shift: state.base_page,
+                paging: state.paging,
+                task_size: state.task_size,
+                behaviour: state.behaviour,
+            },
+            memmap: MemMap::from_records(state.folios)
+                .with_splits(state.split)
+                .with_refs_max(state.behaviour.references_max),
             contents: Contents::from_bytes(state.base_page, state.bytes),
             pages,
             vmemmap,

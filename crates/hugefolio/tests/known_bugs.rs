@@ -160,7 +160,7 @@ fn a_place_with_broken_memory_is_not_filled() {
     let refused = machine.uffd_copy(pid, fd, &call).unwrap_err();
     let exists = FillError { filled: Bytes::ZERO, refusal: FillRefusal::Exists(at) };
     assert_eq!(refused, CallError::Failed(UffdCallError::Failed(exists)));
-    assert_eq!(machine.read_byte(pid, at), Err(CallError::Failed(FaultError::Poisoned { addr: at })));
+    assert_eq!(machine.read_byte(pid, at), Err(CallError::Failed(FaultError::Poisoned { addr: at, size: pages(1) })));
     assert_eq!(counts(&mut machine), before);
 }
 

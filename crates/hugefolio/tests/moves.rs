@@ -286,7 +286,7 @@ fn broken_memory_is_unmapped_everywhere() {
     assert_eq!(counts(&mut machine), [3, 2, 0, 0]);
     for process in [pid, child] {
         let refused = machine.read_byte(process, at + Bytes::new(17));
-        assert_eq!(refused, Err(CallError::Failed(FaultError::Poisoned { addr: at })));
+        assert_eq!(refused, Err(CallError::Failed(FaultError::Poisoned { addr: at, size: pages(1) })));
     }
     // The place stays broken for those who inherit it, until it is unmapped.
     let grandchild = machine.fork(pid).unwrap();
@@ -322,7 +322,7 @@ fn a_file_keeps_its_broken_page() {
     assert!(machine.read_byte(pid, at + pages(1)).is_err());
     let other = machine.mmap(pid, &MapCall::file(fd, pages(2), Share::Shared)).unwrap();
     let refused = machine.read_byte(pid, other + pages(1));
-    assert_eq!(refused, Err(CallError::Failed(FaultError::Poisoned { addr: other + pages(1) })));
+    assert_eq!(refused, Err(CallError::Failed(FaultError::Poisoned { addr: other + pages(1), size: pages(1) })));
     assert_eq!(machine.memory_failure(page, Cause::Test).outcome, Failed::Known);
     machine.validate().unwrap();
     machine.exit(pid);

@@ -183,7 +183,7 @@ impl Rig {
         let place = self.model.places[n].clone().unwrap();
         let written = self.machine.write_byte(self.pid, place.at, value);
         if place.poisoned {
-            assert_eq!(written, Err(CallError::Failed(FaultError::Poisoned { addr: place.at })));
+            assert_eq!(written, Err(CallError::Failed(FaultError::Poisoned { addr: place.at, size: pages(1) })));
             return "touch of broken memory";
         }
         let had = place.page.is_some();

@@ -3,12 +3,12 @@
 //! The model has base pages and knows nothing of tables: where a piece lies, a hole is 4 KiB; where none does, it is the whole page.
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hugefolio::{
-    Admin, Advice, Bytes, CallError, Calls, FaultError, Fd, FillRefusal, HugeCount, HugeSize, Machine, MapCall,
-    MountOptions, MoveScope, Moves, NodeId, OpenCall, Pid, Prot, RemapFlags, RemapRequest, Share, Touch, UffdCallError,
-    UffdModes, Vaddr,
+    Admin, Advice, Bytes, CallError, Calls, Cause, Failed, FaultError, Fd, FillRefusal, HugeCount, HugeSize, Machine,
+    MapCall, MountOptions, MoveScope, Moves, NodeId, OpenCall, PageCount, PageState, Pid, PieceState, Prot, RemapFlags,
+    RemapRequest, Share, Touch, UffdCallError, UffdModes, Vaddr, WriteProtection,
 };
 
 const BASE: u64 = 4096;
@@ -17,55 +17,93 @@ const PARTS: u64 = HUGE / BASE;
 const STEPS: u32 = 1_500;
 const NODES: [NodeId; 2] = [NodeId::new(0), NodeId::new(1)];
 
-/// What an area maps of one page: pieces by where they begin, with their length in base pages and whether they may be written.
-type Mapped = BTreeMap<u64, (u64, bool)>;
+/// A piece: its length in base pages, whether it may be written, and whether a userfaultfd protects it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Part {
+    length: u64,
+    writable: bool,
+    protected: bool,
+}
+
+/// What an area maps of one page, by where it begins.
+type Mapped = BTreeMap<u64, Part>;
 
 #[derive(Clone, Debug, Default)]
 struct Model {
     /// Which pages the file has.
     cached: [bool; 2],
+    /// Which of their base pages broke.
+    broken: [BTreeSet<u64>; 2],
+    /// Pages that left the file with broken memory.
+    lost: u64,
     /// The file's size in pages.
     size: u64,
     divided: [Mapped; 2],
+    /// Base pages that were taken out of the divided area.
+    taken: [BTreeSet<u64>; 2],
+    /// Are holes of the page protected, so that what comes there is?
+    noted: [bool; 2],
     whole: [bool; 2],
+    /// Was the page taken out of the plain area as a whole?
+    plain_broken: [bool; 2],
     writable: bool,
-    watched: bool,
+    modes: UffdModes,
     bytes: BTreeMap<u64, u8>,
 }
 
 impl Model {
-    fn piece(&self, part: u64) -> Option<(u64, bool)> {
-        let (&start, &(length, writable)) = self.divided[page(part)].range(..=part % PARTS).next_back()?;
-        (part % PARTS < start + length).then_some((start, writable))
+    fn piece(&self, part: u64) -> Option<(u64, Part)> {
+        let (&start, &piece) = self.divided[page(part)].range(..=part % PARTS).next_back()?;
+        (part % PARTS < start + piece.length).then_some((start, piece))
     }
 
     /// Bytes mapped by both areas.
     fn mapped(&self) -> u64 {
-        let parts: u64 = self.divided.iter().flat_map(BTreeMap::values).map(|piece| piece.0).sum();
+        let parts: u64 = self.divided.iter().flat_map(BTreeMap::values).map(|piece| piece.length).sum();
         parts * BASE + self.whole.iter().filter(|&&whole| whole).count() as u64 * HUGE
+    }
+
+    /// A hole is the whole page as long as nothing of it was ever smaller.
+    fn is_untouched(&self, n: usize) -> bool {
+        self.divided[n].is_empty() && self.taken[n].is_empty()
+    }
+
+    fn fresh(&self, n: usize, length: u64) -> Part {
+        Part { length, writable: self.writable && !self.noted[n], protected: self.noted[n] }
     }
 
     /// What becomes of an access to a part of the divided area: nothing if it is good.
     fn touch(&mut self, part: u64, write: bool) -> Result<(), &'static str> {
-        let n = page(part);
+        let (n, at) = (page(part), part % PARTS);
         if write && !self.writable {
             return Err("protection");
         }
-        if let Some((start, writable)) = self.piece(part) {
-            if write && !writable {
-                self.divided[n].get_mut(&start).unwrap().1 = true;
+        if self.taken[n].contains(&at) {
+            return Err("broken");
+        }
+        if self.piece(part).is_none() {
+            let broken = self.cached[n] && !self.broken[n].is_empty();
+            if broken && self.broken[n].contains(&at) {
+                return Err("broken");
             }
-            return Ok(());
+            if self.cached[n] && self.modes.contains(UffdModes::MINOR) {
+                return Err("minor");
+            }
+            if !self.cached[n] && n as u64 >= self.size {
+                return Err("eof");
+            }
+            self.cached[n] = true;
+            let (start, length) = if self.is_untouched(n) && !broken { (0, PARTS) } else { (at, 1) };
+            let piece = self.fresh(n, length);
+            self.divided[n].insert(start, piece);
         }
-        if self.cached[n] && self.watched {
-            return Err("minor");
+        let (start, piece) = self.piece(part).unwrap();
+        if write && !piece.writable {
+            if piece.protected && self.modes.contains(UffdModes::WRITE_PROTECT) {
+                return Err("protected");
+            }
+            self.divided[n].insert(start, Part { writable: true, protected: false, ..piece });
         }
-        if !self.cached[n] && n as u64 >= self.size {
-            return Err("eof");
-        }
-        self.cached[n] = true;
-        let hole = if self.divided[n].is_empty() { (0, PARTS) } else { (part % PARTS, 1) };
-        self.divided[n].insert(hole.0, (hole.1, self.writable));
         Ok(())
     }
 
@@ -78,21 +116,74 @@ impl Model {
             if !self.cached[n] {
                 return (done, Some("absent"));
             }
-            if if whole { !self.divided[n].is_empty() } else { self.piece(from + done).is_some() } {
+            if if whole { !self.broken[n].is_empty() } else { self.broken[n].contains(&at) } {
+                return (done, Some("broken"));
+            }
+            let there = if whole { !self.is_untouched(n) } else { self.piece(from + done).is_some() };
+            if there || self.taken[n].contains(&at) {
                 return (done, Some("exists"));
             }
             let length = if whole { PARTS } else { 1 };
-            self.divided[n].insert(at, (length, self.writable));
+            let piece = self.fresh(n, length);
+            self.divided[n].insert(at, piece);
             done += length;
         }
         (done, None)
     }
 
+    /// A base page breaks; who had it mapped, as (the divided area?, the page or part).
+    fn poison(&mut self, part: u64) -> (Vec<(bool, u64)>, bool) {
+        let (n, at) = (page(part), part % PARTS);
+        if !self.broken[n].insert(at) {
+            return (Vec::new(), true);
+        }
+        let known = self.broken[n].len() > 1;
+        let mut victims = Vec::new();
+        if std::mem::take(&mut self.whole[n]) {
+            self.plain_broken[n] = true;
+            victims.push((false, n as u64));
+        }
+        if let Some((start, piece)) = self.piece(part) {
+            self.divided[n].remove(&start);
+            for within in start..start + piece.length {
+                self.divided[n].insert(within, Part { length: 1, ..piece });
+            }
+            self.divided[n].remove(&at);
+            self.taken[n].insert(at);
+            victims.push((true, part));
+        }
+        let outcome_known = known && victims.is_empty();
+        (victims, outcome_known)
+    }
+
+    /// Is any of a page protected: a piece, or a hole?
+    fn is_protected(&self, n: usize) -> bool {
+        let mapped: u64 = self.divided[n].values().map(|piece| piece.length).sum();
+        let holes = mapped + (self.taken[n].len() as u64) < PARTS;
+        self.divided[n].values().any(|piece| piece.protected) || self.noted[n] && holes
+    }
+
+    fn protect_writes(&mut self, n: usize, on: bool) {
+        for piece in self.divided[n].values_mut() {
+            (piece.protected, piece.writable) = (on, piece.writable && !on);
+        }
+        self.noted[n] = on;
+    }
+
+    fn drop_page(&mut self, n: usize) {
+        self.noted[n] = self.is_protected(n);
+        self.divided[n].clear();
+        self.taken[n].clear();
+    }
+
     fn truncate(&mut self, size: u64) {
         for n in usize::try_from(size).unwrap()..2 {
+            self.lost += u64::from(self.cached[n] && !self.broken[n].is_empty());
             self.cached[n] = false;
+            self.broken[n].clear();
             self.divided[n].clear();
-            self.whole[n] = false;
+            self.taken[n].clear();
+            (self.noted[n], self.whole[n], self.plain_broken[n]) = (false, false, false);
             self.bytes.retain(|&part, _| page(part) != n);
         }
         self.size = size;
@@ -113,6 +204,7 @@ struct Pair {
     plain: Vaddr,
     random: u64,
     moved: u32,
+    broke: u32,
 }
 
 const LENGTH: Bytes = Bytes::new(2 * HUGE);
@@ -120,7 +212,7 @@ const LENGTH: Bytes = Bytes::new(2 * HUGE);
 impl Pair {
     fn new(seed: u64) -> Self {
         let nodes = Machine::builder().node(NODES[0], Bytes::mib(64)).node(NODES[1], Bytes::mib(64));
-        let mut machine = nodes.cmdline("hugepages=4").build().unwrap();
+        let mut machine = nodes.cmdline("hugepages=6").build().unwrap();
         let hstate = machine.hstates().default_hstate().id;
         let mount = machine.mount(&MountOptions::unlimited(hstate)).unwrap();
         let pid = machine.spawn();
@@ -132,7 +224,7 @@ impl Pair {
         let uffd = machine.userfaultfd(pid).unwrap();
         let model = Model { size: 2, writable: true, ..Model::default() };
         let random = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        Self { machine, model, pid, file, uffd, at, plain, random, moved: 0 }
+        Self { machine, model, pid, file, uffd, at, plain, random, moved: 0, broke: 0 }
     }
 
     fn random(&mut self, below: u64) -> u64 {
@@ -150,9 +242,11 @@ impl Pair {
 
     fn step(&mut self) -> String {
         match self.random(100) {
-            0..40 => self.touch(),
-            40..60 => self.map_parts(),
-            60..70 => self.touch_plain(),
+            0..38 => self.touch(),
+            38..54 => self.map_parts(),
+            54..62 => self.touch_plain(),
+            62..64 => self.poison(),
+            64..70 => self.protect_writes(),
             70..76 => self.watch(),
             76..82 => self.collapse(),
             82..88 => self.protect(),
@@ -182,6 +276,13 @@ impl Pair {
             Err(CallError::Failed(FaultError::UserfaultMinor { addr: told })) if told == addr => Err("minor"),
             Err(CallError::Failed(FaultError::Protection(_))) => Err("protection"),
             Err(CallError::Failed(FaultError::BeyondEof { .. })) => Err("eof"),
+            Err(CallError::Failed(FaultError::Poisoned { addr: told, size })) if told == addr && size.get() == BASE => {
+                Err("broken")
+            }
+            Err(CallError::Failed(FaultError::UserfaultWriteProtected { addr: told })) => {
+                assert_eq!(told, addr.align_down(Bytes::new(HUGE)));
+                Err("protected")
+            }
             Err(other) => panic!("{other}"),
         };
         assert_eq!(known, must.map(|()| self.model.bytes.get(&part).copied().unwrap_or(0)));
@@ -192,7 +293,8 @@ impl Pair {
         let part = self.part();
         let came = self.machine.read_byte(self.pid, self.plain + Bytes::new(part * BASE));
         let n = page(part);
-        let good = self.model.whole[n] || self.model.cached[n] || (n as u64) < self.model.size;
+        let there = self.model.cached[n] || (n as u64) < self.model.size;
+        let good = there && self.model.broken[n].is_empty() && !self.model.plain_broken[n];
         assert_eq!(came.is_ok(), good);
         if let Ok(byte) = came {
             assert_eq!(byte, self.model.bytes.get(&part).copied().unwrap_or(0));
@@ -206,7 +308,7 @@ impl Pair {
         let count = if self.random(3) == 0 { PARTS } else { 1 + self.random(6) }.min(2 * PARTS - from);
         let (start, length) = (self.at + Bytes::new(from * BASE), Bytes::new(count * BASE));
         let came = self.machine.uffd_continue(self.pid, self.uffd, start, length);
-        if !self.model.watched {
+        if self.model.modes.is_empty() {
             assert!(came.is_err());
             return "nobody watches".to_owned();
         }
@@ -218,6 +320,7 @@ impl Pair {
                 Some(match error.refusal {
                     FillRefusal::Exists(_) => "exists",
                     FillRefusal::NotCached(_) => "absent",
+                    FillRefusal::BrokenPart(_) => "broken",
                     other => panic!("{other}"),
                 }),
             ),
@@ -228,21 +331,75 @@ impl Pair {
     }
 
     fn watch(&mut self) -> String {
-        if self.model.watched {
-            self.machine.uffd_unregister(self.pid, self.uffd, self.at, LENGTH).unwrap();
+        if self.model.modes.is_empty() {
+            let modes = [UffdModes::MINOR, UffdModes::WRITE_PROTECT, UffdModes::MINOR | UffdModes::WRITE_PROTECT];
+            self.model.modes = modes[usize::try_from(self.random(3)).unwrap()];
+            self.machine.uffd_register(self.pid, self.uffd, self.at, LENGTH, self.model.modes).unwrap();
         } else {
-            self.machine.uffd_register(self.pid, self.uffd, self.at, LENGTH, UffdModes::MINOR).unwrap();
+            self.machine.uffd_unregister(self.pid, self.uffd, self.at, LENGTH).unwrap();
+            self.end_watch();
         }
-        self.model.watched = !self.model.watched;
-        format!("watched: {}", self.model.watched)
+        format!("watched: {:?}", self.model.modes)
+    }
+
+    fn end_watch(&mut self) {
+        (0..2).for_each(|n| self.model.protect_writes(n, false));
+        self.model.modes = UffdModes::empty();
+    }
+
+    /// Whole pages alone, but of all their pieces.
+    fn protect_writes(&mut self) -> String {
+        let (n, on) = (self.random(2), self.random(2) == 0);
+        let (addr, how) =
+            (self.at + Bytes::new(n * HUGE), if on { WriteProtection::Set } else { WriteProtection::Clear });
+        let came = self.machine.uffd_write_protect(self.pid, self.uffd, addr, Bytes::new(HUGE), how);
+        assert_eq!(came.is_ok(), self.model.modes.contains(UffdModes::WRITE_PROTECT));
+        if came.is_ok() {
+            self.model.protect_writes(usize::try_from(n).unwrap(), on);
+        }
+        format!("protect writes of {n}, {on}: {came:?}")
+    }
+
+    /// Of two pages at most, since no other one comes in their place.
+    fn poison(&mut self) -> String {
+        let part = self.part();
+        let n = page(part);
+        let fresh = self.model.broken[n].is_empty();
+        if !self.model.cached[n] || fresh && self.model.lost + self.sick() >= 3 {
+            return "nothing to poison".to_owned();
+        }
+        let offset = Bytes::new(part * BASE);
+        let frames = [self.at + offset, self.plain + offset].map(|addr| self.machine.frame_at(self.pid, addr));
+        let Some(frame) = frames.into_iter().flatten().next() else { return "nobody has it mapped".to_owned() };
+        let (victims, known) = self.model.poison(part);
+        let failure = self.machine.memory_failure(frame, Cause::Test);
+        let mut must: Vec<_> = victims
+            .iter()
+            .map(|&(divided, n)| match divided {
+                true => (self.at + Bytes::new(n * BASE), Bytes::new(BASE)),
+                false => (self.plain + Bytes::new(n * HUGE), Bytes::new(HUGE)),
+            })
+            .collect();
+        let mut came: Vec<_> = failure.victims.iter().map(|victim| (victim.addr, victim.size)).collect();
+        must.sort_unstable();
+        came.sort_unstable();
+        assert_eq!((came, failure.outcome == Failed::Known), (must, known));
+        self.broke += u32::from(!known);
+        format!("poison {part}: {victims:?}")
+    }
+
+    fn sick(&self) -> u64 {
+        self.model.broken.iter().filter(|broken| !broken.is_empty()).count() as u64
     }
 
     fn collapse(&mut self) -> String {
         self.machine.madvise(self.pid, self.at, LENGTH, Advice::Collapse).unwrap();
-        for mapped in &mut self.model.divided {
-            let in_pieces = mapped.values().any(|piece| piece.0 < PARTS);
-            if in_pieces {
-                *mapped = Mapped::from([(0, (PARTS, self.model.writable))]);
+        for n in 0..2 {
+            let in_pieces = self.model.divided[n].values().any(|piece| piece.length < PARTS);
+            if in_pieces && self.model.taken[n].is_empty() {
+                let whole = Part { length: PARTS, writable: self.model.writable, protected: false };
+                self.model.divided[n] = Mapped::from([(0, whole)]);
+                self.model.noted[n] = false;
             }
         }
         "collapse".to_owned()
@@ -253,7 +410,7 @@ impl Pair {
         let prot = if self.model.writable { Prot::READ | Prot::WRITE } else { Prot::READ };
         self.machine.mprotect(self.pid, self.at, LENGTH, prot).unwrap();
         if !self.model.writable {
-            self.model.divided.iter_mut().flat_map(BTreeMap::values_mut).for_each(|piece| piece.1 = false);
+            self.model.divided.iter_mut().flat_map(BTreeMap::values_mut).for_each(|piece| piece.writable = false);
         }
         format!("writable: {}", self.model.writable)
     }
@@ -261,7 +418,7 @@ impl Pair {
     fn drop_page(&mut self) -> String {
         let n = self.random(2);
         self.machine.madvise(self.pid, self.at + Bytes::new(n * HUGE), Bytes::new(HUGE), Advice::DontNeed).unwrap();
-        self.model.divided[usize::try_from(n).unwrap()].clear();
+        self.model.drop_page(usize::try_from(n).unwrap());
         format!("drop {n}")
     }
 
@@ -279,7 +436,9 @@ impl Pair {
         let request = RemapRequest { from: self.at, old_len: LENGTH, new_len: LENGTH, flags, to };
         self.at = self.machine.mremap(self.pid, &request).unwrap();
         assert_eq!(self.at, to);
-        self.model.watched = false;
+        if !self.model.modes.is_empty() {
+            self.end_watch();
+        }
         "move".to_owned()
     }
 
@@ -290,6 +449,10 @@ impl Pair {
         machine.validate().unwrap();
         let pid = machine.processes().next().unwrap().0;
         assert_eq!(machine.hugetlb_pages(pid), before);
+        for part in (0..16).chain(PARTS - 1..PARTS + 16) {
+            let addr = self.at + Bytes::new(part * BASE);
+            assert_eq!(machine.mapping_at(pid, addr), self.machine.mapping_at(self.pid, addr), "part {part}");
+        }
         "save".to_owned()
     }
 
@@ -299,6 +462,9 @@ impl Pair {
         let to = NODES[usize::try_from(self.random(2)).unwrap()];
         let addr = self.at + Bytes::new(n * HUGE);
         let came = self.machine.move_page(self.pid, addr, to, MoveScope::All);
+        if !self.model.broken[usize::try_from(n).unwrap()].is_empty() {
+            return "a page with broken memory stays where it is".to_owned();
+        }
         let mapped = !self.model.divided[usize::try_from(n).unwrap()].is_empty();
         assert_eq!(came.is_ok(), mapped, "{came:?}");
         assert!(!mapped || self.machine.node_of(self.pid, addr) == Ok(to));
@@ -328,6 +494,8 @@ impl Pair {
         let child = self.machine.fork(self.pid).unwrap();
         assert_eq!(self.machine.hugetlb_pages(child), Some(Bytes::ZERO));
         let came = self.machine.read_byte(child, self.at);
+        let broken = self.model.broken[0].contains(&0);
+        assert_eq!(came.is_ok(), !broken && (self.model.cached[0] || self.model.size > 0));
         if came.is_ok() {
             self.model.cached[0] = true;
         }
@@ -341,13 +509,54 @@ impl Pair {
         assert_eq!(self.machine.hugetlb_pages(self.pid), Some(Bytes::new(self.model.mapped())));
         let pool = self.machine.pool(HugeSize::M2).unwrap();
         let cached = self.model.cached.iter().filter(|&&cached| cached).count() as u64;
-        assert_eq!(pool.free, HugeCount::new(4 - cached));
+        assert_eq!(pool.free, HugeCount::new(6 - cached - self.model.lost));
+        for _ in 0..4 {
+            self.compare_part();
+        }
+    }
+
+    /// Everything that can be asked about one base page.
+    fn compare_part(&mut self) {
+        let part = self.part();
+        let (n, within) = (page(part), part % PARTS);
+        let addr = self.at + Bytes::new(part * BASE);
+        let came = self.machine.mapping_at(self.pid, addr).unwrap();
+        let small = Bytes::new(BASE);
+        let hole = if self.model.is_untouched(n) { Bytes::new(HUGE) } else { small };
+        let (size, state) = match self.model.piece(part) {
+            Some((_, Part { length, writable, protected })) => {
+                (Bytes::new(length * BASE), PieceState::Page { writable, uffd_wp: protected })
+            }
+            None if self.model.taken[n].contains(&within) => (small, PieceState::Broken),
+            None => (hole, PieceState::Hole { uffd_wp: self.model.noted[n] }),
+        };
+        assert_eq!((came.piece.size, came.piece.state), (size, state));
+        let counts = (self.model.divided[n].len(), self.model.taken[n].len());
+        assert_eq!((came.leaves as usize, came.broken as usize), counts);
+        let in_pieces = self.model.divided[n].values().any(|piece| piece.length < PARTS) || counts.1 > 0;
+        assert_eq!(came.tables, (PageCount::ZERO, PageCount::new(u64::from(in_pieces))));
+        let mapcount = u32::from(state.is_page()) + u32::from(self.model.whole[n]);
+        assert_eq!(came.mapcount, mapcount);
+        let shown = match state {
+            PieceState::Page { uffd_wp, .. } => {
+                PageState::Present { anonymous: false, exclusive: mapcount == 1, uffd_wp }
+            }
+            PieceState::Hole { uffd_wp: true } => PageState::Marker,
+            _ => PageState::Absent,
+        };
+        let whole = size.get() == HUGE && state.is_page();
+        assert!(whole || self.machine.page_state(self.pid, addr) == Some(shown));
+        if self.model.cached[n] {
+            let cache = if self.model.broken[n].is_empty() { PARTS } else { PARTS + 1 };
+            let refs = cache + counts.0 as u64 + u64::from(self.model.whole[n]);
+            assert_eq!(came.refs, Some(refs));
+        }
     }
 }
 
 #[test]
 fn pieces_are_what_the_list_says() {
-    let mut moved = 0;
+    let (mut moved, mut broke) = (0, 0);
     for seed in 0..60 {
         let mut pair = Pair::new(seed);
         let mut told = Vec::new();
@@ -363,6 +572,7 @@ fn pieces_are_what_the_list_says() {
             }
         }
         moved += pair.moved;
+        broke += pair.broke;
     }
-    assert!(moved > 100, "{moved} pages moved");
+    assert!(moved > 100 && broke > 100, "{moved} pages moved, {broke} broke");
 }

@@ -7,9 +7,8 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
 use hugefolio::{
-    Admin, Advice, Bytes, CallError, Calls, Cause, CpuId, FallocateMode, FaultError, Fd, HugeCount, HugeSize, Machine,
-    MapCall, MountOptions, Moves, NodeId, Nodemask, OnCpu, OpenCall, Pid, ResizeNodes, Share, SharedMachine, UffdModes,
-    Vaddr,
+    Admin, Bytes, CallError, Calls, CpuId, FallocateMode, FaultError, Fd, HugeCount, HugeSize, Machine, MapCall,
+    MountOptions, NodeId, Nodemask, OnCpu, OpenCall, Pid, ResizeNodes, Share, SharedMachine, Vaddr,
 };
 use shuttle::sync::Arc;
 use shuttle::thread;
@@ -205,90 +204,5 @@ fn surplus_pages_against_a_resize() {
                 let _ = on.mmap(pid, &MapCall::anonymous(PAGE + PAGE + PAGE, Share::Shared));
             },
         );
-    });
-}
-
-/// Both mappings of a file of one page, which is in its cache: one in pieces and watched, the other that brought the page.
-fn in_pieces() -> (Machine, Pid, Fd, Vaddr) {
-    let mut machine = machine("hugepages=1");
-    let hstate = machine.hstates().default_hstate().id;
-    let mount = machine.mount(&MountOptions::unlimited(hstate)).unwrap();
-    let pid = machine.spawn();
-    let fd = machine.open(pid, &OpenCall::create(mount, "file")).unwrap();
-    let at = machine.mmap(pid, &MapCall::file(fd, PAGE, Share::Shared)).unwrap();
-    let other = machine.mmap(pid, &MapCall::file(fd, PAGE, Share::Shared)).unwrap();
-    machine.write_byte(pid, other, 7).unwrap();
-    machine.munmap(pid, other, PAGE).unwrap();
-    machine.madvise(pid, at, PAGE, Advice::Split).unwrap();
-    let uffd = machine.userfaultfd(pid).unwrap();
-    machine.uffd_register(pid, uffd, at, PAGE, UffdModes::MINOR).unwrap();
-    (machine, pid, uffd, at)
-}
-
-const BASE: Bytes = Bytes::kib(4);
-
-/// Two parts of one page are mapped at once, where no table is yet. Both are, each with a reference, and the tables are made once.
-#[test]
-fn two_parts_of_one_page() {
-    under_schedules(|| {
-        let (machine, pid, uffd, at) = in_pieces();
-        let mut machine = race(
-            machine,
-            move |on| on.uffd_continue(pid, uffd, at, BASE).unwrap(),
-            |on| on.uffd_continue(pid, uffd, at + BASE, BASE).unwrap(),
-        );
-        assert_eq!(machine.hugetlb_pages(pid), Some(BASE + BASE));
-    });
-}
-
-/// Of two who map the same part one is told that it is there.
-#[test]
-fn the_same_part_twice() {
-    under_schedules(|| {
-        let (machine, pid, uffd, at) = in_pieces();
-        let first = shuttle::sync::Arc::new(shuttle::sync::Mutex::new(false));
-        let told = first.clone();
-        let mut second = false;
-        let mut machine = race(
-            machine,
-            move |on| *told.lock().unwrap() = on.uffd_continue(pid, uffd, at, BASE).is_ok(),
-            |on| second = on.uffd_continue(pid, uffd, at, BASE).is_ok(),
-        );
-        assert_ne!(*first.lock().unwrap(), second, "exactly one of them");
-        assert_eq!(machine.hugetlb_pages(pid), Some(BASE));
-    });
-}
-
-/// Pieces become one entry while another part is mapped: before, and then it is a part of the whole, or after, and then it is there already.
-#[test]
-fn a_collapse_against_a_part() {
-    under_schedules(|| {
-        let (mut machine, pid, uffd, at) = in_pieces();
-        machine.uffd_continue(pid, uffd, at, BASE).unwrap();
-        let mut machine = race(
-            machine,
-            move |on| on.madvise(pid, at, PAGE, Advice::Collapse).unwrap(),
-            |on| _ = on.uffd_continue(pid, uffd, at + BASE, BASE),
-        );
-        assert_eq!(machine.hugetlb_pages(pid), Some(PAGE));
-    });
-}
-
-/// Memory breaks under a page whose parts are being mapped, and the area goes. Nothing of it is left behind.
-#[test]
-fn broken_memory_against_a_part_and_its_area() {
-    under_schedules(|| {
-        let (mut machine, pid, uffd, at) = in_pieces();
-        machine.uffd_continue(pid, uffd, at, BASE).unwrap();
-        let page = machine.frame_at(pid, at).unwrap();
-        let mut machine = race(
-            machine,
-            move |on| _ = on.memory_failure(page, Cause::Test),
-            |on| {
-                let _ = on.uffd_continue(pid, uffd, at + BASE, BASE);
-                on.munmap(pid, at, PAGE).unwrap();
-            },
-        );
-        assert_eq!(machine.hugetlb_pages(pid), Some(Bytes::ZERO));
     });
 }

@@ -252,6 +252,13 @@ impl Pool {
         poison.pages.range(from..).next().map(|&offset| folio.pfn.offset(PageCount::new(offset)))
     }
 
+    /// Is it known which memory of a folio is broken?
+    #[doc(alias = "folio_test_hugetlb_raw_hwp_unreliable")]
+    #[must_use]
+    pub fn knows_broken(&self, folio: HugeFolio) -> bool {
+        self.poison.get(&folio.slot).is_none_or(|poison| !poison.unreliable)
+    }
+
     /// How many base pages of its folios are known to be broken.
     #[must_use]
     pub fn broken(&self) -> PageCount {

@@ -8,7 +8,7 @@ use crate::input::{BYTES_LIMIT, LINE_LIMIT, LINES_LIMIT};
 use crate::op::{ArgumentInfo, Place, Presence, VERBS, Verb};
 use crate::scenario::{
     BOOT_PARAMETERS, CGROUP_FILES, EVENT_WORDS, FSTAT_FIELDS, GUEST_FIELDS, GUEST_PAGE_FIELDS, HEADER_FORMS,
-    MEMORY_FILES, MEMORY_FORMS, SMAPS_FIELDS, STATFS_FIELDS, ZONE_FIELDS, ZONE_FORMS,
+    MEMORY_FILES, MEMORY_FORMS, PIECE_FIELDS, SMAPS_FIELDS, STATFS_FIELDS, TABLES_FIELDS, ZONE_FIELDS, ZONE_FORMS,
 };
 use crate::target::{ArchName, Extras, StepResult};
 
@@ -99,7 +99,7 @@ fn write_page(page: &mut String) -> std::fmt::Result {
          ## Header\n\n\
          Before the first operation, each at most once:\n\n{headers}\n\
          `machine` gives the architecture (`arch=`, one of {}; the first if left out), the memory of each node (`node=`, \
-         node 0 first; `node=1G,cpus=0` has no processors and `node=0` no memory), their distances where not 20 (`distances=0-1:21,0-2:17`), the interface of control groups (`cgroup=`, `v2` or `v1`; the first if left out), what becomes of shared tails that nobody reads (`tails=`, `counted` or `kept`; the first if left out) and the kernel's boot parameters: {}. Without it the machine is x86-64 and has one node of 24 GiB and pools of 2 MiB (the default size) and 1 GiB pages. Without `name` a \
+         node 0 first; `node=1G,cpus=0` has no processors and `node=0` no memory), their distances where not 20 (`distances=0-1:21,0-2:17`), the interface of control groups (`cgroup=`, `v2` or `v1`; the first if left out), what becomes of shared tails that nobody reads (`tails=`, `counted` or `kept`; the first if left out), what `MADV_COLLAPSE` does (`collapse=`, `released`, `first` or `second` as it was proposed; the first if left out), how many references a page can have (`references=`; 2147483647 if left out) and the kernel's boot parameters: {}. Without it the machine is x86-64 and has one node of 24 GiB and pools of 2 MiB (the default size) and 1 GiB pages. Without `name` a \
          scenario has the name of its file.\n\n",
         listed(&ArchName::ALL.map(|(word, _)| word)),
         listed(&BOOT_PARAMETERS),
@@ -168,6 +168,8 @@ fn write_expectations(page: &mut String) -> std::fmt::Result {
          | `aN smaps MAP FIELD` | one of {} |\n\
          | `aN fstat FILE FIELD` | one of {} |\n\
          | `aN gmem FILE FIELD` | of a file of guest memory: {}; of a base page, `aN gmem FILE FIELD PAGE`: {} |
+         | `aN piece MAP OFFSET FIELD` | of the entry or hole at an address, and of the page around it: {} |\n\
+         | `tables NAME FIELD` | of page tables by themselves: {} |\n\
          | `zone NODE:KIND FIELD` | {}; {} |\n\
          | `event WORD` | how often that happened in the last operation: {} |\n\
          | {} | what the last operation answered |\n\n\
@@ -179,6 +181,8 @@ fn write_expectations(page: &mut String) -> std::fmt::Result {
         listed(&FSTAT_FIELDS),
         words(&GUEST_FIELDS),
         words(&GUEST_PAGE_FIELDS),
+        words(&PIECE_FIELDS.map(|(word, what, _)| (word, what))),
+        words(&TABLES_FIELDS.map(|(word, what, _)| (word, what))),
         ZONE_FIELDS.iter().map(|(word, what)| format!("`{word}`:{what}")).collect::<Vec<_>>().join(", "),
         listed(&ZONE_FORMS.map(|(_, form)| form)),
         listed(&EVENT_WORDS),

@@ -199,6 +199,13 @@ impl Run<'_> {
                 .target
                 .ask_guest(query)
                 .ok_or_else(|| format!("{} has no such file, or not that page", query.actor)),
+            Query::Piece(query) => self
+                .target
+                .ask_piece(query)
+                .ok_or_else(|| format!("{} has no such mapping, or nobody can tell", query.actor)),
+            Query::Tables(query) => {
+                self.target.ask_tables(query).ok_or_else(|| format!("there are no page tables {}", query.tables))
+            }
             Query::Event(word) => Ok(self.happened(word)),
             Query::HugetlbPages(actor) => {
                 let counters = self.target.counters();

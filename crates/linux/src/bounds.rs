@@ -77,6 +77,9 @@ pub fn refusal(op: &Op) -> Option<String> {
     if op.about() == About::Guest {
         return Some("a running kernel is not asked to make memory of guests, or to fail".into());
     }
+    if op.about() == About::Tables {
+        return Some("no program of the host sees page tables".to_owned());
+    }
     match op {
         Op::Madvise(op::Madvise { advice: Advice::Split, .. }) => Some("no Linux maps huge pages in pieces".to_owned()),
         Op::SetNr(op::SetNr { value, size, .. }) => too_many(value, most(*size), "huge pages"),

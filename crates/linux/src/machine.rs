@@ -33,6 +33,9 @@ pub(crate) fn boot(header: &Header, host: &[HostNode]) -> Result<Vec<(SizeName, 
     if machine.tails != MachineLine::default().tails {
         return Err("the host shares no tails of descriptors".to_owned());
     }
+    if machine.behaviour != MachineLine::default().behaviour {
+        return Err("the host does what its kernel does".to_owned());
+    }
     differs(machine, host)?;
     let least = if nodes > 1 { LEAST_OF_SEVERAL } else { LEAST_MEMORY };
     if let Some(memory) = machine.nodes.iter().find(|memory| memory.unsigned() < least && memory.unsigned() > 0) {

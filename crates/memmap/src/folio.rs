@@ -112,12 +112,42 @@ impl fmt::Display for Broken {
 
 impl core::error::Error for Broken {}
 
+/// How many references a folio can have where they are counted in 31 bits.
+pub const REFS_MAX: u64 = (1 << 31) - 1;
+
+/// A folio has as many references as can be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyRefs {
+    /// The folio.
+    pub pfn: Pfn,
+    /// How many it has.
+    pub refs: u64,
+    /// How many more were asked for.
+    pub wanted: u64,
+    /// How many it can have.
+    pub max: u64,
+}
+
+impl fmt::Display for TooManyRefs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pfn, refs, wanted, max } = self;
+        write!(
+            f,
+            "the folio at {pfn} has {refs} references of the {max} that it can have, {wanted} too many were asked for"
+        )
+    }
+}
+
+impl core::error::Error for TooManyRefs {}
+
 /// All folio records, by first frame.
 #[doc(alias("mem_map", "vmemmap"))]
 #[derive(Clone, Debug)]
 pub struct MemMap {
     pub(crate) folios: Table,
     pub(crate) splits: Splits,
+    /// So many references a folio can have.
+    pub(crate) refs_max: u64,
 }
 
 impl Default for MemMap {
@@ -130,7 +160,14 @@ impl MemMap {
     /// Nothing allocated.
     #[must_use]
     pub fn new() -> Self {
-        Self { folios: Table::new(), splits: Splits::NONE }
+        Self { folios: Table::new(), splits: Splits::NONE, refs_max: REFS_MAX }
+    }
+
+    /// The same map, in which a folio can have no more references than that.
+    #[must_use]
+    pub fn with_refs_max(mut self, refs_max: u64) -> Self {
+        self.refs_max = refs_max;
+        self
     }
 
     /// Records a block that just came from the page allocator: frozen, no references.
@@ -180,6 +217,24 @@ impl MemMap {
     #[inline]
     pub fn get_refs(&mut self, pfn: Pfn, n: u64) {
         self.change(pfn, |folio| folio.refs += n);
+    }
+
+    /// Takes `n` references if so many can be counted: whoever lets somebody else say how often a folio is mapped asks first.
+    ///
+    /// # Errors
+    /// They cannot; none is taken.
+    #[doc(alias("try_get_folio", "folio_ref_try_add", "try_grab_folio"))]
+    #[inline]
+    pub fn try_get_refs(&mut self, pfn: Pfn, n: u64) -> Result<(), TooManyRefs> {
+        let max = self.refs_max;
+        let refused = self.change(pfn, |folio| {
+            let fits = folio.refs.checked_add(n).is_some_and(|refs| refs <= max);
+            if fits {
+                folio.refs += n;
+            }
+            (!fits).then_some(TooManyRefs { pfn, refs: folio.refs, wanted: n, max })
+        });
+        refused.flatten().map_or(Ok(()), Err)
     }
 
     /// Drops `n` references; says so if they were the last.
@@ -271,7 +326,7 @@ impl MemMap {
         for (pfn, folio) in records {
             folios.insert(pfn, folio);
         }
-        Self { folios, splits: Splits::NONE }
+        Self { folios, splits: Splits::NONE, refs_max: REFS_MAX }
     }
 
     /// Recounts: no two folios overlap, every folio starts at a multiple of its size, no mapping or pin lacks its reference.

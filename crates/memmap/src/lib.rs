@@ -12,7 +12,7 @@ mod pieces;
 mod table;
 
 pub use contents::Contents;
-pub use folio::{Broken, Folio, FolioKind, HugeSlot, Last, MappedBy, MemMap};
+pub use folio::{Broken, Folio, FolioKind, HugeSlot, Last, MappedBy, MemMap, REFS_MAX, TooManyRefs};
 pub use pieces::{Referenced, Split};
 
 use units::Scopes;

@@ -8,7 +8,7 @@ use crate::populate::{Progress, populate_with};
 use crate::protect::isolate;
 use crate::rmap::in_tables;
 use crate::unmap::unmap_area_range;
-use crate::{Entry, Env, Pieces, PopulateError, Prot, Touch, UffdModes, Vma, VmaFlags};
+use crate::{CollapseRule, Entry, Env, Pieces, PopulateError, Prot, Touch, Vma, VmaFlags};
 
 /// What a task says about a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,9 @@ pub enum AdviseError {
     /// An edge inside a huge page.
     #[error("{0} is inside a huge page")]
     InsidePage(Vaddr),
+    /// The page cannot be one entry again: a part of it has broken memory. Pages before it are.
+    #[error("the page at {0} has broken memory, and stays in pieces")]
+    Broken(Vaddr),
     /// Nothing is mapped at a part of the range; the rest was done.
     #[error("nothing is mapped at a part of the range")]
     Hole,
@@ -184,10 +187,9 @@ fn remove<P: Env>(p: &mut P, vma: &Vma, piece: VaddrRange) -> Result<(), AdviseE
     Ok(hugetlbfs::punch_hole(p, vma.inode, offset, piece.len())?)
 }
 
-/// Only pages that are shared and of a size with parts. Nobody watches their writes, as that is known of whole pages alone.
+/// Only pages that are shared and of a size with parts.
 fn split<P: Env>(p: &mut P, mm: MmId, vma: &Vma, piece: VaddrRange) -> Result<(), AdviseError> {
-    let base = p.page_shift();
-    if !vma.is_shared() || !Pieces::can_divide(vma.size, base) || vma.is_watched(UffdModes::WRITE_PROTECT) {
+    if !vma.is_shared() || !Pieces::can_divide(vma.size, p.paging()) {
         return Err(AdviseError::NotForHugePages);
     }
     whole_pages(vma, piece)?;
@@ -195,36 +197,48 @@ fn split<P: Env>(p: &mut P, mm: MmId, vma: &Vma, piece: VaddrRange) -> Result<()
 }
 
 /// Each page that is mapped in pieces is mapped by one entry, which keeps one of their references; holes are mapped too. What is mapped by
-/// nothing stays so.
+/// nothing stays so, and so does a page with broken memory.
+#[doc(alias = "hugetlb_collapse")]
 fn collapse<P: Env>(p: &mut P, mm: MmId, vma: &Vma, piece: VaddrRange) -> Result<(), AdviseError> {
+    let rule = p.behaviour().collapse;
     if !vma.flags.contains(VmaFlags::PIECES) {
-        return Err(AdviseError::NotForHugePages);
+        let passes = rule != CollapseRule::Released && vma.is_shared();
+        return if passes { Ok(()) } else { Err(AdviseError::NotForHugePages) };
     }
     whole_pages(vma, piece)?;
-    let writable = vma.prot.contains(Prot::WRITE);
     in_tables(p, vma.inode, |p| {
-        let taken = p.with_table(mm, |table| {
-            let taken = table.take_pieces_over(piece);
-            for (addr, pieces) in &taken {
-                let entry = Entry { pfn: pieces.pfn(), writable, uffd_wp: false, dirty: true, size: vma.size };
-                table.set(*addr, entry);
-            }
-            taken
+        let found = p.with_table(mm, |table| {
+            table.pieces_over(piece).map(|(addr, pieces)| (addr, pieces.broken() > 0)).collect::<alloc::vec::Vec<_>>()
         });
-        for (_, pieces) in taken.unwrap_or_default() {
-            let (pfn, surplus) = (pieces.pfn(), pieces.leaves() - 1);
-            p.with_memmap(|map| {
-                (0..surplus).for_each(|_| _ = map.remove_mapping(pfn));
-                if writable {
-                    map.mark_written(pfn);
-                }
-            });
-            if surplus > 0 {
-                hugetlb::put_folio(p, pfn, surplus.into());
+        for (addr, broken) in found.unwrap_or_default() {
+            match (broken, rule) {
+                (false, _) => make_whole(p, mm, vma, addr),
+                (true, CollapseRule::First) => return Err(AdviseError::Broken(addr)),
+                (true, CollapseRule::Released | CollapseRule::Second) => {}
             }
         }
+        Ok(())
+    })
+}
+
+/// One entry in place of the pieces at `addr`.
+fn make_whole<P: Env>(p: &mut P, mm: MmId, vma: &Vma, addr: Vaddr) {
+    let writable = vma.prot.contains(Prot::WRITE);
+    let taken = p.with_table(mm, |table| {
+        let pieces = table.take_pieces(addr)?;
+        table.set(addr, Entry { pfn: pieces.pfn(), writable, uffd_wp: false, dirty: true, size: vma.size });
+        Some((pieces.pfn(), pieces.leaves().saturating_sub(1)))
     });
-    Ok(())
+    let Some((pfn, surplus)) = taken.flatten() else { return };
+    p.with_memmap(|map| {
+        (0..surplus).for_each(|_| _ = map.remove_mapping(pfn));
+        if writable {
+            map.mark_written(pfn);
+        }
+    });
+    if surplus > 0 {
+        hugetlb::put_folio(p, pfn, surplus.into());
+    }
 }
 
 fn whole_pages(vma: &Vma, piece: VaddrRange) -> Result<(), AdviseError> {

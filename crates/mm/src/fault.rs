@@ -7,13 +7,13 @@
 use filemap::NoCacheNode;
 use hugetlb::{AllocRefusal, HugeFolio, MapAlloc, Purpose};
 use hugetlbfs::Origin;
-use memmap::MappedBy;
+use memmap::{MappedBy, TooManyRefs};
 use page_alloc::Pin;
 use policy::{Placement, Weights};
 use units::{Access, Blame, Bytes, HugeIndex, Ledger, MmId, Pfn, Scope, Site, Vaddr};
 
 use crate::cow::write_to_protected;
-use crate::{Entry, Env, Piece, Prot, UffdModes, Vma, VmaFlags};
+use crate::{Entry, Env, Piece, PieceState, Pieces, Prot, UffdModes, Vma, VmaFlags};
 
 /// What is done to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,10 +78,13 @@ pub enum FaultError {
     },
     /// The page that was there, or that the file has, has broken memory (SIGBUS, `BUS_MCEERR_AR`).
     #[doc(alias = "VM_FAULT_HWPOISON_LARGE")]
-    #[error("the page at {addr} has broken memory")]
+    #[error("the page of {size} at {addr} has broken memory")]
     Poisoned {
         /// Start of the page.
         addr: Vaddr,
+        /// How much of it is lost: the huge page, or a base page where pages may be mapped in pieces.
+        #[doc(alias = "si_addr_lsb")]
+        size: Bytes,
     },
     /// No page (SIGBUS).
     #[error(transparent)]
@@ -89,6 +92,9 @@ pub enum FaultError {
     /// No node of the page cache (SIGBUS).
     #[error(transparent)]
     CacheNode(#[from] NoCacheNode),
+    /// The page is mapped as often as can be counted (SIGBUS).
+    #[error(transparent)]
+    TooManyRefs(#[from] TooManyRefs),
     /// No page for the page table: the fault would be retried once memory is found.
     #[error("no page for the page table")]
     NoTablePage,
@@ -100,6 +106,7 @@ impl Blame for FaultError {
             Self::Refused(refusal) => refusal.ledger(),
             Self::Stolen => Some(Ledger::Pool),
             Self::CacheNode(_) | Self::NoTablePage => Some(Ledger::Metadata),
+            Self::TooManyRefs(_) => Some(Ledger::References),
             Self::NoArea(_)
             | Self::Protection(_)
             | Self::ExecuteOnly(_)
@@ -193,7 +200,7 @@ pub(crate) fn reach<P: Env>(p: &mut P, place: &Place<'_>) -> Option<Entry> {
 fn locked<P: Env>(p: &mut P, place: &Place<'_>, offset: Bytes, touch: Touch) -> Result<Pfn, FaultError> {
     match reach(p, place) {
         None => match p.with_table(place.mm, |table| table.pieces(place.addr).map(|all| (all.pfn(), all.at(offset)))) {
-            Some(Some((pfn, piece))) => in_pieces(p, place, pfn, piece, offset, touch),
+            Some(Some((pfn, piece))) => in_pieces(p, place, (pfn, piece), offset, touch),
             _ => no_page(p, place, offset, touch),
         },
         Some(entry) if touch == Touch::Write && !entry.writable => write_to_present(p, place, entry),
@@ -210,36 +217,81 @@ fn write_to_present<P: Env>(p: &mut P, place: &Place<'_>, entry: Entry) -> Resul
     write_to_protected(p, place, entry)
 }
 
-/// A page that is mapped in pieces. A hole is filled as large as it is: tables are made by whoever maps a part on purpose, never by a fault.
+/// A page that is mapped in pieces: what is at the place of an access.
 fn in_pieces<P: Env>(
     p: &mut P,
     place: &Place<'_>,
-    pfn: Pfn,
-    piece: Piece,
+    (pfn, piece): (Pfn, Piece),
     offset: Bytes,
     touch: Touch,
 ) -> Result<Pfn, FaultError> {
-    let vma = &place.vma;
-    match piece.writable {
-        Some(writable) if writable || touch == Touch::Read => return Ok(pfn),
-        Some(_) => {
+    match piece.state {
+        PieceState::Hole { .. } => fill_hole(p, place, (pfn, piece), offset, touch),
+        PieceState::Broken => Err(FaultError::Poisoned { addr: place.addr + piece.offset, size: piece.size }),
+        PieceState::Page { writable, .. } if writable || touch == Touch::Read => Ok(pfn),
+        PieceState::Page { uffd_wp, .. } => {
+            if uffd_wp && place.vma.is_watched(UffdModes::WRITE_PROTECT) {
+                return Err(FaultError::UserfaultWriteProtected { addr: place.addr });
+            }
             p.with_table(place.mm, |table| table.make_piece_writable(place.addr, offset));
             p.with_memmap(|map| map.mark_written(pfn));
-            return Ok(pfn);
+            Ok(pfn)
         }
-        None if is_poisoned(p, vma, pfn) => return Err(FaultError::Poisoned { addr: place.addr }),
-        None if vma.is_watched(UffdModes::MINOR) => {
-            return Err(FaultError::UserfaultMinor { addr: told_addr(p, place, offset) });
-        }
-        None => (),
+    }
+}
+
+/// A hole is filled as large as it is, or as large as no broken memory is in it. Other tables are made by whoever maps a part on purpose.
+fn fill_hole<P: Env>(
+    p: &mut P,
+    place: &Place<'_>,
+    (pfn, hole): (Pfn, Piece),
+    offset: Bytes,
+    touch: Touch,
+) -> Result<Pfn, FaultError> {
+    let sound = sound_part(p, place, pfn, hole, offset)?;
+    if place.vma.is_watched(UffdModes::MINOR) {
+        return Err(FaultError::UserfaultMinor { addr: told_addr(p, place, offset) });
     }
     if p.refused(Site::TablePage) {
         return Err(FaultError::NoTablePage);
     }
-    let piece = Piece { writable: Some(vma.prot.contains(Prot::WRITE)), ..piece };
-    let mapped = install_piece(p, place, pfn, piece);
-    debug_assert!(mapped.is_some(), "a hole was filled inside the fault mutex");
-    Ok(pfn)
+    let piece = Piece { state: PieceState::page(place.vma.prot.contains(Prot::WRITE)), ..sound };
+    match install_piece(p, place, pfn, piece) {
+        Ok(PieceState::Page { writable: false, uffd_wp }) if touch == Touch::Write => {
+            let piece = Piece { state: PieceState::Page { writable: false, uffd_wp }, ..piece };
+            in_pieces(p, place, (pfn, piece), offset, touch)
+        }
+        Ok(_) => Ok(pfn),
+        Err(NotInstalled::TooManyRefs(error)) => Err(error.into()),
+        Err(NotInstalled::Occupied) => {
+            debug_assert!(false, "a hole was filled inside the fault mutex");
+            Ok(pfn)
+        }
+    }
+}
+
+/// The largest part of a hole around `offset` in which no memory is broken.
+fn sound_part<P: Env>(p: &mut P, place: &Place<'_>, pfn: Pfn, hole: Piece, offset: Bytes) -> Result<Piece, FaultError> {
+    let paging = p.paging();
+    let mut part = hole;
+    while has_broken(p, &place.vma, pfn, part) {
+        let poisoned = FaultError::Poisoned { addr: place.addr + part.offset, size: part.size };
+        let size = Pieces::smaller(paging, part.size).ok_or(poisoned)?;
+        part = Piece { offset: Bytes::new(offset.get() - offset.get() % size.get()), size, ..part };
+    }
+    Ok(part)
+}
+
+/// Is any memory of a part of the folio at `pfn` broken?
+pub(crate) fn has_broken<P: Env>(p: &mut P, vma: &Vma, pfn: Pfn, part: Piece) -> bool {
+    if !p.with_pool(vma.hstate, |pool| pool.has_poison()) {
+        return false;
+    }
+    let shift = p.page_shift();
+    let first = pfn.offset(shift.pages_floor(part.offset));
+    let past = first.offset(shift.pages_floor(part.size));
+    let Some(folio) = hugetlb::folio_at(p, pfn) else { return false };
+    p.with_pool(vma.hstate, |pool| pool.first_broken(folio, first)).is_some_and(|broken| broken < past)
 }
 
 /// The address that a watcher is told: of the base page, where pieces as small may be mapped.
@@ -248,23 +300,42 @@ fn told_addr<P: Env>(p: &mut P, place: &Place<'_>, offset: Bytes) -> Vaddr {
     if whole { place.addr } else { (place.addr + offset).align_down(p.page_shift().bytes()) }
 }
 
-/// Maps a piece of a folio that the file has, with a reference of its own; nothing where something is there.
-pub(crate) fn install_piece<P: Env>(p: &mut P, place: &Place<'_>, pfn: Pfn, piece: Piece) -> Option<()> {
-    p.with_table(place.mm, |table| table.map_piece(place.addr, pfn, place.vma.size, piece)).flatten()?;
+/// Why a piece was not mapped.
+pub(crate) enum NotInstalled {
+    /// Something is there.
+    Occupied,
+    /// It would have one reference too many.
+    TooManyRefs(TooManyRefs),
+}
+
+/// Maps a piece of a folio that the file has, with a reference of its own; how it is mapped then.
+pub(crate) fn install_piece<P: Env>(
+    p: &mut P,
+    place: &Place<'_>,
+    pfn: Pfn,
+    piece: Piece,
+) -> Result<PieceState, NotInstalled> {
+    p.with_memmap(|map| map.try_get_refs(pfn, 1)).map_err(NotInstalled::TooManyRefs)?;
+    let paging = p.paging();
+    let (addr, size) = (place.addr, place.vma.size);
+    let mapped = p.with_table(place.mm, |table| table.map_piece(paging, addr, pfn, size, piece)).flatten();
+    let Some(state) = mapped else {
+        hugetlb::put_folio(p, pfn, 1);
+        return Err(NotInstalled::Occupied);
+    };
     p.with_memmap(|map| {
-        map.get_refs(pfn, 1);
         map.add_mapping(pfn, MappedBy::File);
-        if piece.writable == Some(true) {
+        if matches!(state, PieceState::Page { writable: true, .. }) {
             map.mark_written(pfn);
         }
     });
-    Some(())
+    Ok(state)
 }
 
 fn no_page<P: Env>(p: &mut P, place: &Place<'_>, offset: Bytes, touch: Touch) -> Result<Pfn, FaultError> {
     let vma = &place.vma;
     if p.with_table(place.mm, |table| table.is_poisoned(place.addr)) == Some(true) {
-        return Err(FaultError::Poisoned { addr: place.addr });
+        return Err(FaultError::Poisoned { addr: place.addr, size: vma.size.bytes() });
     }
     if p.with_vmas(place.mm, |vmas| vmas.find(place.addr).is_some_and(|v| v.flags.contains(VmaFlags::UNMAPPED)))
         == Some(true)
@@ -276,12 +347,12 @@ fn no_page<P: Env>(p: &mut P, place: &Place<'_>, offset: Bytes, touch: Touch) ->
     }
     let cached = p.with_cache(vma.inode, |cache| cache.get(place.index)).flatten();
     let (pfn, by) = match cached {
-        Some(pfn) if is_poisoned(p, vma, pfn) => return Err(FaultError::Poisoned { addr: place.addr }),
+        Some(pfn) if is_poisoned(p, vma, pfn) => return to_broken(p, place, pfn, offset, touch),
         Some(_) if vma.is_watched(UffdModes::MINOR) => {
             return Err(FaultError::UserfaultMinor { addr: told_addr(p, place, offset) });
         }
         Some(pfn) => {
-            p.with_memmap(|map| map.get_refs(pfn, 1));
+            p.with_memmap(|map| map.try_get_refs(pfn, 1))?;
             (pfn, MappedBy::File)
         }
         None => instantiate(p, place)?,
@@ -294,6 +365,16 @@ fn no_page<P: Env>(p: &mut P, place: &Place<'_>, offset: Bytes, touch: Touch) ->
         return write_to_present(p, place, entry);
     }
     Ok(pfn)
+}
+
+/// An access to a page that is not mapped and has broken memory: all of it is lost, unless it may be mapped in pieces.
+fn to_broken<P: Env>(p: &mut P, place: &Place<'_>, pfn: Pfn, offset: Bytes, touch: Touch) -> Result<Pfn, FaultError> {
+    let size = place.vma.size.bytes();
+    if !place.vma.flags.contains(VmaFlags::PIECES) {
+        return Err(FaultError::Poisoned { addr: place.addr, size });
+    }
+    let whole = Piece { offset: Bytes::ZERO, size, state: PieceState::Hole { uffd_wp: false } };
+    fill_hole(p, place, (pfn, whole), offset, touch)
 }
 
 /// Has the folio that a file has at some place broken memory?

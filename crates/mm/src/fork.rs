@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use hugetlb::{AllocRefusal, Purpose};
 use hugetlbfs::{Hold, Origin};
-use memmap::MappedBy;
+use memmap::{MappedBy, TooManyRefs};
 use page_alloc::Pin;
 use units::{Access, Blame, Ledger, MmId, Pfn, Scope, Site, Vaddr};
 
@@ -19,6 +19,9 @@ pub enum ForkError {
     /// No page for its page table.
     #[error("no page for the child's page table")]
     NoTablePage,
+    /// One of its pages is mapped as often as can be counted.
+    #[error(transparent)]
+    TooManyRefs(#[from] TooManyRefs),
     /// The parent has a page pinned, of which the child gets a copy at once, and there is none.
     #[error("the parent's page at {addr} is pinned, so the child needs a copy of it: {refusal}")]
     NoCopy {
@@ -33,6 +36,7 @@ impl Blame for ForkError {
     fn ledger(&self) -> Option<Ledger> {
         match self {
             Self::NoTablePage => Some(Ledger::Metadata),
+            Self::TooManyRefs(_) => Some(Ledger::References),
             Self::NoCopy { refusal, .. } => refusal.ledger(),
         }
     }
@@ -98,14 +102,31 @@ fn copy_area<P: Env>(p: &mut P, parent: MmId, child: MmId, vma: &Vma, origin: &O
                 continue;
             }
             p.with_memmap(|map| {
-                map.get_refs(entry.pfn, 1);
+                map.try_get_refs(entry.pfn, 1)?;
                 // The folio stays what it is, anonymous or the file's.
                 map.add_mapping(entry.pfn, MappedBy::File);
-            });
+                Ok::<_, TooManyRefs>(())
+            })?;
             p.with_table(child, |table| table.set(addr, Entry { writable: false, uffd_wp: false, ..entry }));
         }
-        Ok(())
+        copy_pieces(p, [parent, child], vma)
     })
+}
+
+/// Pages in pieces are in the same pieces in the child, and what broke of them is broken there too.
+fn copy_pieces<P: Env>(p: &mut P, [parent, child]: [MmId; 2], vma: &Vma) -> Result<(), ForkError> {
+    let pieces = p.with_table(parent, |table| {
+        table.pieces_over(vma.range).map(|(addr, pieces)| (addr, pieces.child())).collect::<Vec<_>>()
+    });
+    for (addr, pieces) in pieces.unwrap_or_default() {
+        p.with_memmap(|map| {
+            map.try_get_refs(pieces.pfn(), pieces.leaves().into())?;
+            (0..pieces.leaves()).for_each(|_| map.add_mapping(pieces.pfn(), MappedBy::File));
+            Ok::<_, TooManyRefs>(())
+        })?;
+        p.with_table(child, |table| table.put_pieces(addr, pieces));
+    }
+    Ok(())
 }
 
 /// Is it a page of its own that somebody keeps where it is?

@@ -8,7 +8,9 @@
 extern crate alloc;
 
 mod advise;
+mod behaviour;
 mod cow;
+mod divided;
 mod fault;
 mod fork;
 mod map;
@@ -30,19 +32,21 @@ mod vacate;
 mod vma;
 
 pub use advise::{Advice, AdviseError, madvise};
+pub use behaviour::{Behaviour, CollapseRule};
+pub use divided::TakenOut;
 pub use fault::{FaultError, Hit, Touch, fault};
 pub use fork::{ForkError, fork_space};
 pub use map::{FileAccess, MapFlags, MapRequest, MmapError, Place, Share, Source, mmap};
 pub use mbind::{Existing, HomeNodeError, MbindError, MoveScope, mbind, set_home_node, usable_policy};
 pub use migrate::{MigrateError, Migrated, migrate, migrate_isolated};
-pub use pieces::{Piece, Pieces};
+pub use pieces::{Paging, Piece, PieceState, Pieces};
 pub use pin::{Pin, PinError, PinKind, PinNote, pin, pin_file, unpin, unpin_in};
 pub use poison::{
     Failed, MemoryFailure, SoftOfflineError, SoftOfflined, Victim, Warned, memory_failure, soft_offline, unpoison,
 };
 pub use populate::{MlockError, PopulateError, mlock, munlock};
 pub use protect::{MprotectError, mprotect};
-pub use query::{MincoreError, PageState, Smaps, mincore, msync, page_state, smaps};
+pub use query::{MincoreError, PageState, Smaps, mapcount_of, mincore, msync, page_state, smaps};
 pub use remap::{MremapError, RemapFlags, RemapRequest, mremap};
 pub use segment::{AttachError, DetachError, attach, detach};
 pub use table::{Entry, PageTable};
@@ -88,6 +92,12 @@ pub trait Env: hugetlbfs::Env {
 
     /// The size of base pages.
     fn page_shift(&mut self) -> PageShift;
+
+    /// How tables look.
+    fn paging(&mut self) -> Paging;
+
+    /// What kernels did differently.
+    fn behaviour(&mut self) -> Behaviour;
 
     /// The range from `start`, rounded up to whole base pages, if it starts at one. What lies beyond the address space is a
     /// hole like any other.

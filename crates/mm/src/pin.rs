@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use hugetlb::{Fallback, Target};
 use hugetlbfs::{Origin, PageForPinError};
+use memmap::TooManyRefs;
 use policy::Placement;
 use units::{Access, Blame, Context, HugeRange, InodeId, Ledger, MmId, Pfn, Scope, Vaddr};
 
@@ -76,6 +77,9 @@ pub enum PinError {
     /// Why the access fails.
     #[error(transparent)]
     Fault(#[from] FaultError),
+    /// It has as many references as can be counted.
+    #[error(transparent)]
+    TooManyRefs(#[from] TooManyRefs),
     /// There is no such page of the file, and none can be had.
     #[error(transparent)]
     File(#[from] PageForPinError),
@@ -94,6 +98,7 @@ impl Blame for PinError {
         match self {
             Self::Fault(error) => error.ledger(),
             Self::File(error) => error.ledger(),
+            Self::TooManyRefs(_) => Some(Ledger::References),
             Self::Stays { why, .. } => why.ledger(),
         }
     }
@@ -197,13 +202,17 @@ fn grab<P: Env>(
             let mapped = p.with_table(mm, |table| table.folio_at(start)).flatten();
             let there = mapped.is_some_and(|(pfn, _)| pfn == hit.pfn);
             if there {
-                p.with_memmap(
-                    |map| if kind == PinKind::Reference { map.get_refs(hit.pfn, 1) } else { map.pin(hit.pfn) },
-                );
+                p.with_memmap(|map| {
+                    map.try_get_refs(hit.pfn, 1)?;
+                    if kind != PinKind::Reference {
+                        map.keep(hit.pfn);
+                    }
+                    Ok::<_, TooManyRefs>(())
+                })?;
             }
-            there
+            Ok::<_, PinError>(there)
         });
-        if pinned {
+        if pinned? {
             let page = hit.pfn.offset(p.page_shift().pages_floor(hit.offset));
             return Ok(Pin(PinNote { folio: hit.pfn, page, kind }));
         }

@@ -3,11 +3,12 @@
 use alloc::vec::Vec;
 
 use hugetlb::{DissolveError, Found, HugeFolio, Target, UnpoisonError};
-use units::{Blame, Ledger, MmId, Pfn, Vaddr};
+use memmap::{MappedBy, TooManyRefs};
+use units::{Blame, Bytes, Ledger, MmId, PageCount, Pfn, Site, Vaddr};
 
-use crate::Env;
 use crate::migrate::{MigrateError, Migrated, migrate_isolated};
 use crate::rmap::{alone, places_of};
+use crate::{Env, VmaFlags};
 
 /// When somebody hears that memory of his broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,9 @@ pub struct Victim {
     pub mm: MmId,
     /// Start of the page there.
     pub addr: Vaddr,
+    /// How much of it he lost: the huge page, or the base page where pages may be mapped in pieces.
+    #[doc(alias = "si_addr_lsb")]
+    pub size: Bytes,
     /// When he hears of it.
     pub warned: Warned,
 }
@@ -57,8 +61,8 @@ pub struct MemoryFailure {
     pub victims: Vec<Victim>,
 }
 
-/// A base page broke: nobody is to use it again. A free huge page is dissolved around it; one in use is unmapped everywhere. If something was
-/// lost with it, `tell` says when those who had it mapped hear of that; what was never written can be read again from where it came.
+/// A base page broke: nobody is to use it again. A free huge page is dissolved around it; one in use is unmapped everywhere, but where pages may be
+/// mapped in pieces the base page alone is. If something was lost with it, `tell` says when those who had it mapped hear of that; what was never written can be read again from where it came.
 #[doc(alias("try_memory_failure_hugetlb", "me_huge_page"))]
 pub fn memory_failure<P: Env>(p: &mut P, pfn: Pfn, tell: impl Fn(MmId) -> Warned) -> MemoryFailure {
     let without_victims = |outcome| MemoryFailure { outcome, victims: Vec::new() };
@@ -68,10 +72,13 @@ pub fn memory_failure<P: Env>(p: &mut P, pfn: Pfn, tell: impl Fn(MmId) -> Warned
     // A reference, so that it is not given back before all is done.
     let mut in_use = take_reference(p, folio);
     if known != Found::Sound {
+        // In pieces it may have been mapped still.
+        let taken = if in_use && known == Found::OtherPage { unmap_poisoned(p, (folio, pfn), tell) } else { None };
         if in_use {
             hugetlb::put_folio(p, folio.pfn, 1);
         }
-        return without_victims(Failed::Known);
+        let outcome = if taken.is_some() { Failed::Cached } else { Failed::Known };
+        return MemoryFailure { outcome, victims: taken.unwrap_or_default() };
     }
     if !in_use && hugetlb::set_aside(p, folio) {
         return without_victims(dissolve(p, folio));
@@ -81,7 +88,7 @@ pub fn memory_failure<P: Env>(p: &mut P, pfn: Pfn, tell: impl Fn(MmId) -> Warned
     if !in_use {
         return without_victims(Failed::Referenced);
     }
-    let victims = unmap_poisoned(p, folio, tell);
+    let victims = unmap_poisoned(p, (folio, pfn), tell).unwrap_or_default();
     let outcome = let_go(p, folio);
     MemoryFailure { outcome, victims }
 }
@@ -106,21 +113,88 @@ fn dissolve<P: Env>(p: &mut P, folio: HugeFolio) -> Failed {
     }
 }
 
-/// Takes a folio out of every address space and leaves a note that its memory is broken.
+/// Takes a folio out of every address space and leaves a note that its memory is broken; of one that may be mapped in pieces, the base page `pfn`.
+/// Nothing where nobody had it mapped.
 #[doc(alias = "hwpoison_user_mappings")]
-fn unmap_poisoned<P: Env>(p: &mut P, folio: HugeFolio, tell: impl Fn(MmId) -> Warned) -> Vec<Victim> {
-    let Some((inode, index)) = p.with_pool(folio.hstate, |pool| pool.home(folio)) else { return Vec::new() };
+fn unmap_poisoned<P: Env>(
+    p: &mut P,
+    (folio, pfn): (HugeFolio, Pfn),
+    tell: impl Fn(MmId) -> Warned,
+) -> Option<Vec<Victim>> {
+    let (home, certain) = p.with_pool(folio.hstate, |pool| (pool.home(folio), pool.knows_broken(folio)));
+    let (inode, index) = home?;
     let dirty = p.with_memmap(|map| map.get(folio.pfn).is_some_and(memmap::Folio::is_dirty));
     let warned = |mm| if dirty { tell(mm) } else { Warned::ByAccess };
-    alone(p, inode, |p| {
-        let places = places_of(p, inode, index, folio.pfn);
-        for &(area, addr, entries) in &places {
-            p.with_table(area.mm, |table| table.poison(addr));
-            p.with_memmap(|map| (0..entries).for_each(|_| _ = map.remove_mapping(folio.pfn)));
-            hugetlb::put_folio(p, folio.pfn, entries.into());
+    let offset = p.page_shift().total(PageCount::new(pfn.get() - folio.pfn.get()));
+    let victims = alone(p, inode, |p| {
+        let mut victims = Vec::new();
+        for (area, addr, entries) in places_of(p, inode, index, folio.pfn) {
+            let in_pieces = certain && may_be_in_pieces(p, area.mm, addr);
+            let (addr, size) =
+                match if in_pieces { take_part(p, area.mm, (addr, folio), offset) } else { Part::NotTaken } {
+                    Part::Taken => (addr + offset, p.page_shift().bytes()),
+                    Part::NotMapped => continue,
+                    Part::NotTaken => {
+                        p.with_table(area.mm, |table| table.poison(addr));
+                        drop_mappings(p, folio, entries);
+                        (addr, p.hstate(folio.hstate).size.bytes())
+                    }
+                };
+            victims.push(Victim { mm: area.mm, addr, size, warned: warned(area.mm) });
         }
-        places.into_iter().map(|(area, addr, _)| Victim { mm: area.mm, addr, warned: warned(area.mm) }).collect()
-    })
+        victims
+    });
+    (!victims.is_empty()).then_some(victims)
+}
+
+fn may_be_in_pieces<P: Env>(p: &mut P, mm: MmId, addr: Vaddr) -> bool {
+    p.with_vmas(mm, |vmas| vmas.find(addr).is_some_and(|vma| vma.flags.contains(VmaFlags::PIECES))) == Some(true)
+}
+
+/// What became of a base page that was to be taken out of a page.
+enum Part {
+    /// It was mapped.
+    Taken,
+    /// It was not.
+    NotMapped,
+    /// It cannot be taken out alone.
+    NotTaken,
+}
+
+/// Takes a base page out of the place of a folio, which is divided for that.
+#[doc(alias = "hugetlb_split_to_shift")]
+fn take_part<P: Env>(p: &mut P, mm: MmId, (addr, folio): (Vaddr, HugeFolio), offset: Bytes) -> Part {
+    let size = p.hstate(folio.hstate).size;
+    let Some(piece) = p.with_table(mm, |table| table.piece_at(addr, size, offset)) else { return Part::NotMapped };
+    if !piece.state.is_page() {
+        return Part::NotMapped;
+    }
+    if piece.size > p.page_shift().bytes() && p.refused(Site::TablePage) {
+        return Part::NotTaken;
+    }
+    let paging = p.paging();
+    // Nobody looks now, so they may be divided before it is known whether so many references can be had. If not, all of the page goes.
+    let Some(taken) = p.with_table(mm, |table| table.poison_part(paging, addr, offset)).flatten() else {
+        return Part::NotTaken;
+    };
+    let more = taken.after.saturating_sub(taken.before);
+    let refused = p.with_memmap(|map| {
+        map.try_get_refs(folio.pfn, more.into())?;
+        (0..more).for_each(|_| map.add_mapping(folio.pfn, MappedBy::File));
+        Ok::<_, TooManyRefs>(())
+    });
+    if refused.is_err() {
+        return Part::NotTaken;
+    }
+    drop_mappings(p, folio, taken.before.saturating_sub(taken.after));
+    Part::Taken
+}
+
+fn drop_mappings<P: Env>(p: &mut P, folio: HugeFolio, entries: u32) {
+    p.with_memmap(|map| (0..entries).for_each(|_| _ = map.remove_mapping(folio.pfn)));
+    if entries > 0 {
+        hugetlb::put_folio(p, folio.pfn, entries.into());
+    }
 }
 
 /// Ends the reference that a failure held: what nobody else has is dissolved. A file's page is kept by it for good, so that it never comes

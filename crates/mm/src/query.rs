@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
-use units::{Access, Bytes, MmId, Scope, Vaddr, VaddrRange};
+use units::{Access, Bytes, HugeRange, MmId, PageCount, Pfn, Scope, Vaddr, VaddrRange};
 
-use crate::Env;
 use crate::populate::first_hole;
+use crate::{Env, PieceState, Pieces};
 
 /// One page as `/proc/PID/pagemap` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,9 @@ pub struct Smaps {
     pub shared: Bytes,
     /// Bytes of those areas mapped exactly once.
     pub private: Bytes,
+    /// Bytes of those areas mapped by entries of each level, from the lowest: they differ where pages are mapped in pieces.
+    #[doc(alias("PteMapped", "PmdMapped", "PudMapped"))]
+    pub by_level: [Bytes; 3],
 }
 
 /// Why residency cannot be told.
@@ -56,11 +59,15 @@ pub fn page_state<P: Env>(p: &mut P, mm: MmId, addr: Vaddr) -> PageState {
     };
     let page = addr.align_down(size.bytes());
     let (entry, marker) = p.with_table(mm, |table| (table.get(page), table.has_marker(page))).unwrap_or_default();
-    let in_pieces = p.with_table(mm, |table| table.pieces(page).map(|all| all.at(addr.since(page)).writable.is_some()));
-    if let Some(Some(present)) = in_pieces {
-        return match present {
-            true => PageState::Present { anonymous: false, exclusive: false, uffd_wp: false },
-            false => PageState::Absent,
+    let in_pieces = p.with_table(mm, |table| table.pieces(page).map(|all| (all.pfn(), all.at(addr.since(page)).state)));
+    if let Some(Some((pfn, state))) = in_pieces {
+        return match state {
+            PieceState::Page { uffd_wp, .. } => {
+                let base = pfn.offset(p.page_shift().pages_floor(addr.since(page)));
+                PageState::Present { anonymous: false, exclusive: mapcount_of(p, base) == Some(1), uffd_wp }
+            }
+            PieceState::Hole { uffd_wp: true } => PageState::Marker,
+            PieceState::Hole { .. } | PieceState::Broken => PageState::Absent,
         };
     }
     let Some(entry) = entry else { return if marker { PageState::Marker } else { PageState::Absent } };
@@ -80,12 +87,17 @@ pub fn smaps<P: Env>(p: &mut P, mm: MmId, range: VaddrRange) -> Smaps {
             let mapcount = p.with_memmap(|map| map.get(entry.pfn).map_or(0, memmap::Folio::mapcount));
             let bytes = if mapcount > 1 { &mut sum.shared } else { &mut sum.private };
             *bytes += entry.size.bytes();
+            if let Some(of_level) = sum.by_level.get_mut(p.paging().level_of(entry.size)) {
+                *of_level += entry.size.bytes();
+            }
         }
         // Entries of others are what makes pieces shared.
         let pieces = p.with_table(mm, |table| {
-            table.pieces_over(vma.range).map(|(_, all)| (all.pfn(), all.leaves(), all.mapped())).collect::<Vec<_>>()
+            let of = |(_, all): (_, &Pieces)| (all.pfn(), all.leaves(), all.mapped(), all.by_level());
+            table.pieces_over(vma.range).map(of).collect::<Vec<_>>()
         });
-        for (pfn, leaves, mapped) in pieces.unwrap_or_default() {
+        for (pfn, leaves, mapped, by_level) in pieces.unwrap_or_default() {
+            sum.by_level.iter_mut().zip(by_level).for_each(|(sum, more)| *sum += more);
             let mapcount = p.with_memmap(|map| map.get(pfn).map_or(0, memmap::Folio::mapcount));
             *(if mapcount > leaves { &mut sum.shared } else { &mut sum.private }) += mapped;
         }
@@ -114,16 +126,50 @@ pub fn mincore<P: Env>(p: &mut P, mm: MmId, start: Vaddr, len: Bytes) -> Result<
             while at < piece.end {
                 let page = at.align_down(vma.size.bytes());
                 let end = (page + vma.size.bytes()).min(piece.end);
-                let present = is_resident(p, mm, &vma, page);
-                match runs.last_mut() {
-                    Some((run, same)) if *same == present => run.end = end,
-                    _ => runs.push((VaddrRange::new(at, end), present)),
+                let pieces = p.with_table(mm, |table| table.pieces(page).map(Pieces::all)).flatten();
+                for of in pieces.unwrap_or_default() {
+                    let start = page + of.offset;
+                    let part = VaddrRange::new(start, start + of.size).intersect(VaddrRange::new(at, end));
+                    add_run(&mut runs, part, !matches!(of.state, PieceState::Hole { .. }));
+                    at = at.max(part.end);
                 }
-                at = end;
+                if at < end {
+                    let present = is_resident(p, mm, &vma, page);
+                    add_run(&mut runs, VaddrRange::new(at, end), present);
+                    at = end;
+                }
             }
         }
         Ok(runs)
     })
+}
+
+/// One more part of a range, which begins where the last one ends.
+fn add_run(runs: &mut Vec<(VaddrRange, bool)>, part: VaddrRange, present: bool) {
+    match runs.last_mut() {
+        _ if part.is_empty() => {}
+        Some((run, same)) if *same == present => run.end = part.end,
+        _ => runs.push((part, present)),
+    }
+}
+
+/// How many entries map the base page `pfn` of a huge page, in all address spaces. Counts are kept of whole pages, so this looks at all who could.
+#[doc(alias = "page_mapcount")]
+pub fn mapcount_of<P: Env>(p: &mut P, pfn: Pfn) -> Option<u32> {
+    let folio = hugetlb::folio_of(p, pfn)?;
+    let Some((inode, index)) = p.with_pool(folio.hstate, |pool| pool.home(folio)) else { return Some(0) };
+    let offset = p.page_shift().total(PageCount::new(pfn.get() - folio.pfn.get()));
+    let size = p.hstate(folio.hstate).size;
+    let mut count = 0;
+    for area in filemap::areas_over(p, inode, HugeRange::one(index)) {
+        let addr = area.start + size.total(HugeRange::new(area.range.start, index).count());
+        let maps = p.with_table(area.mm, |table| {
+            table.folio_at(addr).is_some_and(|(pfn, _)| pfn == folio.pfn)
+                && table.piece_at(addr, size, offset).state.is_page()
+        });
+        count += u32::from(maps == Some(true));
+    }
+    Some(count)
 }
 
 /// Where the address space has a page of table, its entry tells; elsewhere the file's cache does.

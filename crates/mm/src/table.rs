@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::pieces::{Piece, Pieces};
+use crate::pieces::Pieces;
 use units::{Bytes, HugeSize, Pfn, Vaddr, VaddrRange};
 
 /// One huge page mapped.
@@ -31,18 +31,18 @@ pub struct Entry {
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct PageTable {
-    entries: BTreeMap<Vaddr, Entry>,
+    pub(crate) entries: BTreeMap<Vaddr, Entry>,
     /// Parts of the address space whose page of table exists, entries or not. Only `mincore` can tell.
     parts: BTreeSet<Vaddr>,
     /// Places without a page whose next page is to be write-protected. Never where there is an entry.
-    markers: BTreeSet<Vaddr>,
+    pub(crate) markers: BTreeSet<Vaddr>,
     /// Places whose page turned out to have broken memory. Never where there is an entry or a marker.
     #[doc(alias("hwpoison_entry", "PTE_MARKER_POISONED"))]
-    poisoned: BTreeSet<Vaddr>,
+    pub(crate) poisoned: BTreeSet<Vaddr>,
     /// Huge pages that are mapped in pieces, by the place of the whole page. Never where there is an entry, a marker or a poisoned page.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "BTreeMap::is_empty"))]
-    pieces: BTreeMap<Vaddr, Pieces>,
-    mapped: Bytes,
+    pub(crate) pieces: BTreeMap<Vaddr, Pieces>,
+    pub(crate) mapped: Bytes,
 }
 
 /// What one page of table maps: 1 GiB.
@@ -110,92 +110,6 @@ impl PageTable {
         Some(old)
     }
 
-    /// The pieces in which the page at `addr` is mapped.
-    #[must_use]
-    pub fn pieces(&self, addr: Vaddr) -> Option<&Pieces> {
-        if self.pieces.is_empty() { None } else { self.pieces.get(&addr) }
-    }
-
-    /// The folio that the page at `addr` is mapped as, and by how many entries.
-    #[must_use]
-    pub fn folio_at(&self, addr: Vaddr) -> Option<(Pfn, u32)> {
-        let whole = self.get(addr).map(|entry| (entry.pfn, 1));
-        whole.or_else(|| self.pieces(addr).map(|pieces| (pieces.pfn(), pieces.leaves())))
-    }
-
-    /// Every page in `range` that is mapped, in order: where, as which folio, by how many entries.
-    #[must_use]
-    pub fn folios_over(&self, range: VaddrRange) -> Vec<(Vaddr, Pfn, u32)> {
-        let mut all: Vec<_> = self.over(range).map(|(addr, entry)| (addr, entry.pfn, 1)).collect();
-        if !self.pieces.is_empty() {
-            all.extend(self.pieces_over(range).map(|(addr, pieces)| (addr, pieces.pfn(), pieces.leaves())));
-            all.sort_unstable();
-        }
-        all
-    }
-
-    /// Maps a piece of the page at `addr`, which is of the folio `pfn`; nothing where something is there.
-    #[must_use]
-    pub fn map_piece(&mut self, addr: Vaddr, pfn: Pfn, size: HugeSize, piece: Piece) -> Option<()> {
-        if self.entries.contains_key(&addr) || self.poisoned.contains(&addr) {
-            return None;
-        }
-        match self.pieces.get_mut(&addr) {
-            Some(pieces) => pieces.map(piece)?,
-            None => {
-                let mut pieces = Pieces::new(pfn, size)?;
-                pieces.map(piece)?;
-                self.pieces.insert(addr, pieces);
-            }
-        }
-        self.mapped += piece.size;
-        self.reach(addr);
-        Some(())
-    }
-
-    /// Lets the piece around `offset` of the page at `addr` be written.
-    pub fn make_piece_writable(&mut self, addr: Vaddr, offset: Bytes) {
-        if let Some(pieces) = self.pieces.get_mut(&addr) {
-            let piece = pieces.at(offset);
-            let start = Vaddr::new(piece.offset.get());
-            pieces.set_writable(VaddrRange::new(start, start + piece.size), true);
-        }
-    }
-
-    /// Unmaps all pieces of the page at `addr`.
-    pub fn take_pieces(&mut self, addr: Vaddr) -> Option<Pieces> {
-        let taken = self.pieces.remove(&addr)?;
-        self.mapped -= taken.mapped();
-        Some(taken)
-    }
-
-    /// Unmaps the pieces of all pages in `range`, in order.
-    pub fn take_pieces_over(&mut self, range: VaddrRange) -> Vec<(Vaddr, Pieces)> {
-        let places: Vec<_> = self.pieces_over(range).map(|(addr, _)| addr).collect();
-        places.into_iter().filter_map(|addr| Some((addr, self.take_pieces(addr)?))).collect()
-    }
-
-    /// The pages in `range` that are mapped in pieces, in order.
-    pub fn pieces_over(&self, range: VaddrRange) -> impl Iterator<Item = (Vaddr, &Pieces)> {
-        self.pieces.range(range.start..range.end).map(|(&addr, pieces)| (addr, pieces))
-    }
-
-    /// The pieces of the page at `addr` are of the folio `pfn` from now on.
-    pub fn move_pieces(&mut self, addr: Vaddr, pfn: Pfn) {
-        if let Some(pieces) = self.pieces.get_mut(&addr) {
-            let moved = pieces.moved_to(pfn).expect("a folio of the same size has the same pieces");
-            *pieces = moved;
-        }
-    }
-
-    /// Puts pieces where a page is mapped by nothing.
-    pub fn put_pieces(&mut self, addr: Vaddr, pieces: Pieces) {
-        debug_assert!(self.folio_at(addr).is_none(), "pieces at {addr}, where there is a page");
-        self.reach(addr);
-        self.mapped += pieces.mapped();
-        self.pieces.insert(addr, pieces);
-    }
-
     /// Unmaps everything in `range`; the entries in order.
     pub fn take_range(&mut self, range: VaddrRange) -> Vec<(Vaddr, Entry)> {
         let taken: Vec<_> = self.over(range).collect();
@@ -216,7 +130,7 @@ impl PageTable {
             entry.writable = false;
         }
         for (_, pieces) in self.pieces.range_mut(range.start..range.end) {
-            pieces.set_writable(pieces.range(), false);
+            pieces.write_protect();
         }
     }
 
@@ -234,10 +148,11 @@ impl PageTable {
         let mut at = range.start;
         while at < range.end {
             self.reach(at);
-            match self.entries.get_mut(&at) {
-                Some(entry) => (entry.writable, entry.uffd_wp) = (false, true),
-                None if self.poisoned.contains(&at) => (),
-                None => _ = self.markers.insert(at),
+            match (self.entries.get_mut(&at), self.pieces.get_mut(&at)) {
+                (Some(entry), _) => (entry.writable, entry.uffd_wp) = (false, true),
+                (None, Some(pieces)) => pieces.watch_writes(),
+                (None, None) if self.poisoned.contains(&at) => (),
+                (None, None) => _ = self.markers.insert(at),
             }
             at = at + page;
         }
@@ -249,6 +164,7 @@ impl PageTable {
         for (_, entry) in self.entries.range_mut(range.start..range.end) {
             entry.uffd_wp = false;
         }
+        self.pieces.range_mut(range.start..range.end).for_each(|(_, pieces)| pieces.unwatch_writes());
         self.drop_markers(range);
     }
 
@@ -338,7 +254,7 @@ impl PageTable {
             let alone = !self.entries.contains_key(&addr) && !self.markers.contains(&addr);
             if !alone
                 || self.poisoned.contains(&addr)
-                || pieces.leaves() == 0
+                || pieces.leaves() + pieces.broken() == 0
                 || !addr.is_aligned(pieces.size().bytes())
             {
                 return Err(alloc::format!("pieces at {addr} that are none, or beside something else"));
@@ -353,11 +269,6 @@ impl PageTable {
     #[must_use]
     pub const fn mapped(&self) -> Bytes {
         self.mapped
-    }
-
-    /// All pages that are mapped in pieces, in order.
-    pub fn iter_pieces(&self) -> impl Iterator<Item = (Vaddr, &Pieces)> {
-        self.pieces.iter().map(|(&addr, pieces)| (addr, pieces))
     }
 
     /// All entries in order.

@@ -110,7 +110,14 @@ fn zap<P: Env>(p: &mut P, area: &MappedArea, range: HugeRange, markers: Markers,
     let size = p.hstate(area.hstate).size;
     let at = |index| area.start + size.total(HugeRange::new(area.range.start, index).count());
     let places = VaddrRange::new(at(range.start), at(range.end));
-    let pieces = p.with_table(area.mm, |table| table.take_pieces_over(places)).unwrap_or_default();
+    let pieces = p.with_table(area.mm, |table| {
+        let taken = table.take_pieces_over(places);
+        if markers == Markers::Keep {
+            taken.iter().filter(|(_, pieces)| pieces.is_watched()).for_each(|&(addr, _)| table.leave_marker(addr));
+        }
+        taken
+    });
+    let pieces = pieces.unwrap_or_default();
     for (_, pieces) in pieces {
         // Each has a reference of its own. Only shared areas have pieces, so no reservation is asked about.
         p.with_memmap(|map| (0..pieces.leaves()).for_each(|_| _ = map.remove_mapping(pieces.pfn())));

@@ -1,7 +1,8 @@
 //! What is mapped: page tables of x86-64 and arm64, for an address space of a machine, for a guest, or for a kernel.
 //!
 //! [`PageTables`] is the root of a tree; its tables are in a [`TableMemory`], which says how a table is had and how an entry is read and
-//! written, and nothing else. So the same code fills tables on the heap ([`HeapTables`]), in a guest's memory, or in frames. [`Arch`] says how
+//! written, and nothing else. So the same code fills tables on the heap ([`HeapTables`], or [`SparseTables`] where little is in
+//! them), in a guest's memory, or in frames. [`Arch`] says how
 //! entries look; [`X86_64`](arch::X86_64), [`Arm64K4`](arch::Arm64K4) and others are types without values.
 //!
 //! ```
@@ -56,11 +57,14 @@ mod heap;
 mod level;
 mod map;
 mod memory;
+mod notes;
 mod over;
 mod recount;
 mod resize;
 #[cfg(feature = "shared")]
 mod shared;
+mod sparse;
+mod start;
 mod walk;
 
 pub use arch::Arch;
@@ -75,6 +79,8 @@ pub use recount::Tally;
 pub use resize::{CollapseRefusal, Collapsed, SplitRefusal};
 #[cfg(feature = "shared")]
 pub use shared::SharedTables;
+pub use sparse::SparseTables;
+pub use start::{AtLevel, AtTop, Start};
 pub use walk::{
     Found, NoTableYet, PageTables, Place, Recheck, StepRefusal, Tables, WalkStopped, find_from, recheck, step, walk,
 };

@@ -8,6 +8,7 @@ use crate::flush::{FlushOwed, pages};
 use crate::level::Grain;
 use crate::memory::{TableMemory, Tlb};
 use crate::over::each_of;
+use crate::start::Start;
 use crate::walk::{Found, PageTables, Place, StepRefusal, TRACES, Tables, walk};
 
 /// Why a page was not mapped.
@@ -96,7 +97,7 @@ pub struct Protected {
     pub owed: FlushOwed,
 }
 
-impl<A: Arch> PageTables<A> {
+impl<A: Arch, S: Start> PageTables<A, S> {
     /// Maps one page of that grain at `addr`, with the tables that it needs. A note in its place is honoured.
     ///
     /// # Errors
@@ -149,7 +150,7 @@ impl<A: Arch> PageTables<A> {
 
     fn check(&self, addr: Vaddr, grain: Grain, leaf: Leaf) -> Result<(), MapRefusal> {
         let last = leaf.pfn.get().checked_add(pages::<A>(grain.size()).get() - 1);
-        if !A::is_mappable(addr) {
+        if !self.has_place(addr) {
             Err(MapRefusal::Unmappable(addr))
         } else if !addr.is_aligned(grain.size()) {
             Err(MapRefusal::Misaligned { addr, grain })
@@ -175,7 +176,7 @@ impl<A: Arch> PageTables<A> {
             // Mostly the tables are there.
             let mut found = self.find(mem, addr);
             if found.place.grain() != grain {
-                let walked = walk::<A, M>(mem, self.top(addr), addr, grain, Tables::Make);
+                let walked = walk::<A, M>(mem, self.top_for(addr, grain), addr, grain, Tables::Make);
                 found = walked.map_err(|stopped| match stopped.why {
                     StepRefusal::Occupied(entry) => MapRefusal::Occupied { addr, entry },
                     why => MapRefusal::NoWay { addr, why },

@@ -6,12 +6,13 @@ use crate::arch::Arch;
 use crate::entry::Entry;
 use crate::level::{Grain, Level};
 use crate::memory::{Slot, Table, TableMemory};
+use crate::start::{AtTop, Start};
 use crate::walk::{Found, PageTables, Place, find_from, first_of};
 
 /// Everything over a range in order of addresses, holes too; see [`PageTables::over`].
 #[derive(Debug)]
-pub struct Over<'a, A, M> {
-    tables: PageTables<A>,
+pub struct Over<'a, A, M, S = AtTop> {
+    tables: PageTables<A, S>,
     mem: &'a M,
     next: Option<Vaddr>,
     last: Vaddr,
@@ -19,17 +20,17 @@ pub struct Over<'a, A, M> {
     near: Option<(Table, Level, VaddrRange)>,
 }
 
-impl<A: Arch> PageTables<A> {
+impl<A: Arch, S: Start> PageTables<A, S> {
     /// What is over `range`, in order: where it begins, and what a walk finds there. Of the first one, the part before the range counts
     /// too. Who changes entries meanwhile may be seen or not.
     #[doc(alias("walk_page_range", "hugetlb_walk_range"))]
-    pub fn over<'a, M: TableMemory>(&self, mem: &'a M, range: VaddrRange) -> Over<'a, A, M> {
+    pub fn over<'a, M: TableMemory>(&self, mem: &'a M, range: VaddrRange) -> Over<'a, A, M, S> {
         let next = (!range.is_empty()).then_some(range.start);
         Over { tables: *self, mem, next, last: last_of(range), near: None }
     }
 }
 
-impl<A: Arch, M: TableMemory> Iterator for Over<'_, A, M> {
+impl<A: Arch, M: TableMemory, S: Start> Iterator for Over<'_, A, M, S> {
     type Item = (Vaddr, Found);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -114,14 +115,15 @@ fn visit<A: Arch, M: TableMemory>(
 }
 
 /// Visits everything over `range`, as [`each`].
-pub(crate) fn each_of<A: Arch, M: TableMemory>(
-    tables: PageTables<A>,
+pub(crate) fn each_of<A: Arch, M: TableMemory, S: Start>(
+    tables: PageTables<A, S>,
     mem: &mut M,
     range: VaddrRange,
     f: &mut impl FnMut(&mut M, Vaddr, Found),
 ) {
     if !range.is_empty() {
-        let base = range.start.align_down(A::reach(A::TOP));
-        each::<A, M>(mem, (tables.root(), A::TOP, base), range, f);
+        let level = tables.level();
+        let base = range.start.align_down(A::reach(level));
+        each::<A, M>(mem, (tables.root(), level, base), range, f);
     }
 }

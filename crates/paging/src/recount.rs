@@ -11,6 +11,7 @@ use crate::entry::{Entry, Leaf};
 use crate::flush::pages;
 use crate::level::{Grain, Level};
 use crate::memory::{Slot, Table, TableMemory};
+use crate::start::Start;
 use crate::walk::{PageTables, below, continues};
 
 /// What a tree of tables holds.
@@ -28,7 +29,7 @@ pub struct Tally {
     pub pages: PageCount,
 }
 
-impl<A: Arch> PageTables<A> {
+impl<A: Arch, S: Start> PageTables<A, S> {
     /// Counts everything, and looks that each table is in the tree once, that pages begin where pages of their size can begin, and that
     /// groups are whole and of one kind.
     ///
@@ -36,7 +37,7 @@ impl<A: Arch> PageTables<A> {
     /// What is broken.
     pub fn validate<M: TableMemory>(&self, mem: &M) -> Result<Tally, String> {
         let mut recount = Recount { seen: BTreeSet::new(), tally: Tally::default() };
-        recount.table::<A, M>(mem, self.root(), A::TOP, Vaddr::new(0))?;
+        recount.table::<A, M>(mem, self.root(), self.level(), Vaddr::new(0))?;
         Ok(recount.tally)
     }
 }

@@ -10,6 +10,7 @@ use crate::flush::{FlushOwed, pages};
 use crate::level::{Grain, Level};
 use crate::map::{put, take};
 use crate::memory::{Slot, Table, TableMemory, Tlb};
+use crate::start::Start;
 use crate::walk::{Found, NoTableYet, PageTables, Place, TRACES, below};
 
 /// Why a page was not divided.
@@ -64,7 +65,7 @@ pub enum Collapsed {
     },
 }
 
-impl<A: Arch> PageTables<A> {
+impl<A: Arch, S: Start> PageTables<A, S> {
     /// Divides the page over `addr` until the entry of `addr` maps no more than `target`. What is not on the way stays as coarse as it can.
     ///
     /// # Errors
@@ -136,7 +137,7 @@ impl<A: Arch> PageTables<A> {
     /// Gives all tables back. Nobody uses them any more.
     #[doc(alias = "free_pgtables")]
     pub fn destroy<M: TableMemory>(self, mem: &mut M) {
-        let level = A::TOP;
+        let level = self.level();
         for index in 0..A::entries(level) {
             let entry = A::decode(level, mem.load(Slot { table: self.root(), index }));
             reap::<A, M>(mem, entry, level, &mut [0; 5]);

@@ -12,6 +12,7 @@ use crate::entry::{Entry, Leaf, LeafFlags, Word};
 use crate::flush::pages;
 use crate::level::{Grain, Level};
 use crate::memory::{Section, Slot, Table, TableMemory};
+use crate::start::{AtLevel, AtTop, Start};
 
 /// Where an entry is, and how much it maps. Of a group of joined entries it is the first.
 #[doc(alias = "hugetlb_pte")]
@@ -126,21 +127,23 @@ pub enum Recheck {
     Changed(Entry),
 }
 
-/// The tables of one address space, by their root. The tables themselves are in a [`TableMemory`], which every call is given.
+/// The tables of one address space, by their root; or with [`AtLevel`] a part of such a tree. The tables themselves are in a [`TableMemory`],
+/// which every call is given.
 #[doc(alias("pgd_t", "mm_struct"))]
 #[derive(Debug)]
-pub struct PageTables<A> {
+pub struct PageTables<A, S = AtTop> {
     root: Table,
+    start: S,
     arch: PhantomData<A>,
 }
 
-impl<A> Clone for PageTables<A> {
+impl<A, S: Copy> Clone for PageTables<A, S> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<A> Copy for PageTables<A> {}
+impl<A, S: Copy> Copy for PageTables<A, S> {}
 
 impl<A: Arch> PageTables<A> {
     /// Makes the first table.
@@ -148,15 +151,45 @@ impl<A: Arch> PageTables<A> {
     /// # Errors
     /// Where there is no memory for it.
     pub fn new<M: TableMemory>(mem: &mut M) -> Result<Self, StepRefusal> {
-        let root = mem.alloc_table(A::TOP).ok_or(StepRefusal::NoTable(A::TOP))?;
-        mem.linked(A::TOP);
-        Ok(Self::at(root))
+        Self::begin(mem, AtTop)
     }
 
     /// The tables whose first one is `root`.
     #[must_use]
     pub const fn at(root: Table) -> Self {
-        Self { root, arch: PhantomData }
+        Self { root, start: AtTop, arch: PhantomData }
+    }
+}
+
+impl<A: Arch> PageTables<A, AtLevel> {
+    /// Makes the first table of a part that begins at a level.
+    ///
+    /// # Errors
+    /// Where there is no memory for it.
+    pub fn new_below<M: TableMemory>(mem: &mut M, level: Level) -> Result<Self, StepRefusal> {
+        Self::begin(mem, AtLevel(level))
+    }
+}
+
+impl<A: Arch, S: Start> PageTables<A, S> {
+    fn begin<M: TableMemory>(mem: &mut M, start: S) -> Result<Self, StepRefusal> {
+        let level = start.level::<A>();
+        let root = mem.alloc_table(level).ok_or(StepRefusal::NoTable(level))?;
+        mem.linked(level);
+        Ok(Self { root, start, arch: PhantomData })
+    }
+
+    /// The level of the first table.
+    #[inline]
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.start.level::<A>()
+    }
+
+    /// Is there a place for the address?
+    #[inline]
+    pub(crate) fn has_place(&self, addr: Vaddr) -> bool {
+        A::is_mappable(addr) && self.start.reaches::<A>(addr)
     }
 
     /// The first table: what a processor is given.
@@ -169,20 +202,26 @@ impl<A: Arch> PageTables<A> {
     #[inline]
     #[must_use]
     pub fn top(&self, addr: Vaddr) -> Place {
-        single::<A>(self.root, A::TOP, addr)
+        single::<A>(self.root, self.level(), addr)
+    }
+
+    /// The place in the first table where a walk to that grain begins: all of the group, if it ends there.
+    #[inline]
+    pub(crate) fn top_for(&self, addr: Vaddr, grain: Grain) -> Place {
+        if grain.level() == self.level() { first_of::<A>(self.root, grain, addr) } else { self.top(addr) }
     }
 
     /// What translates `addr`, or what is there instead. It never fails and makes nothing.
     #[doc(alias = "hugetlb_full_walk")]
     #[inline]
     pub fn find<M: TableMemory>(&self, mem: &M, addr: Vaddr) -> Found {
-        down::<A, M>(mem, self.root, A::TOP, addr)
+        down::<A, M>(mem, self.root, self.level(), addr)
     }
 
     /// The frame of the base page of `addr`, and what may be done with it: what a processor would make of the tables.
     #[inline]
     pub fn translate<M: TableMemory>(&self, mem: &M, addr: Vaddr) -> Option<(Pfn, LeafFlags)> {
-        last_of_walk::<A, M, _>(mem, self.root, A::TOP, addr, |_, level, word| {
+        last_of_walk::<A, M, _>(mem, self.root, self.level(), addr, |_, level, word| {
             let Entry::Leaf(leaf) = A::decode(level, word) else { return None };
             // Pages begin at multiples of their size.
             let within = addr.get() & ((1 << A::shift(level)) - 1);

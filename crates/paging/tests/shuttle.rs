@@ -174,26 +174,45 @@ fn a_collapse_against_a_fault() {
 #[test]
 fn a_broken_part_against_an_unmap() {
     under_schedules(|| {
-        let gone_of = |mem: &mut &SharedTables<A>, tables: PageTables<A>, range| {
-            let mut pages = 0;
-            let owed = tables.unmap(mem, range, Notes::Keep, |_, grain, _| pages += grain.size().get() >> 12);
-            if let Ok(owed) = owed {
-                owed.settle(&mut |_| ());
-            }
-            pages
-        };
-        let (shared, tables, broken, rest) = race(
+        let (shared, tables, broken, (rest, notes)) = race(
             |mem, tables| tables.map(mem, page(0), grain(Level::Pud), leaf(0)).unwrap(),
-            move |mem, tables| match tables.split(mem, &mut |_| (), page(2), grain(Level::Pte)) {
+            move |mem, tables| match tables.poison(mem, &mut |_| (), page(2)) {
                 Ok(owed) => {
                     owed.settle(&mut |_| ());
-                    gone_of(mem, tables, VaddrRange::new(page(2), page(3)))
+                    1
                 }
                 Err(_) => 0,
             },
-            move |mem, tables| gone_of(mem, tables, huge()),
+            move |mem, tables| {
+                let (mut pages, mut notes) = (0, 0);
+                let owed = tables.unmap(mem, huge(), Notes::Keep, |_, grain, was| match was {
+                    Entry::Leaf(_) => pages += grain.size().get() >> 12,
+                    Entry::Hwpoison(_) => notes += 1,
+                    other => panic!("{other:?}"),
+                });
+                owed.into_iter().for_each(|owed| owed.settle(&mut |_| ()));
+                (pages, notes)
+            },
         );
         assert_eq!(broken + rest, 4, "{broken} {rest}");
-        assert_eq!(tables.find(&&*shared, page(2)).entry, Entry::None);
+        let left = tables.find(&&*shared, page(2)).entry;
+        assert_eq!(u64::from(matches!(left, Entry::Hwpoison(_))) + notes, broken, "{left:?}");
+    });
+}
+
+/// Two parts of one page break at once: both are taken out, and each table is made once.
+#[test]
+fn two_parts_of_a_page_break() {
+    under_schedules(|| {
+        let breaks = |n| {
+            move |mem: &mut &SharedTables<A>, tables: PageTables<A>| {
+                tables.poison(mem, &mut |_| (), page(n)).map(|owed| owed.settle(&mut |_| ()))
+            }
+        };
+        let (shared, tables, one, other) =
+            race(|mem, tables| tables.map(mem, page(0), grain(Level::Pud), leaf(0)).unwrap(), breaks(0), breaks(1));
+        assert_eq!((one, other), (Ok(()), Ok(())));
+        let tally = tables.validate(&&*shared).unwrap();
+        assert_eq!((tally.others, tally.pages), (2, PageCount::new(2)));
     });
 }

@@ -30,6 +30,8 @@ pub enum Ledger {
     PinnedFolio,
     /// A page that would hold the kernel's own records could not be had.
     Metadata,
+    /// A folio has as many references as can be counted.
+    References,
 }
 
 impl Ledger {
@@ -49,11 +51,12 @@ impl Ledger {
             Self::Contiguity => "contiguity",
             Self::PinnedFolio => "pinned-folio",
             Self::Metadata => "metadata",
+            Self::References => "references",
         }
     }
 
     /// Every ledger.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Pool,
         Self::Reservation,
         Self::SurplusCap,
@@ -66,6 +69,7 @@ impl Ledger {
         Self::Contiguity,
         Self::PinnedFolio,
         Self::Metadata,
+        Self::References,
     ];
 }
 

@@ -3,9 +3,11 @@
 use hugetlb::{Fallback, Target, UnpoisonError};
 use hugetlbfs::Origin;
 use memmap::FolioKind;
-use mm::{Failed, FaultError, MemoryFailure, MigrateError, MoveScope, SoftOfflineError, SoftOfflined, Touch, Warned};
+use mm::{
+    Failed, FaultError, MemoryFailure, MigrateError, MoveScope, Piece, SoftOfflineError, SoftOfflined, Touch, Warned,
+};
 use policy::Placement;
-use units::{Blame, Bytes, Ledger, MmId, NodeId, Nodemask, Pfn, Vaddr};
+use units::{Blame, Bytes, Ledger, MmId, NodeId, Nodemask, PageCount, Pfn, Pid, Vaddr};
 
 use super::Env;
 use crate::text::Switch;
@@ -96,6 +98,47 @@ pub enum Poison {
     Some,
     /// None is known to be.
     None,
+}
+
+/// What a process has at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MappingAt {
+    /// The entry there, or the hole.
+    pub piece: Piece,
+    /// How many entries map the page around it there; groups of joined ones count once.
+    pub leaves: u32,
+    /// Tables of the two lowest levels below the place of the page.
+    #[doc(alias("nr_pmds", "nr_ptes"))]
+    pub tables: (PageCount, PageCount),
+    /// Base pages of it that were taken out because they broke.
+    pub broken: u32,
+    /// References of its folio, if it is mapped or in its file.
+    pub refs: Option<u64>,
+    /// Entries that map the base page at that address, in all address spaces.
+    pub mapcount: u32,
+}
+
+pub(super) fn mapping_at<P: Env>(p: &mut P, pid: Pid, addr: Vaddr) -> Option<MappingAt> {
+    let mm = p.with_process(pid, |process| process.mm)?;
+    let vma = p.with_vmas(mm, |vmas| vmas.find(addr).copied()).flatten()?;
+    let start = addr.align_down(vma.size.bytes());
+    let offset = addr.since(start);
+    let (piece, mapped, counts) = p.with_table(mm, |table| {
+        let counts = table.pieces(start).map(|pieces| (pieces.leaves(), pieces.tables(), pieces.broken()));
+        (table.piece_at(start, vma.size, offset), table.folio_at(start), counts)
+    })?;
+    let cached = p.with_cache(vma.inode, |cache| cache.get(vma.index_of(addr))).flatten();
+    let folio = mapped.map(|(pfn, _)| pfn).or(cached);
+    let base = folio.map(|pfn| pfn.offset(p.page_shift().pages_floor(offset)));
+    let (leaves, tables, broken) = counts.unwrap_or((u32::from(mapped.is_some()), Default::default(), 0));
+    Some(MappingAt {
+        piece,
+        leaves,
+        tables,
+        broken,
+        refs: folio.and_then(|pfn| p.with_memmap(|map| map.get(pfn).map(memmap::Folio::refs))),
+        mapcount: base.and_then(|base| mm::mapcount_of(p, base)).unwrap_or(0),
+    })
 }
 
 /// Why memory was not made to break.

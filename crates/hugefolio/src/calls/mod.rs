@@ -34,7 +34,7 @@ pub use file::{
     SizeWithoutHuge, Truncate, TruncateByNameError, WriteCallError,
 };
 pub use frames::{
-    Cause, Frame, InjectError, Injection, MovePageError, Poison, SoftOfflineCallError, UnpoisonCallError,
+    Cause, Frame, InjectError, Injection, MappingAt, MovePageError, Poison, SoftOfflineCallError, UnpoisonCallError,
 };
 pub use knob::{KnobError, Writer};
 pub use memory::{MapCall, MapCallError, MapSource};

@@ -5,7 +5,7 @@ use mm::{MemoryFailure, MoveScope, Pin, PinError, PinKind, SoftOfflined, Touch};
 use units::{Bytes, Context, HugeCount, NodeId, Nodemask, Pfn, Pid, Vaddr};
 
 use super::frames::{
-    self, Cause, Frame, InjectError, Injection, MovePageError, SoftOfflineCallError, UnpoisonCallError,
+    self, Cause, Frame, InjectError, Injection, MappingAt, MovePageError, SoftOfflineCallError, UnpoisonCallError,
 };
 use super::migrate::{self, MigratePagesError};
 use super::pins::{self, ByteRange, NoPin, PinFileError};
@@ -99,11 +99,22 @@ pub trait Moves: Env + Sized {
         let size = self.with_vmas(mm, |vmas| vmas.find(addr).map(|vma| vma.size)).flatten()?;
         let start = addr.align_down(size.bytes());
         let offset = addr.since(start);
-        let pfn = self.with_table(mm, |table| match table.pieces(start) {
-            Some(pieces) => pieces.at(offset).writable.map(|_| pieces.pfn()),
-            None => table.get(start).map(|entry| entry.pfn),
+        let pfn = self.with_table(mm, |table| {
+            let mapped = table.piece_at(start, size, offset).state.is_page();
+            table.folio_at(start).map(|(pfn, _)| pfn).filter(|_| mapped)
         });
-        Some(pfn.flatten()?.offset(self.page_shift().pages_floor(addr.since(start))))
+        Some(pfn.flatten()?.offset(self.page_shift().pages_floor(offset)))
+    }
+
+    /// How many entries map the base page `pfn` of a huge page, in all address spaces.
+    #[doc(alias = "page_mapcount")]
+    fn mapcount_of(&mut self, pfn: Pfn) -> Option<u32> {
+        mm::mapcount_of(self, pfn)
+    }
+
+    /// What is at `addr` in the page around it: an entry, how large it is, and what is counted of the page. Nothing where there is no area.
+    fn mapping_at(&mut self, pid: Pid, addr: Vaddr) -> Option<MappingAt> {
+        frames::mapping_at(self, pid, addr)
     }
 
     /// The lines of `/proc/PID/numa_maps`, one for each area; nothing for a process that is gone.

@@ -99,6 +99,7 @@ impl ToErrno for AdviseError {
             Self::NotRemovable => Errno::EACCES,
             Self::Punch(error) => error.errno(),
             Self::Populate(error) => error.errno(),
+            Self::Broken(_) => Errno::EHWPOISON,
             _ => Errno::EINVAL,
         }
     }

@@ -55,7 +55,8 @@ impl ToErrno for FillError {
             // Linux takes a page that cannot be had for one that somebody else brought meanwhile.
             FillRefusal::Exists(_) | FillRefusal::Refused(_) => Errno::EEXIST,
             FillRefusal::Poisoned(_) => Errno::EHWPOISON,
-            FillRefusal::NotCached(_) | FillRefusal::BeyondEof { .. } => Errno::EFAULT,
+            FillRefusal::BrokenPart(_) => Errno::EIO,
+            FillRefusal::NotCached(_) | FillRefusal::BeyondEof { .. } | FillRefusal::TooManyRefs(_) => Errno::EFAULT,
             FillRefusal::CacheNode(_) | FillRefusal::NoTablePage => Errno::ENOMEM,
             _ => Errno::EINVAL,
         }

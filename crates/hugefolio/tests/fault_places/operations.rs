@@ -103,6 +103,12 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         s.machine.memory_failure(page, Cause::Test);
         true
     }),
+    ("memory that breaks in a page in pieces", Leaves::OtherWay, |s| {
+        s.machine.madvise(s.parent, s.shared, pages(1), Advice::Split).unwrap();
+        let page = s.machine.frame_at(s.parent, s.shared).unwrap();
+        s.machine.memory_failure(page, Cause::Test);
+        s.machine.read_byte(s.parent, s.shared).is_err()
+    }),
     ("memory that breaks free", Leaves::OtherWay, |s| {
         let hstate = s.machine.hstates().default_hstate().id;
         let page = s.machine.shelf(hstate, N0).unwrap().iter().next().unwrap().pfn;

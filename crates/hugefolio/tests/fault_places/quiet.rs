@@ -168,6 +168,11 @@ pub(crate) const QUIET: &[Quiet] = &[
     }),
     ("Moves::node_of", LOOKS, nothing, |s| s.machine.node_of(s.parent, s.shared).is_ok()),
     ("Moves::frame_at", LOOKS, nothing, |s| s.machine.frame_at(s.parent, s.shared).is_some()),
+    ("Moves::mapping_at", LOOKS, nothing, |s| s.machine.mapping_at(s.parent, s.shared).is_some()),
+    ("Moves::mapcount_of", LOOKS, nothing, |s| {
+        let frame = s.machine.frame_at(s.parent, s.shared).unwrap();
+        s.machine.mapcount_of(frame).is_some()
+    }),
     ("Moves::numa_maps", LOOKS, nothing, |s| s.machine.numa_maps(s.parent).is_some()),
     ("Moves::tell_of_failures_early", NUMBER, nothing, |s| {
         s.machine.tell_of_failures_early(hugefolio::text::Switch::On);

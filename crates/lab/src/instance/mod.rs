@@ -18,6 +18,7 @@ mod placement;
 mod ranges;
 mod saved;
 mod segments;
+mod tables;
 mod uffd;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +31,7 @@ use hugefolio::{
 };
 
 use crate::op::{self, About, Actor, CgroupName, Op, UserId};
-use crate::scenario::{GuestQuery, Known, ZoneQuery};
+use crate::scenario::{GuestQuery, Known, PieceQuery, TablesQuery, ZoneQuery};
 use crate::target::{
     Answer, ArchName, BeginError, Counters, FsCounters, Header, NodeCounters, NodeSizes, PoolCounters, StepResult,
     Target,
@@ -74,6 +75,8 @@ pub struct Instance {
     guest_pins: BTreeMap<String, Pfn>,
     /// Memory of its own, where a scenario describes some.
     pages: Option<pages::Pages>,
+    /// Page tables of nobody, by name.
+    tables: BTreeMap<String, tables::Tables>,
 }
 
 /// With which machine the next scenario begins.
@@ -119,6 +122,7 @@ impl Instance {
             pictures: false,
             guest_pins: BTreeMap::new(),
             pages: None,
+            tables: BTreeMap::new(),
         }
     }
 
@@ -198,6 +202,7 @@ impl Instance {
                 About::Group => self.cgroup_op(op),
                 About::Pages => self.pages_op(op),
                 About::Guest => self.guest_op(op),
+                About::Tables => self.tables_op(op),
                 _ => self.actor_op(op),
             },
         }
@@ -320,7 +325,12 @@ impl Instance {
             ArchName::Arm64Base16K => Arch::Arm64(PageShift::K16),
             ArchName::Arm64Base64K => Arch::Arm64(PageShift::K64),
         };
-        let builder = builder.arch(arch).groups(line.groups).memory_accounting(line.memory).tail_life(line.tails);
+        let builder = builder
+            .arch(arch)
+            .groups(line.groups)
+            .memory_accounting(line.memory)
+            .tail_life(line.tails)
+            .behaviour(line.behaviour);
         let machine = builder.cmdline(&line.boot.join(" ")).build();
         let machine = machine.map_err(|error| BeginError::Machine(error.to_string()))?;
         *self = Self { pictures: self.pictures, ..Self::of(machine) };
@@ -368,6 +378,14 @@ impl Target for Instance {
 
     fn ask_guest(&mut self, query: &GuestQuery) -> Option<Known> {
         self.ask_of_guest(query)
+    }
+
+    fn ask_piece(&mut self, query: &PieceQuery) -> Option<Known> {
+        self.ask_of_piece(query)
+    }
+
+    fn ask_tables(&mut self, query: &TablesQuery) -> Option<Known> {
+        self.tables.get(query.tables.as_str()).map(|tables| tables.ask(query.field))
     }
 
     fn read_file(&mut self, path: &str) -> Option<String> {

@@ -42,13 +42,16 @@ pub use flag::{
     MoveFlag, MremapFlag, OpenFlag, Seal, SegmentFlag, TaskFlag, UffdMode,
 };
 pub use frames::{COMPACTED, FrameRange, Gfp, MOVED, Replies, Reply, ZoneName};
-pub use name::{Actor, BlockName, CgroupName, FileName, MapName, MountName, MountPath, PinName, SegmentName, UffdName};
+pub use name::{
+    Actor, BlockName, CgroupName, FileName, MapName, MountName, MountPath, PinName, PlaceName, SegmentName, TablesName,
+    UffdName,
+};
 pub use placement::{NodeList, NodesAre, PinFor, PolicyMode};
 pub use record::{Record, Scalar};
 pub use table::{About, ArgumentInfo, Verb};
 pub use text::{nearest, quote, unquote};
 pub use verbs::*;
-pub use word::{Access, Advice, FailingSite, Protection, SizeName, Switch};
+pub use word::{Access, Advice, FailingSite, Protection, SizeName, Switch, TableEntry};
 pub use words::Word;
 
 pub(crate) use knob::write_to;

@@ -130,6 +130,10 @@ names! {
     PinName: "a pin's name", "";
     /// A userfaultfd of a process.
     UffdName: "a userfaultfd's name", "";
+    /// Page tables by themselves.
+    TablesName: "the name of page tables", "";
+    /// A place in page tables that was found.
+    PlaceName: "a place's name", "";
 }
 
 /// A file in a mount: `MOUNT/NAME`. The name may be empty, which is the mount's root directory.

@@ -50,6 +50,8 @@ pub enum About {
     Pages,
     /// Memory of guests.
     Guest,
+    /// Page tables by themselves.
+    Tables,
 }
 
 /// One argument of a verb.

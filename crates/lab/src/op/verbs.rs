@@ -15,6 +15,7 @@ mod pages;
 mod placement;
 mod process;
 mod segment;
+mod tables;
 mod uffd;
 
 pub use file::*;
@@ -27,6 +28,7 @@ pub use pages::*;
 pub use placement::*;
 pub use process::*;
 pub use segment::*;
+pub use tables::*;
 pub use uffd::*;
 
 use super::draw::{DrawSource, Draws};
@@ -51,6 +53,7 @@ operations! {
     Online, Offline,
     GmemCreate, GmemBind, GmemAllocate, GmemPunch, GmemTruncate, GmemConvert, GmemConversion, GmemMap, GmemUnmap, GmemTouch, GmemPin,
     GmemUnpin, GuestTouch, GmemFail, GmemSplit, GmemMerge, FailNext,
+    PtNew, PtPut, PtMap, PtWalk, PtRecheck, PtProtect,
 }
 
 fn unknown_verb(word: &str) -> OpError {

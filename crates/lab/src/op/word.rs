@@ -221,6 +221,48 @@ impl Value for FailingSite {
     }
 }
 
+/// What an entry of page tables is to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableEntry {
+    /// A page that may be written.
+    Page,
+    /// A page that may be read alone.
+    ReadOnly,
+    /// A note that the page which comes is to be write-protected.
+    Marker,
+    /// A page on its way.
+    Migration,
+    /// A page whose memory broke.
+    Broken,
+    /// What only its writer understands.
+    Swap,
+}
+
+const TABLE_ENTRIES: [(&str, TableEntry); 6] = [
+    ("page", TableEntry::Page),
+    ("read-only", TableEntry::ReadOnly),
+    ("marker", TableEntry::Marker),
+    ("migration", TableEntry::Migration),
+    ("broken", TableEntry::Broken),
+    ("swap", TableEntry::Swap),
+];
+
+impl Value for TableEntry {
+    const EXPECTS: &'static str = "what an entry says: page, read-only, marker, migration, broken or swap";
+    fn draw(draws: &mut Draws<'_>) -> Self {
+        draws.of(&TABLE_ENTRIES).1
+    }
+    fn from_text(text: &str) -> Result<Self, ValueError> {
+        TABLE_ENTRIES.iter().find(|(word, _)| *word == text).map(|&(_, entry)| entry).ok_or_else(|| ValueError {
+            nearest: near(text, TABLE_ENTRIES.map(|(word, _)| word)),
+            ..ValueError::new(format!("`{text}` is nothing that an entry says"))
+        })
+    }
+    fn to_text(&self) -> String {
+        TABLE_ENTRIES.iter().find(|(_, entry)| entry == self).map_or_else(String::new, |(word, _)| (*word).to_owned())
+    }
+}
+
 /// A switch that stands on a line as its own name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Switch(bool);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hugefolio::{GroupVersion, MemoryAccounting, TailLife};
+use hugefolio::{Behaviour, CollapseRule, GroupVersion, MemoryAccounting, TailLife};
 
 use super::error::LineError;
 use super::lex::{At, Token};
@@ -47,7 +47,11 @@ pub(crate) const GROUP_VERSIONS: [(&str, (GroupVersion, MemoryAccounting)); 3] =
 /// What becomes of shared tails that nobody reads.
 pub(crate) const TAIL_LIVES: [(&str, TailLife); 2] = [("counted", TailLife::Counted), ("kept", TailLife::Kept)];
 
-/// The boot parameters that a machine line may hold, besides `arch=`, `cgroup=`, `tails=`, `distances=`, and `node=` for each node's memory.
+/// What `MADV_COLLAPSE` does.
+pub(crate) const COLLAPSE_RULES: [(&str, CollapseRule); 3] =
+    [("released", CollapseRule::Released), ("first", CollapseRule::First), ("second", CollapseRule::Second)];
+
+/// The boot parameters that a machine line may hold, besides `arch=`, `cgroup=`, `tails=`, `collapse=`, `references=`, `distances=`, and `node=` for each node's memory.
 pub const BOOT_PARAMETERS: [&str; 9] = [
     "hugepages",
     "hugepagesz",
@@ -134,15 +138,34 @@ fn machine(words: &[Token<'_>]) -> Result<MachineLine, At<LineError>> {
             let words = TAIL_LIVES.map(|(word, _)| word).join(", ");
             let bad = || bad(format!("`{value}` is no life of shared tails"), &format!("write one of {words}"));
             machine.tails = life.map(|(_, life)| *life).ok_or_else(bad)?;
+        } else if name == "collapse" {
+            let rule = COLLAPSE_RULES.iter().find(|(word, _)| *word == value);
+            let words = COLLAPSE_RULES.map(|(word, _)| word).join(", ");
+            let bad = || bad(format!("`{value}` is no rule of MADV_COLLAPSE"), &format!("write one of {words}"));
+            machine.behaviour.collapse = rule.map(|(_, rule)| *rule).ok_or_else(bad)?;
+        } else if name == "references" {
+            let bad = |_| bad(format!("`{value}` is no number of references"), "write a number, such as 600");
+            machine.behaviour.references_max = value.parse().map_err(bad)?;
         } else if BOOT_PARAMETERS.contains(&name) {
             machine.boot.push(word.text.to_owned());
         } else {
             let mend = match nearest(
                 name,
-                BOOT_PARAMETERS.into_iter().chain(["node", "distances", "arch", "cgroup", "tails"]),
+                BOOT_PARAMETERS.into_iter().chain([
+                    "node",
+                    "distances",
+                    "arch",
+                    "cgroup",
+                    "tails",
+                    "collapse",
+                    "references",
+                ]),
             ) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
-                None => format!("it takes arch, node, distances, cgroup, tails, {}", BOOT_PARAMETERS.join(", ")),
+                None => format!(
+                    "it takes arch, node, distances, cgroup, tails, collapse, references, {}",
+                    BOOT_PARAMETERS.join(", ")
+                ),
             };
             return Err(bad(format!("the machine has no parameter `{name}`"), &mend));
         }
@@ -172,6 +195,14 @@ impl fmt::Display for HeaderLine {
                 if machine.tails != TailLife::default() {
                     let word = TAIL_LIVES.iter().find(|(_, life)| *life == machine.tails);
                     write!(f, " tails={}", word.map_or("", |(word, _)| *word))?;
+                }
+                let usual = Behaviour::default();
+                if machine.behaviour.collapse != usual.collapse {
+                    let word = COLLAPSE_RULES.iter().find(|(_, rule)| *rule == machine.behaviour.collapse);
+                    write!(f, " collapse={}", word.map_or("", |(word, _)| *word))?;
+                }
+                if machine.behaviour.references_max != usual.references_max {
+                    write!(f, " references={}", machine.behaviour.references_max)?;
                 }
                 machine.boot.iter().try_for_each(|word| write!(f, " {word}"))
             }

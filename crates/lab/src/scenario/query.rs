@@ -7,6 +7,7 @@ use hugefolio::text::VmstatItem;
 use super::error::LineError;
 use super::guest_query::GuestQuery;
 use super::lex::{At, Token};
+use super::piece_query::{PieceQuery, TablesQuery};
 use super::zone_query::{EVENT_WORDS, ZoneQuery};
 use crate::op::{Actor, CgroupName, FileName, MapName, MountName, Node, SizeName, Value, Verbatim, nearest};
 use crate::target::Extras;
@@ -128,6 +129,10 @@ pub enum Query {
     Zone(ZoneQuery),
     /// Something of a file of guest memory.
     Guest(GuestQuery),
+    /// What a process has at an address.
+    Piece(PieceQuery),
+    /// Something of page tables by themselves.
+    Tables(TablesQuery),
     /// How often something happened in the last operation, one of [`EVENT_WORDS`].
     Event(&'static str),
     /// What the last operation answered besides its result, by the field's name, such as `rd` or `done`.
@@ -160,11 +165,11 @@ impl Query {
             Query::File(_) | Query::Pagemap { .. } => Unit::Text,
             Query::Zone(query) if query.field.is_text() => Unit::Text,
             Query::Guest(query) if query.field.is_text() => Unit::Text,
-            Query::Zone(_) | Query::Guest(_) | Query::Event(_) => Unit::Count,
+            Query::Piece(query) => query.field.unit(),
+            Query::Zone(_) | Query::Guest(_) | Query::Event(_) | Query::Tables(_) => Unit::Count,
             Query::Last(name) => match *name {
-                "rd" | "vec" | "pm" | "lim" | "numa" | "zone" | "mt" | "asked" | "events" | "why" | "steps" => {
-                    Unit::Text
-                }
+                "rd" | "vec" | "pm" | "lim" | "numa" | "zone" | "mt" | "asked" | "events" | "why" | "steps"
+                | "what" | "flushed" => Unit::Text,
                 "size" | "blksize" | "n" | "copied" | "at" => Unit::Bytes,
                 name if name.ends_with("_kb") => Unit::Kilobytes,
                 _ => Unit::Count,
@@ -180,6 +185,7 @@ impl Query {
             | Query::Smaps { actor, .. }
             | Query::Fstat { actor, .. } => Some(*actor),
             Query::Guest(query) => Some(query.actor),
+            Query::Piece(query) => Some(query.actor),
             _ => None,
         }
     }
@@ -208,6 +214,8 @@ impl fmt::Display for Query {
             Query::Fstat { actor, file, field } => write!(f, "{actor} fstat {file} {field}"),
             Query::Zone(query) => write!(f, "{query}"),
             Query::Guest(query) => write!(f, "{query}"),
+            Query::Piece(query) => write!(f, "{query}"),
+            Query::Tables(query) => write!(f, "{query}"),
             Query::Event(word) => write!(f, "event {word}"),
             Query::Last(name) => f.write_str(name),
         }
@@ -245,7 +253,7 @@ fn unknown<'a>(token: &Token<'_>, known: impl Iterator<Item = &'a str>) -> At<Li
     (token.column, LineError::UnknownQuery { word: token.text.to_owned(), nearest })
 }
 
-const ACTOR_QUERIES: [&str; 5] = ["HugetlbPages", "pagemap", "smaps", "fstat", "gmem"];
+const ACTOR_QUERIES: [&str; 6] = ["HugetlbPages", "pagemap", "smaps", "fstat", "gmem", "piece"];
 
 fn query_of_actor(actor: Actor, first: &Token<'_>, words: &[Token<'_>], end: usize) -> Result<Query, At<LineError>> {
     let form = |form: &'static str| Err((end, LineError::QueryForm(form)));
@@ -259,6 +267,7 @@ fn query_of_actor(actor: Actor, first: &Token<'_>, words: &[Token<'_>], end: usi
         ("fstat", [file, of]) => Ok(Query::Fstat { actor, file: name(file)?, field: field(of, &FSTAT_FIELDS)? }),
         ("fstat", _) => form("expect a0 fstat F size = 2M"),
         ("gmem", _) => GuestQuery::parse(actor, words, end).map(Query::Guest),
+        ("piece", _) => PieceQuery::parse(actor, words, end).map(Query::Piece),
         _ if query_of_machine(first, words, end).is_ok() => Err((
             first.column,
             LineError::QueryActor("this is asked of the machine, not of a process; leave the process out"),
@@ -295,6 +304,7 @@ fn query_of_machine(first: &Token<'_>, words: &[Token<'_>], end: usize) -> Resul
         ("vmstat", _) => form("expect vmstat nr_memmap_pages = 4"),
         ("shared_tails", []) => Ok(Query::Tails),
         ("shared_tails", _) => form("expect shared_tails = 1"),
+        ("tables", _) => TablesQuery::parse(words, end).map(Query::Tables),
         ("zone", [_, ..]) => ZoneQuery::parse(words, end).map(Query::Zone),
         ("event", [word]) => field(word, &EVENT_WORDS).map(Query::Event),
         ("event", _) => form("expect event extfrag = 1"),
@@ -312,7 +322,7 @@ fn query_of_machine(first: &Token<'_>, words: &[Token<'_>], end: usize) -> Resul
 }
 
 /// The first words of queries of the machine that are no counter of a pool.
-const MACHINE_QUERIES: [&str; 6] = ["statfs", "refused-by", "vmstat", "shared_tails", "zone", "event"];
+const MACHINE_QUERIES: [&str; 7] = ["statfs", "refused-by", "vmstat", "shared_tails", "zone", "event", "tables"];
 
 fn vmstat_item(word: &Token<'_>) -> Result<VmstatItem, At<LineError>> {
     let lists = [VmstatItem::ZONE, VmstatItem::NODE, VmstatItem::MACHINE];

@@ -159,6 +159,10 @@ extras! {
     leaf: i64,
     /// What happened to a guest's tables and to the folios behind them, in order.
     steps: String,
+    /// What an entry of page tables says, or what became of it.
+    what: String,
+    /// Which ranges were flushed, in order, and which is owed.
+    flushed: String,
     /// The limit of a control group as it reads back.
     lim: String,
     /// The code of the signal that ended a `touch`.
@@ -171,7 +175,7 @@ extras! {
     moved: u8,
     /// One digit a huge page: whether it is in memory.
     vec: String,
-    /// A file's size in bytes.
+    /// A file's size in bytes, or how much an entry of page tables maps.
     size: i64,
     /// A file's size in units of 512 bytes.
     blocks: i64,

@@ -5,7 +5,7 @@ mod counters;
 mod record;
 mod recorded;
 
-use hugefolio::{GroupVersion, TailLife};
+use hugefolio::{Behaviour, GroupVersion, TailLife};
 
 pub use hugefolio::MemoryAccounting;
 
@@ -19,7 +19,7 @@ pub use recorded::{Recorded, RecordedLine};
 
 use crate::input::Problem;
 use crate::op::{Op, Size, SizeName};
-use crate::scenario::{GuestQuery, Known, MemoryLine, ZoneQuery};
+use crate::scenario::{GuestQuery, Known, MemoryLine, PieceQuery, TablesQuery, ZoneQuery};
 
 /// The architecture of a machine, with its base page size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -76,6 +76,8 @@ pub struct MachineLine {
     pub memory: MemoryAccounting,
     /// What becomes of shared tails of descriptors that nobody reads.
     pub tails: TailLife,
+    /// Which way it takes where kernels did differently.
+    pub behaviour: Behaviour,
     /// The kernel's boot parameters, such as `hugepagesz=2M`, in order.
     pub boot: Vec<String>,
 }
@@ -154,6 +156,18 @@ pub trait Target {
 
     /// What is known of a file of guest memory; nothing where there is none, or no such page.
     fn ask_guest(&mut self, query: &GuestQuery) -> Option<Known> {
+        let _ = query;
+        None
+    }
+
+    /// What a process has at an address of a mapping; nothing where there is no mapping.
+    fn ask_piece(&mut self, query: &PieceQuery) -> Option<Known> {
+        let _ = query;
+        None
+    }
+
+    /// Something of page tables by themselves.
+    fn ask_tables(&mut self, query: &TablesQuery) -> Option<Known> {
         let _ = query;
         None
     }

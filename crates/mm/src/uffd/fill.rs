@@ -3,14 +3,15 @@
 use filemap::NoCacheNode;
 use hugetlb::{AllocRefusal, HugeFolio, Purpose};
 use hugetlbfs::Origin;
-use memmap::MappedBy;
+use memmap::{MappedBy, TooManyRefs};
 use units::{Access, Blame, Bytes, HugeIndex, Ledger, MmId, Pfn, Scope, Site, UffdId, Vaddr, VaddrRange};
 
 use super::{UffdModes, whole_pages};
 use crate::fault::{
-    Place, alloc_page, at_place, install, install_piece, is_poisoned, keep, prepare_anon, reach, size_before,
+    NotInstalled, Place, alloc_page, at_place, has_broken, install, install_piece, is_poisoned, keep, prepare_anon,
+    reach, size_before,
 };
-use crate::{Entry, Env, Piece, Pieces, Prot, Vma, VmaFlags};
+use crate::{Entry, Env, Piece, PieceState, Pieces, Prot, Vma, VmaFlags};
 
 /// What is copied in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,12 @@ pub enum FillRefusal {
     /// The page of the file has broken memory.
     #[error("{0} has broken memory")]
     Poisoned(HugeIndex),
+    /// A part of the page, where pages may be mapped in pieces, has broken memory.
+    #[error("what is to be mapped at {0} has broken memory")]
+    BrokenPart(Vaddr),
+    /// The page is mapped as often as can be counted.
+    #[error(transparent)]
+    TooManyRefs(#[from] TooManyRefs),
     /// Beyond the end of the file.
     #[error("{index} lies beyond the end of the file, which has {size}")]
     BeyondEof {
@@ -98,6 +105,7 @@ impl Blame for FillError {
         match self.refusal {
             FillRefusal::Refused(refusal) => refusal.ledger(),
             FillRefusal::CacheNode(_) | FillRefusal::NoTablePage => Some(Ledger::Metadata),
+            FillRefusal::TooManyRefs(_) => Some(Ledger::References),
             _ => None,
         }
     }
@@ -243,14 +251,17 @@ fn fill_locked<P: Env>(p: &mut P, place: &Place<'_>, source: Source<'_>, from: B
         }
         Source::Cached => {
             let pfn = cached.ok_or(FillRefusal::NotCached(place.index))?;
+            let in_pieces = vma.flags.contains(VmaFlags::PIECES);
             if is_poisoned(p, vma, pfn) {
-                return Err(FillRefusal::Poisoned(place.index));
+                let part = FillRefusal::BrokenPart(place.addr);
+                return Err(if in_pieces { part } else { FillRefusal::Poisoned(place.index) });
             }
             if present {
                 return Err(FillRefusal::Exists(place.addr));
             }
-            p.with_memmap(|map| map.get_refs(pfn, 1));
-            (pfn, MappedBy::File, false)
+            p.with_memmap(|map| map.try_get_refs(pfn, 1))?;
+            let noted = in_pieces && p.with_table(place.mm, |table| table.has_marker(place.addr)) == Some(true);
+            (pfn, MappedBy::File, noted)
         }
     };
     let own = vma.is_shared() || by == MappedBy::Anonymous;
@@ -268,12 +279,16 @@ fn map_piece<P: Env>(p: &mut P, place: &Place<'_>, offset: Bytes, left: Bytes) -
     }
     let cached = p.with_cache(vma.inode, |cache| cache.get(place.index)).flatten();
     let pfn = cached.ok_or(FillRefusal::NotCached(place.index))?;
-    if is_poisoned(p, vma, pfn) {
-        return Err(FillRefusal::Poisoned(place.index));
+    let size = Pieces::largest(p.paging(), vma.size, offset, left);
+    let piece = Piece { offset, size, state: PieceState::page(vma.prot.contains(Prot::WRITE)) };
+    if has_broken(p, vma, pfn, piece) {
+        return Err(FillRefusal::BrokenPart(place.addr + offset));
     }
-    let size = Pieces::largest(vma.size, offset, left);
-    let piece = Piece { offset, size, writable: Some(vma.prot.contains(Prot::WRITE)) };
-    install_piece(p, place, pfn, piece).map(|()| size).ok_or(FillRefusal::Exists(place.addr + offset))
+    match install_piece(p, place, pfn, piece) {
+        Ok(_) => Ok(size),
+        Err(NotInstalled::Occupied) => Err(FillRefusal::Exists(place.addr + offset)),
+        Err(NotInstalled::TooManyRefs(error)) => Err(error.into()),
+    }
 }
 
 /// A page with the payload: in the cache of a shared file, or anonymous. The mapping to come takes its reference.

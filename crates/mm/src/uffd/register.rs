@@ -37,9 +37,6 @@ pub enum RegisterError {
     /// Another userfaultfd watches it.
     #[error("another userfaultfd watches the area at {0}")]
     Busy(Vaddr),
-    /// Its pages may be mapped in pieces, and protection from writes is of whole pages.
-    #[error("pages of the area at {0} may be mapped in pieces, whose writes cannot be watched")]
-    InPieces(Vaddr),
 }
 
 /// Why a range cannot be left alone.
@@ -103,9 +100,6 @@ pub fn uffd_register<P: Env>(
             }
             if vma.uffd.is_some_and(|other| other.uffd != uffd) {
                 return Err(RegisterError::Busy(vma.range.start));
-            }
-            if modes.contains(UffdModes::WRITE_PROTECT) && vma.flags.contains(VmaFlags::PIECES) {
-                return Err(RegisterError::InPieces(vma.range.start));
             }
         }
         for vma in areas.iter().filter(|vma| !vma.is_watched(modes)) {

@@ -1,9 +1,10 @@
 //! Project commands: `cargo xtask ci` runs every check, `cargo xtask tidy` those on the shape of the code, `cargo xtask bench`
-//! the benches, `cargo xtask mutants` tries the tests on deliberate mistakes.
+//! the benches, `cargo xtask mutants` tries the tests on deliberate mistakes, `cargo xtask sim` random operations on whole machines.
 
 mod bench;
 mod ci;
 mod mutants;
+mod sim;
 mod tidy;
 mod workspace;
 
@@ -16,12 +17,18 @@ usage: cargo xtask COMMAND
   tidy           the checks on layers, lengths, locks, words, files and links
   bench          instructions per operation of every bench, beside its target
   mutants        deliberate mistakes, each of which the tests must catch; --list shows them, --only NAME makes some
+  sim [WORD...]  random operations on whole machines, until something is wrong: --seed N --minutes M, or --steps N; more with --help
 ";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments == ["bench"] {
         return bench::run();
+    }
+    if let Some((command, words)) = arguments.split_first()
+        && command == "sim"
+    {
+        return sim::run(words);
     }
     let outcome = match arguments.split_first() {
         Some((command, steps)) if command == "ci" => ci::run(steps),

@@ -104,7 +104,7 @@ impl Tree {
                 let Some(name) = relative(&path, &workspace.root) else {
                     continue;
                 };
-                if path == workspace.target || name == "target" || name == ".git" {
+                if path == workspace.target || name == "target" || name == "fuzz/target" || name == ".git" {
                     continue;
                 }
                 if path.is_dir() {

@@ -14,13 +14,15 @@ mod output;
 mod record;
 mod run;
 mod saved;
+mod sim;
 mod why;
 mod zoneinfo;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use lab::limits::Limits;
 use output::{Output, Status};
 use saved::Ends;
 
@@ -54,6 +56,9 @@ enum Command {
         /// Writes the machine at the end of the one scenario to this file.
         #[arg(long, value_name = "FILE")]
         save: Option<PathBuf>,
+        /// How much a scenario may take, such as `memory=1T` or `folios=100000`; what else can be set, a wrong name tells.
+        #[arg(long, value_name = "NAME=SIZE")]
+        limit: Vec<String>,
     },
     /// Compares two saved machines, or two saved zones.
     ///
@@ -65,6 +70,9 @@ enum Command {
         /// The second one.
         #[arg(value_name = "FILE")]
         there: PathBuf,
+        /// How large they may be: `state=` for the bytes of the files, `memory=` for what is in them.
+        #[arg(long, value_name = "NAME=SIZE")]
+        limit: Vec<String>,
     },
     /// Compares every field of every step with what a real kernel answers.
     Conform(conform::Arguments),
@@ -118,18 +126,31 @@ enum Command {
     ///
     /// Ends with 1 if no such page could be had.
     Why(why::Asked),
+    /// Searches for mistakes of the library: random operations on whole machines, looked at after every step.
+    ///
+    /// Ends with 1 at the first thing that is wrong, and prints a scenario that shows it.
+    Sim(sim::Arguments),
     /// Prints the page that describes the scenario language.
     Grammar,
+}
+
+/// The usual limits, or what was set of them. A wrong one ends the program.
+fn limits(set: &[String]) -> Limits {
+    set.iter()
+        .try_fold(Limits::default(), |limits, text| limits.with(text))
+        .unwrap_or_else(|error| Arguments::command().error(clap::error::ErrorKind::InvalidValue, error).exit())
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut output = Output::new(arguments.json);
     let done = match arguments.command {
-        Command::Run { paths, trace, map, from, save } => {
-            run::run(&paths, run::Shown { trace, map }, Ends::new(from.as_deref(), save.as_deref()), &mut output)
+        Command::Run { paths, trace, map, from, save, limit } => {
+            let limits = limits(&limit);
+            let ends = Ends::new(from.as_deref(), save.as_deref(), limits);
+            run::run(&paths, run::Shown { trace, map }, ends, &mut output)
         }
-        Command::Diff { here, there } => saved::diff(&here, &there, &mut output),
+        Command::Diff { here, there, limit } => saved::diff(&here, &there, limits(&limit), &mut output),
         Command::Conform(arguments) => conform::conform(&arguments, &mut output),
         Command::Record { paths, into } => record::record(&paths, &into, &mut output),
         Command::Check { files } => files::check(&files, &mut output),
@@ -138,6 +159,7 @@ fn main() -> ExitCode {
         Command::Explain(asked) => explain::explain(&asked, &mut output),
         Command::Tree { folder, scenario } => explain::tree(&folder, scenario.as_deref(), &mut output),
         Command::Why(asked) => why::why(&asked, &mut output),
+        Command::Sim(asked) => sim::sim(&asked, &mut output),
         Command::Grammar => files::grammar(&mut output),
     };
     match done {

@@ -5,36 +5,38 @@ use std::path::{Path, PathBuf};
 
 use lab::input::{BadInput, Problem, read_small};
 use lab::instance::Instance;
-use lab::machine_state::{Limits, SavedMachine};
+use lab::limits::Limits as Bounds;
+use lab::machine_state::SavedMachine;
 use lab::pages::{self, Diff, SavedZone};
 use lab::scenario::Scenario;
 use serde_json::json;
 
 use crate::output::{Output, Status};
 
-/// The machines that a run begins and ends with.
+/// The machines that a run begins and ends with, and what it may take.
 #[derive(Default)]
 pub(crate) struct Ends<'a> {
     from: Option<Instance>,
     save: Option<&'a Path>,
+    limits: Bounds,
 }
 
 impl<'a> Ends<'a> {
     /// Loads the machine to begin with, if there is one.
-    pub(crate) fn new(from: Option<&Path>, save: Option<&'a Path>) -> Result<Self, Problem> {
+    pub(crate) fn new(from: Option<&Path>, save: Option<&'a Path>, limits: Bounds) -> Result<Self, Problem> {
         let from = from.map(|file| {
             let bad = |error: &dyn std::fmt::Display| Problem::of_file(file, BadInput::Json(error.to_string()));
-            let limits = Limits::default();
-            let text = read_small(file, limits.bytes as u64)?;
-            let saved = SavedMachine::parse(&text, limits).map_err(|error| bad(&error))?;
+            let most = limits.of_states();
+            let text = read_small(file, most.bytes as u64)?;
+            let saved = SavedMachine::parse(&text, most).map_err(|error| bad(&error))?;
             Instance::resumed(&saved).map_err(|error| bad(&error))
         });
-        Ok(Self { from: from.transpose()?, save })
+        Ok(Self { from: from.transpose()?, save, limits })
     }
 
     /// Reads and checks a scenario that begins so.
     pub(crate) fn read(&self, file: &Path) -> Result<Scenario, Vec<Problem>> {
-        let scenario = Scenario::read(file)?;
+        let scenario = Scenario::read_within(file, self.limits)?;
         scenario.check_after(file, self.from.iter().flat_map(Instance::started))?;
         Ok(scenario)
     }
@@ -47,7 +49,9 @@ impl<'a> Ends<'a> {
     }
 
     pub(crate) fn begin(&self) -> Instance {
-        self.from.clone().unwrap_or_default()
+        let mut instance = self.from.clone().unwrap_or_default();
+        instance.keep_within(self.limits);
+        instance
     }
 
     pub(crate) fn save(&self, instance: &Instance) -> Result<(), Problem> {
@@ -68,9 +72,9 @@ enum Saved {
     Zone(Box<SavedZone>),
 }
 
-fn read(file: &Path) -> Result<Saved, Problem> {
+fn read(file: &Path, limits: Bounds) -> Result<Saved, Problem> {
     let bad = |error: &dyn std::fmt::Display| Problem::of_file(file, BadInput::Json(error.to_string()));
-    let limits = Limits::default();
+    let limits = limits.of_states();
     let text = read_small(file, limits.bytes as u64)?;
     // A zone has no machine in it.
     if text.contains("\"machine\"") {
@@ -82,8 +86,8 @@ fn read(file: &Path) -> Result<Saved, Problem> {
 }
 
 /// Prints what differs between two files.
-pub(crate) fn diff(here: &Path, there: &Path, output: &mut Output) -> io::Result<Status> {
-    let found = match (read(here), read(there)) {
+pub(crate) fn diff(here: &Path, there: &Path, limits: Bounds, output: &mut Output) -> io::Result<Status> {
+    let found = match (read(here, limits), read(there, limits)) {
         (Ok(Saved::Machine(a)), Ok(Saved::Machine(b))) => a.diff(&b),
         (Ok(Saved::Zone(a)), Ok(Saved::Zone(b))) => a.diff(&b),
         (Ok(_), Ok(_)) => {

@@ -7,6 +7,7 @@ use clap::Args;
 use hugefolio::why::{Candidate, Obstacle, Verdict, Wanted, Why};
 use hugefolio::{Bytes, HugeSize, Machine, NodeId, Nodemask, Order, Pfn};
 use lab::input::{BadInput, Problem};
+use lab::limits::Limits;
 use lab::op::{Size, Value};
 use lab::run::play;
 use serde_json::json;
@@ -76,7 +77,7 @@ fn status(candidate: Option<&Candidate>) -> Status {
 }
 
 fn machine(asked: &Asked) -> Result<Machine, Vec<Problem>> {
-    let ends = Ends::new(asked.from.as_deref(), None).map_err(|problem| vec![problem])?;
+    let ends = Ends::new(asked.from.as_deref(), None, Limits::default()).map_err(|problem| vec![problem])?;
     let mut instance = ends.begin();
     if let Some(file) = &asked.scenario {
         let scenario = ends.read(file)?;

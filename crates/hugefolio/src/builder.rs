@@ -20,7 +20,7 @@ use crate::descriptors::{DescriptorFrames, frames_for};
 use crate::lent::Lender;
 use crate::machine::{Config, Sysctls};
 use crate::memory_map::{self, Spans, movable_request};
-use crate::{FaultPlan, Machine};
+use crate::{FaultPlan, Machine, MachineLimits};
 
 /// A machine to be built: its nodes, its architecture and its kernel command line.
 #[derive(Clone, Debug)]
@@ -40,6 +40,7 @@ pub struct MachineBuilder {
     memory: MemoryAccounting,
     tail_life: TailLife,
     behaviour: mm::Behaviour,
+    limits: MachineLimits,
 }
 
 /// Why a machine cannot be.
@@ -60,6 +61,14 @@ pub enum BuildError {
         /// What it was to have.
         memory: Bytes,
     },
+    /// More memory than its limits permit.
+    #[error("{asked} of memory are too much: {most} is the limit")]
+    TooMuchMemory {
+        /// All nodes together.
+        asked: Bytes,
+        /// The limit.
+        most: Bytes,
+    },
     /// The spans of a zone contradict each other.
     #[error("{0}")]
     Zone(#[from] zone::ZoneError),
@@ -79,6 +88,9 @@ const TASK_SIZE: Vaddr = Vaddr::new((1 << 47) - 4096);
 
 /// No memory lies beyond this frame.
 const LAST_FRAME: Pfn = Pfn::new(1 << 52);
+
+/// No machine has more memory.
+const LARGEST: Bytes = Bytes::gib(1 << 32);
 
 /// Where a node's frames start, at the least: nodes are this far apart, so that no two share a block of any order.
 const NODE_ALIGN: Bytes = Bytes::gib(64);
@@ -107,6 +119,7 @@ impl MachineBuilder {
             memory: MemoryAccounting::Off,
             tail_life: TailLife::Counted,
             behaviour: mm::Behaviour::default(),
+            limits: MachineLimits::NONE,
         }
     }
 
@@ -114,6 +127,13 @@ impl MachineBuilder {
     #[must_use]
     pub fn behaviour(mut self, behaviour: mm::Behaviour) -> Self {
         self.behaviour = behaviour;
+        self
+    }
+
+    /// What the machine may take of its host's memory; whatever there is unless said here.
+    #[must_use]
+    pub fn limits(mut self, limits: MachineLimits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -259,6 +279,7 @@ impl MachineBuilder {
                 paging: self.arch.into(),
                 task_size: TASK_SIZE,
                 behaviour: self.behaviour,
+                limits: self.limits,
             },
             memmap: MemMap::new().with_refs_max(self.behaviour.references_max),
             contents: Contents::new(shift),
@@ -313,6 +334,7 @@ impl MachineBuilder {
         if let Some(range) = self.ranges.iter().find(|range| range.start > range.end || range.end > LAST_FRAME) {
             return Err(zone::ZoneError::BadSpan { start: range.start }.into());
         }
+        self.check_limits()?;
         let mut ranges = self.ranges.clone();
         let past = ranges.iter().map(|range| range.end).max().unwrap_or(Pfn::new(0));
         let mut start =
@@ -332,6 +354,15 @@ impl MachineBuilder {
             Some(pair) => Err(zone::ZoneError::BadSpan { start: pair[1].start }.into()),
             None => Ok(ranges),
         }
+    }
+
+    /// Sums of what is permitted can be counted, with what lies between nodes.
+    fn check_limits(&self) -> Result<(), BuildError> {
+        let frames = self.ranges.iter().map(|range| u128::from(range.end.get().saturating_sub(range.start.get())));
+        let placed = frames.sum::<u128>() * u128::from(self.arch.base_page().bytes().get());
+        let asked = placed + self.nodes.values().map(|memory| u128::from(memory.get())).sum::<u128>();
+        let (asked, most) = (Bytes::new(u64::try_from(asked).unwrap_or(u64::MAX)), self.limits.memory.min(LARGEST));
+        if asked > most { Err(BuildError::TooMuchMemory { asked, most }) } else { Ok(()) }
     }
 
     fn topology(&self, zones: &BTreeMap<(NodeId, ZoneKind), Spans>) -> Result<Topology, BuildError> {

@@ -27,6 +27,7 @@ pub mod explain;
 mod fault_plan;
 mod hotplug;
 mod lent;
+mod limits;
 mod machine;
 mod machine_env;
 mod memory_map;
@@ -52,6 +53,7 @@ pub use calls::{
 };
 pub use fault_plan::{FaultPlan, RefusedAt};
 pub use hotplug::OfflineError;
+pub use limits::MachineLimits;
 pub use machine::{Machine, Sysctls};
 pub use page_events::PageEvents;
 pub use process::{Fd, GmemView, OpenFile, PinId, Process};

@@ -16,7 +16,7 @@ use vmemmap::Vmemmap;
 use zone::watermark::BoostFactor;
 
 use crate::text::{ShmGroup, Switch};
-use crate::{FaultPlan, MachineBuilder, Process};
+use crate::{FaultPlan, MachineBuilder, MachineLimits, Process};
 
 /// What does not change after construction.
 #[derive(Clone, Debug)]
@@ -26,6 +26,7 @@ pub(crate) struct Config {
     pub(crate) paging: mm::Paging,
     pub(crate) task_size: Vaddr,
     pub(crate) behaviour: mm::Behaviour,
+    pub(crate) limits: MachineLimits,
 }
 
 /// Files of `/proc/sys/vm` that are not about one pool.

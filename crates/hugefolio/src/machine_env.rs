@@ -40,7 +40,7 @@ impl Scopes for Machine {
     #[inline]
     #[track_caller]
     fn refused(&mut self, site: Site) -> bool {
-        self.faults.refuses(site)
+        self.faults.refuses(site) || self.is_full(site)
     }
 
     #[inline]

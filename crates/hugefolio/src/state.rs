@@ -26,7 +26,7 @@ use zone::{PerCpuPages, PerCpuState, Zone, ZoneState};
 
 use crate::builder::with_private;
 use crate::machine::Config;
-use crate::{FaultPlan, Machine, Process, Sysctls};
+use crate::{FaultPlan, Machine, MachineLimits, Process, Sysctls};
 
 pub use rename::Renamed;
 
@@ -233,6 +233,7 @@ impl Machine {
                 paging: state.paging,
                 task_size: state.task_size,
                 behaviour: state.behaviour,
+                limits: MachineLimits::NONE,
             },
             memmap: MemMap::from_records(state.folios)
                 .with_splits(state.split)

@@ -150,6 +150,24 @@ fn a_request_that_cannot_be_met_says_so_and_never_hangs() {
     machine.validate().unwrap();
 }
 
+/// Who reclaims memory himself asks nobody to do it, and a request of his that must not fail was tried again for ever: nobody counted how often, as only
+/// reclaim was counted.
+#[test]
+fn a_reclaimer_that_must_not_fail_ends_too() {
+    for size in [16, 64] {
+        let mut machine = machine(Bytes::mib(size));
+        while machine.alloc_pages(&request(10, GfpFlags::KERNEL)).is_ok() {}
+        let mut nofail = request(10, GfpFlags::KERNEL | GfpFlags::NOFAIL);
+        nofail.task.standing = hugefolio::pages::Standing::Reclaimer;
+        while let Ok(block) = machine.alloc_pages(&nofail) {
+            assert!(machine.block(block).is_some(), "what is kept for him is had before");
+        }
+        nofail.access.unmapped = true;
+        assert!(machine.alloc_pages(&nofail).is_err());
+        machine.validate().unwrap();
+    }
+}
+
 /// All blocks of one machine of two nodes are near; those of a policy are where it says.
 #[test]
 fn a_process_gets_pages_where_its_policy_says() {

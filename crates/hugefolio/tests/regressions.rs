@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use hugefolio::{
-    Admin, Advice, AllocRefusal, Bytes, CallError, Calls, CgroupCounter, CgroupId, CpuId, FaultError, HugeCount,
-    HugeSize, Limit, Machine, MapCall, MapFlags, MemoryAccounting, MountOptions, NodeId, Nodemask, OpenCall, Pid,
-    ResizeNodes, Share, SharedMachine, Vaddr,
+    Admin, Advice, AllocRefusal, Bytes, CallError, Calls, CgroupCounter, CgroupId, CpuId, FallocateMode, FaultError,
+    HugeCount, HugeSize, Limit, Machine, MapCall, MapFlags, MemoryAccounting, MountOptions, NodeId, Nodemask, OpenCall,
+    Pid, ResizeNodes, Share, SharedMachine, Site, Vaddr,
 };
 
 const N0: NodeId = NodeId::new(0);
@@ -209,4 +209,27 @@ fn vmstat_counts_what_pools_asked_for() {
     assert_eq!(line(&mut machine, "htlb_buddy_alloc_fail"), 1);
     machine.exit(pid);
     assert_eq!(line(&mut machine, "nr_hugetlb"), 0);
+}
+
+/// A hole was made in a file whose page was surplus. The page had left the cache, and with it the pool, before it turned out that no descriptor was to be
+/// had to take its entry out of the middle of the file's map: an entry without a page, and without a reservation, as no page was left for one. Found by random
+/// operations. The descriptor is asked for before the page goes.
+#[test]
+fn a_hole_that_cannot_be_noted_is_not_made() {
+    let mut machine = machine("hugepages=3");
+    let hstate = machine.hstates().default_hstate().id;
+    let mount = machine.mount(&MountOptions::unlimited(hstate)).unwrap();
+    let pid = machine.spawn();
+    let fd = machine.open(pid, &OpenCall::create(mount, "file")).unwrap();
+    machine.fallocate(pid, fd, FallocateMode::Extend, Bytes::ZERO, pages(3)).unwrap();
+    machine.set_nr_hugepages(M2, huge(1), ResizeNodes::Global(Nodemask::ALL)).unwrap();
+    assert_eq!(counts(&mut machine), [3, 0, 0, 2]);
+    machine.faults().fail_nth(Some(Site::RegionDescriptor), 0);
+    machine.fallocate(pid, fd, FallocateMode::PunchHole, pages(1), pages(1)).unwrap_err();
+    machine.validate().unwrap();
+    assert_eq!(counts(&mut machine), [3, 0, 0, 2], "the page is in the file");
+    machine.fallocate(pid, fd, FallocateMode::PunchHole, pages(1), pages(1)).unwrap();
+    assert_eq!(counts(&mut machine), [2, 0, 0, 1]);
+    machine.exit(pid);
+    machine.validate().unwrap();
 }

@@ -148,9 +148,10 @@ impl Pool {
     }
 
     /// A free page that nobody has reserved leaves the pool for a smaller one; the shelf of that node then has one to take.
-    /// The page is the administrator's, so a node that has surplus pages alone gives none.
+    /// The page is the administrator's, so a node that has surplus pages alone gives none, and nor does a pool: of surplus pages a node may count more than
+    /// it has, once its own were taken for others.
     fn give_one_up(&mut self, allowed: Nodemask) -> Option<NodeId> {
-        if self.available().is_zero() {
+        if self.available().is_zero() || self.persistent().is_zero() {
             return None;
         }
         let node = self.next_freeing(allowed, |n| !n.sound().is_zero() && n.surplus < n.nr)?;

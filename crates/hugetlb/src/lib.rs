@@ -62,7 +62,8 @@ pub use record::{HugeFolio, Payers};
 pub use region::{Piece, RegionSet};
 pub use replace::{ReplaceError, replace};
 pub use reserve::{
-    ReserveRefusal, ReserveRequest, close_private_map, open_private_map, reserve_pages, unreserve_after_removal,
+    ReserveRefusal, ReserveRequest, close_private_map, may_unreserve, open_private_map, reserve_pages,
+    unreserve_after_removal,
 };
 pub use resize::{ResizeError, ResizeNodes, fill_at_boot, set_max, set_max_within, set_overcommit};
 pub use restore::{count_against, installed, last_unmap, owner_installed, restore_reserve_on_error, still_mapped};

@@ -8,7 +8,6 @@ use units::{
     SubpoolId, UndoLog, attempt,
 };
 
-use crate::pool::ONE;
 use crate::subpool::{Return, give_back};
 use crate::{Env, MapKind, NoDescriptor, Piece, ResvMap, SubpoolFull, SurplusRefusal, acct_release, acct_reserve};
 
@@ -148,10 +147,18 @@ fn settle_race<P: Env>(p: &mut P, request: &ReserveRequest, owner: Option<Cgroup
     }
 }
 
-/// Takes the promises of `range` back from a file's map, after `removed` pages were taken out of its cache there.
+/// Can the promises of `range` be taken back from a file's map? To be asked before the page there goes, with everybody else kept from the map: an
+/// entry whose page is gone and that stays would need a free page that may not be there.
 ///
 /// # Errors
-/// A region would have to be split and no descriptor can be had: the entries stay.
+/// A region would have to be split and no descriptor can be had.
+pub fn may_unreserve<P: Env>(p: &mut P, map: ResvMapId, range: HugeRange) -> Result<(), NoDescriptor> {
+    let splits = p.with_resv_map(map, |m| m.regions.remove_splits(range)).unwrap_or(false);
+    if splits && p.refused(Site::RegionDescriptor) { Err(NoDescriptor) } else { Ok(()) }
+}
+
+/// Takes the promises of `range` back from a file's map, after `removed` pages were taken out of its cache there. Where that may split a region,
+/// [`may_unreserve`] was asked before.
 #[doc(alias = "hugetlb_unreserve_pages")]
 pub fn unreserve_after_removal<P: Env>(
     p: &mut P,
@@ -160,12 +167,7 @@ pub fn unreserve_after_removal<P: Env>(
     subpool: Option<SubpoolId>,
     range: HugeRange,
     removed: HugeCount,
-) -> Result<(), NoDescriptor> {
-    let splits = p.with_resv_map(map, |m| m.regions.remove_splits(range)).unwrap_or(false);
-    if splits && p.refused(Site::RegionDescriptor) {
-        keep_backed(p, hstate, subpool, removed);
-        return Err(NoDescriptor);
-    }
+) {
     let mut paid: Vec<Piece> = Vec::new();
     let gone = p.with_resv_map(map, |m| {
         m.regions.remove(range, |piece| {
@@ -181,20 +183,6 @@ pub fn unreserve_after_removal<P: Env>(
     match subpool {
         Some(id) => give_back(p, hstate, id, not_needed(unused)),
         None => acct_release(p, hstate, unused),
-    }
-    Ok(())
-}
-
-/// The page left the cache but its entry stays behind: the entry must be backed by a reservation again, if one can be had.
-fn keep_backed<P: Env>(p: &mut P, hstate: HstateId, subpool: Option<SubpoolId>, removed: HugeCount) {
-    for _ in 0..removed.get() {
-        let global = match subpool {
-            Some(id) => p.with_subpool(id, |s| s.take(ONE)).unwrap_or(Ok(ONE)).unwrap_or(HugeCount::ZERO),
-            None => ONE,
-        };
-        let local = p.with_topology(|t| t.nodes().next_from(units::NodeId::new(0))).unwrap_or_default();
-        // A failure leaves an entry without a page behind it: the next fault there asks the pool like any other.
-        let _ = acct_reserve(p, hstate, global, local, Nodemask::ALL);
     }
 }
 

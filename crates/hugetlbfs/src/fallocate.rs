@@ -164,8 +164,9 @@ pub fn punch_hole<P: Env>(p: &mut P, id: InodeId, offset: Bytes, len: Bytes) -> 
         }
         unmap_everywhere(p, id, whole, Markers::Keep);
         while let Some(index) = p.with_cache(id, |cache| cache.first_in(whole)).flatten() {
+            hugetlb::may_unreserve(p, map, HugeRange::one(index))?;
             let removed = remove_page(p, id, index);
-            hugetlb::unreserve_after_removal(p, hstate, map, subpool, HugeRange::one(index), removed)?;
+            hugetlb::unreserve_after_removal(p, hstate, map, subpool, HugeRange::one(index), removed);
         }
         Ok(())
     })

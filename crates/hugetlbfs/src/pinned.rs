@@ -90,9 +90,9 @@ fn fill<P: Env>(p: &mut P, id: InodeId, index: HugeIndex, origin: &Origin) -> Re
             }
         }
     };
-    if filled.is_err() && !before {
-        // A region of one page needs no descriptor to go.
-        let _ = hugetlb::unreserve_after_removal(p, hstate, map, subpool, range, HugeCount::ZERO);
+    // Without a descriptor the promise stays, as one that an mmap made.
+    if filled.is_err() && !before && hugetlb::may_unreserve(p, map, range).is_ok() {
+        hugetlb::unreserve_after_removal(p, hstate, map, subpool, range, HugeCount::ZERO);
     }
     filled
 }

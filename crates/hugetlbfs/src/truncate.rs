@@ -84,7 +84,7 @@ pub(crate) fn remove_from<P: Env>(p: &mut P, id: InodeId, range: HugeRange) {
         removed += remove_page(p, id, index);
     }
     // With no end to the range nothing is split, so no descriptor can be missing.
-    let _ = hugetlb::unreserve_after_removal(p, hstate, map, subpool, range, removed);
+    hugetlb::unreserve_after_removal(p, hstate, map, subpool, range, removed);
 }
 
 /// Takes one page out of the cache, if it is there, and says how many that were. Inside the inode's scope.

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
+use crate::limits::Limits;
 use crate::scenario::LineError;
 
 /// The longest line in bytes. A longer one is refused without being read whole.
@@ -30,8 +31,13 @@ pub enum BadInput {
     #[error("the line is longer than {LINE_LIMIT} bytes; one line holds one operation")]
     LineTooLong,
     /// There is too much of it.
-    #[error("the file has more than {LINES_LIMIT} lines or {} MiB; split it", BYTES_LIMIT >> 20)]
-    TooLarge,
+    #[error("the file has more than {lines} lines or {bytes} bytes; split it")]
+    TooLarge {
+        /// The most lines.
+        lines: usize,
+        /// The most bytes.
+        bytes: u64,
+    },
     /// A line is not text.
     #[error("this byte is not UTF-8; save the file as UTF-8 text")]
     NotUtf8,
@@ -124,13 +130,19 @@ pub struct Lines<'p, R> {
     buffer: Vec<u8>,
     number: usize,
     bytes: u64,
+    limits: Limits,
     broken: bool,
 }
 
 impl<'p, R: BufRead> Lines<'p, R> {
     /// The lines that `source` holds; `path` names it in problems.
     pub fn new(path: &'p Path, source: R) -> Self {
-        Self { path, source, buffer: Vec::new(), number: 0, bytes: 0, broken: false }
+        Self::within(path, source, Limits::default())
+    }
+
+    /// As [`Self::new`], with limits of one's own.
+    pub const fn within(path: &'p Path, source: R, limits: Limits) -> Self {
+        Self { path, source, buffer: Vec::new(), number: 0, bytes: 0, limits, broken: false }
     }
 
     /// The next line with its number, without its end. After a problem nothing more is read, unless the line is merely
@@ -153,8 +165,9 @@ impl<'p, R: BufRead> Lines<'p, R> {
         } else if self.buffer.len() > LINE_LIMIT {
             return Some(Err(self.stop(LINE_LIMIT + 1, BadInput::LineTooLong)));
         }
-        if self.number > LINES_LIMIT || self.bytes > BYTES_LIMIT {
-            return Some(Err(self.stop(1, BadInput::TooLarge)));
+        let Limits { lines, bytes, .. } = self.limits;
+        if self.number > lines || self.bytes > bytes {
+            return Some(Err(self.stop(1, BadInput::TooLarge { lines, bytes })));
         }
         match std::str::from_utf8(&self.buffer) {
             Ok(line) => Some(Ok((self.number, line.trim_end()))),

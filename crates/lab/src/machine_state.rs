@@ -32,7 +32,7 @@ pub struct SavedMachine {
     pub names: SavedNames,
 }
 
-/// How large a loaded machine may be.
+/// How large a loaded machine may be; what it may take afterwards is [`crate::limits::Limits`]'s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of text. Whatever is in a list takes some.

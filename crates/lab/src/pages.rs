@@ -10,8 +10,8 @@ use std::fmt;
 use hugefolio::tuning::PcpTuning;
 use hugefolio::watermark::{BoostFactor, Watermarks};
 use hugefolio::{
-    BadFree, CacheSlice, FreeBlocks, Grouping, LastFree, Migratetype, NodeId, Order, PageCount, PerCpuPages,
-    PerCpuState, PerZone, Pfn, StateError, Zone, ZoneKind, ZoneLayout, ZoneState,
+    BadFree, BelowHigh, CacheSlice, FreeBlocks, Grouping, LastFree, Migratetype, NodeId, Order, PageCount, PerCpuPages,
+    PerCpuState, PerZone, Pfn, Reclaim, StateError, Zone, ZoneKind, ZoneLayout, ZonePressure, ZoneState,
 };
 use serde::{Deserialize, Serialize};
 
@@ -67,11 +67,29 @@ pub struct SavedZone {
     /// `watermark_boost_factor`.
     #[serde(default)]
     pub boost_factor: u32,
+    /// What was seen when pages were last asked for.
+    #[serde(default)]
+    pub seen: SavedSeen,
     /// Are pages grouped by mobility?
     pub grouping: SavedGrouping,
     /// What processors keep.
     #[serde(default)]
     pub processors: Vec<SavedLists>,
+}
+
+/// How scarce pages of a zone were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedSeen {
+    /// It was below its high mark.
+    #[serde(default)]
+    pub below_high: bool,
+    /// Background reclaim works on it.
+    #[serde(default)]
+    pub reclaimed: bool,
+    /// Its marks were raised, and background reclaim does not know.
+    #[serde(default)]
+    pub boosted: bool,
 }
 
 /// Whether pages are grouped by mobility.
@@ -215,6 +233,11 @@ impl SavedZone {
             protection: state.protection.iter().map(|(_, pages)| pages.get()).collect(),
             boost: state.boost.get(),
             boost_factor: state.boost_factor.0,
+            seen: SavedSeen {
+                below_high: state.pressure.below_high == BelowHigh::Yes,
+                reclaimed: state.pressure.reclaim == Reclaim::Active,
+                boosted: state.boosted,
+            },
             grouping: match state.grouping {
                 Grouping::ByMobility => SavedGrouping::ByMobility,
                 Grouping::Off => SavedGrouping::Off,
@@ -303,6 +326,12 @@ impl SavedZone {
         let kept = |kind: ZoneKind| self.protection.get(kind as usize).copied().unwrap_or(0);
         state.protection = PerZone::from_fn(|kind| PageCount::new(kept(kind)));
         (state.boost, state.boost_factor) = (PageCount::new(self.boost), BoostFactor(self.boost_factor));
+        let SavedSeen { below_high, reclaimed, boosted } = self.seen;
+        state.boosted = boosted;
+        state.pressure = ZonePressure {
+            below_high: if below_high { BelowHigh::Yes } else { BelowHigh::No },
+            reclaim: if reclaimed { Reclaim::Active } else { Reclaim::Idle },
+        };
         state.grouping = match self.grouping {
             SavedGrouping::ByMobility => Grouping::ByMobility,
             SavedGrouping::Off => Grouping::Off,
@@ -340,6 +369,7 @@ impl SavedZone {
             format!("reserved {:?}", self.reserved),
             format!("marks {:?} boost {} factor {}", self.marks, self.boost, self.boost_factor),
             format!("protection {:?}", self.protection),
+            format!("seen {:?}", self.seen),
             format!("grouping {:?}", self.grouping),
         ];
         lines.extend(self.types.iter().map(|(pfn, name)| format!("pageblock {pfn} {name}")));

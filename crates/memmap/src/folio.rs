@@ -170,6 +170,12 @@ impl MemMap {
         self
     }
 
+    /// How many records there are, not counting those of pieces.
+    #[must_use]
+    pub const fn records(&self) -> usize {
+        self.folios.len()
+    }
+
     /// Records a block that just came from the page allocator: frozen, no references.
     #[inline]
     pub fn claim(&mut self, pfn: Pfn, order: Order, kind: FolioKind) {

@@ -31,6 +31,10 @@ impl Table {
         Self { slots: alloc::vec![None; slots], mask: slots - 1, len: 0, shift }
     }
 
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
     #[inline]
     pub(crate) fn get(&self, pfn: Pfn) -> Option<&Folio> {
         let at = self.find(pfn).ok()?;

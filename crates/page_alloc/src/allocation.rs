@@ -103,6 +103,9 @@ impl Blame for NoBlock {
     }
 }
 
+/// After so many steps without a question a request lets others have the processor.
+const MOST_STEPS: u32 = 250;
+
 /// A request that found nothing at once. It looks at zones by itself, and asks its caller for everything else.
 #[derive(Clone, Debug)]
 pub struct Allocation {
@@ -222,7 +225,13 @@ impl Allocation {
 
     fn go_on<P: Zones>(&mut self, p: &mut P, progress: Progress) -> Question {
         let mut progress = progress;
+        let mut steps = 0;
         loop {
+            steps += 1;
+            // Who reclaims memory itself and must not fail looks again and again, and asks nobody.
+            if steps > MOST_STEPS && progress == Progress::None {
+                return Question::Rest;
+            }
             let yes = match self.path.step(progress) {
                 Step::Reclaim => return Question::Reclaim,
                 Step::Compact(priority) => return Question::Compact(priority),

@@ -26,6 +26,9 @@ use crate::zones::Zones;
 /// How often a request that must not fail asks for reclaim, before it is clear that it waits for ever.
 const ROUNDS: u32 = 64;
 
+/// How often it asks for anything: who reclaims memory itself does not ask for that.
+const QUESTIONS: u32 = 1000;
+
 /// No block could be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -134,7 +137,7 @@ fn finish<P: Env>(p: &mut P, mut allocation: Allocation) -> Result<Block, NoPage
     let order = allocation.context().order();
     let mut rounds = 0;
     let mut question = allocation.begin(p);
-    loop {
+    for _ in 0..QUESTIONS {
         let answer = match question {
             Question::Done(block) => return Ok(block),
             Question::Failed(none) => return Err(none.into()),
@@ -158,6 +161,7 @@ fn finish<P: Env>(p: &mut P, mut allocation: Allocation) -> Result<Block, NoPage
         };
         question = allocation.answer(p, answer);
     }
+    Err(NoPages::WaitsForEver(order))
 }
 
 fn any_movable<P: Env>(p: &mut P) -> bool {

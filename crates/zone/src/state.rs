@@ -8,7 +8,7 @@ use units::{Migratetype, Order, PageCount, Pfn};
 use crate::grouping::Grouping;
 use crate::list::{End, NIL};
 use crate::pageblock::{Mark, Start};
-use crate::pcp::{PerCpuPages, PerCpuState};
+use crate::pcp::{PerCpuPages, PerCpuState, ZonePressure};
 use crate::watermark::{BoostFactor, Protection, Watermarks};
 use crate::zone::{Zone, ZoneError, ZoneLayout, order_of};
 
@@ -37,6 +37,10 @@ pub struct ZoneState {
     pub boost: PageCount,
     /// How far that may go.
     pub boost_factor: BoostFactor,
+    /// The boost was raised, and background reclaim was not woken for it yet.
+    pub boosted: bool,
+    /// How scarce its pages were seen to be.
+    pub pressure: ZonePressure,
     /// Whether types count.
     pub grouping: Grouping,
 }
@@ -94,6 +98,8 @@ impl ZoneState {
             protection: Protection::default(),
             boost: PageCount::ZERO,
             boost_factor: BoostFactor::default(),
+            boosted: false,
+            pressure: ZonePressure::default(),
             grouping: Grouping::default(),
         }
     }
@@ -164,7 +170,8 @@ impl Zone {
         zone.set_marks(state.marks);
         zone.protection = state.protection;
         zone.set_boost(state.boost);
-        zone.boost_factor = state.boost_factor;
+        (zone.boost_factor, zone.boosted) = (state.boost_factor, state.boosted);
+        zone.set_pressure(state.pressure);
         zone.set_grouping(state.grouping);
         zone.validate().map_err(StateError::Broken)?;
         Ok(zone)
@@ -199,6 +206,7 @@ impl Zone {
         }
         (state.marks, state.protection) = (self.marks, self.protection);
         (state.boost, state.boost_factor, state.grouping) = (self.boost, self.boost_factor, self.grouping);
+        (state.boosted, state.pressure) = (self.boosted, self.pressure);
         state
     }
 

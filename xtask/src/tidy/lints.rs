@@ -23,7 +23,8 @@ pub(super) fn check(tree: &Tree) -> Vec<Violation> {
     if threshold.is_none_or(|n: u32| n > FUNCTION_LINES_MAX) {
         say("clippy.toml", format!("set too-many-lines-threshold = {FUNCTION_LINES_MAX}"));
     }
-    for (path, manifest) in tree.ending("/Cargo.toml") {
+    // Fuzz targets are no part of the workspace, and their macro writes code without documentation.
+    for (path, manifest) in tree.ending("/Cargo.toml").filter(|(path, _)| !path.starts_with("fuzz/")) {
         let lints = manifest.split("\n[lints]").nth(1).map(|section| section.split("\n[").next().unwrap_or(""));
         if lints.and_then(|section| setting(section, "workspace")) != Some("true") {
             say(path, "the workspace's lints are not inherited: add `[lints]` with `workspace = true`".into());

@@ -25,7 +25,7 @@ mod limits;
 mod memory;
 mod pins;
 mod placement;
-mod random;
+pub(crate) mod random;
 mod uffd;
 mod users;
 mod view;
@@ -442,6 +442,11 @@ impl Generator {
             }
             _ => set_nr(pages),
         }
+    }
+
+    /// The processes that live.
+    pub(crate) fn alive(&self) -> Vec<u16> {
+        self.view.processes.keys().copied().collect()
     }
 
     /// A process that lives.

@@ -2,10 +2,10 @@
 
 /// A sequence of random numbers.
 #[derive(Debug, Clone)]
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -17,35 +17,35 @@ impl Random {
     }
 
     /// A number below `limit`; 0 if that is 0.
-    pub(super) fn below(&mut self, limit: u32) -> u32 {
+    pub(crate) fn below(&mut self, limit: u32) -> u32 {
         let scaled = ((self.next() >> 32) * u64::from(limit)) >> 32;
         u32::try_from(scaled).unwrap_or(0)
     }
 
     /// A number from `first` to `last`, both possible.
-    pub(super) fn between(&mut self, first: u32, last: u32) -> u32 {
+    pub(crate) fn between(&mut self, first: u32, last: u32) -> u32 {
         first + self.below(last.saturating_sub(first) + 1)
     }
 
     /// Whether something happens that happens so many times in a hundred.
-    pub(super) fn percent(&mut self, times: u32) -> bool {
+    pub(crate) fn percent(&mut self, times: u32) -> bool {
         self.below(100) < times
     }
 
     /// One of `choices`, which is not empty.
-    pub(super) fn of<'c, T>(&mut self, choices: &'c [T]) -> &'c T {
+    pub(crate) fn of<'c, T>(&mut self, choices: &'c [T]) -> &'c T {
         let limit = u32::try_from(choices.len()).unwrap_or(u32::MAX);
         &choices[self.below(limit) as usize]
     }
 
     /// One of `choices`, if there is any.
-    pub(super) fn any<T: Clone>(&mut self, choices: impl IntoIterator<Item = T>) -> Option<T> {
+    pub(crate) fn any<T: Clone>(&mut self, choices: impl IntoIterator<Item = T>) -> Option<T> {
         let choices: Vec<T> = choices.into_iter().collect();
         (!choices.is_empty()).then(|| self.of(&choices).clone())
     }
 
     /// One of `choices`, each as often as its weight says.
-    pub(super) fn weighted<T: Copy>(&mut self, choices: &[(T, u32)]) -> Option<T> {
+    pub(crate) fn weighted<T: Copy>(&mut self, choices: &[(T, u32)]) -> Option<T> {
         let total = choices.iter().map(|(_, weight)| weight).sum();
         let mut left = self.below(total);
         for (choice, weight) in choices {

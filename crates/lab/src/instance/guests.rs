@@ -63,7 +63,10 @@ impl Instance {
                 let Some(view) = self.view(actor, map) else { return StepResult::Nomap.into() };
                 match self.machine.gmem_pin(pid, view, at(*page)) {
                     Ok(held) => {
-                        self.guest_pins.insert(pin.as_str().to_owned(), held.write_down());
+                        // A name means what was pinned last; what it meant before is let go.
+                        if let Some(before) = self.guest_pins.insert(pin.as_str().to_owned(), held.write_down()) {
+                            self.machine.gmem_unpin(GmemPin::take_up(before), Context::Sleepable);
+                        }
                         Answer::ok()
                     }
                     Err(error) => host_fault(&error),

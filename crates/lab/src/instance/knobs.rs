@@ -2,6 +2,8 @@
 
 use hugefolio::{Admin, Bytes, Calls, HugeSize, Site, UmountError, UmountMode, Writer};
 
+use hugefolio::text::KnobPath;
+
 use super::{Instance, answers};
 use crate::op::{self, Actor, Op, SizeName, Switch};
 use crate::target::{Answer, StepResult};
@@ -43,6 +45,9 @@ impl Instance {
         {
             return answer;
         }
+        if let Some(over) = self.demotes_too_much(&path, &value.bytes()) {
+            return over;
+        }
         let writer = match op {
             Op::Write(op::Write { by: Some(by), .. }) => match self.writer(*by) {
                 Some(writer) => writer,
@@ -56,6 +61,27 @@ impl Instance {
             Ok(_) => Answer::ok(),
             Err(error) => answers::failed(&error),
         }
+    }
+
+    /// Demotion makes many records of one, and asks for no memory that could be refused.
+    fn demotes_too_much(&self, path: &str, value: &str) -> Option<Answer> {
+        let (KnobPath::Pool { size, .. } | KnobPath::Node { size, .. }) =
+            KnobPath::parse(path).ok().filter(|_| path.ends_with("/demote"))?
+        else {
+            return None;
+        };
+        let hstate = self.machine.hstates().iter().find(|hstate| hstate.size == size)?;
+        let smaller = self.machine.hstates().get(hstate.demote_to?);
+        let parts = size.bytes().get() / smaller.size.bytes().get();
+        let pages: u64 = value.trim().parse().unwrap_or(u64::MAX);
+        let free = self.machine.topology().nodes().iter().filter_map(|node| self.machine.shelf(hstate.id, node));
+        let pages = pages.min(free.map(|shelf| shelf.iter().len() as u64).sum());
+        let (records, most) = (self.machine.folios().saturating_add(pages.saturating_mul(parts)), self.limits.folios);
+        (records > most).then(|| {
+            Answer::not_modelled(format!(
+                "{records} records of allocated memory would be too many: {most} is the limit"
+            ))
+        })
     }
 
     /// A process as a writer of files.

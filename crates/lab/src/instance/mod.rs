@@ -26,10 +26,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use hugefolio::boot::Arch;
 use hugefolio::explain::SavedHost;
 use hugefolio::{
-    Admin, BlockId, Bytes, Calls, CgroupId, Credentials, Event, Gid, HugeSize, Machine, MachineBuilder, MountId,
-    NodeId, PageShift, Pfn, Pid, Uid, UmountMode,
+    Admin, BlockId, Bytes, Calls, CgroupId, Context, Credentials, Event, Gid, GmemPin, GuestMemory as _, HugeCount,
+    HugeSize, Machine, MachineBuilder, MountId, NodeId, Nodemask, PageShift, Pages as _, Pfn, Pid, ResizeNodes, Uid,
+    UmountMode,
 };
 
+use crate::limits::Limits;
 use crate::op::{self, About, Actor, CgroupName, Op, UserId};
 use crate::scenario::{GuestQuery, Known, PieceQuery, TablesQuery, ZoneQuery};
 use crate::target::{
@@ -77,6 +79,8 @@ pub struct Instance {
     pages: Option<pages::Pages>,
     /// Page tables of nobody, by name.
     tables: BTreeMap<String, tables::Tables>,
+    /// How much its machines may take.
+    limits: Limits,
 }
 
 /// With which machine the next scenario begins.
@@ -106,6 +110,7 @@ impl Instance {
     #[must_use]
     pub fn of(mut machine: Machine) -> Self {
         machine.record_events();
+        machine.limit(Limits::default().of_machines());
         Self {
             machine,
             actors: BTreeMap::new(),
@@ -123,7 +128,14 @@ impl Instance {
             guest_pins: BTreeMap::new(),
             pages: None,
             tables: BTreeMap::new(),
+            limits: Limits::default(),
         }
+    }
+
+    /// Its machine, and those that scenarios describe, take no more of their host's memory from now on; [`Limits::default`] unless said here.
+    pub const fn keep_within(&mut self, limits: Limits) {
+        self.limits = limits;
+        self.machine.limit(limits.of_machines());
     }
 
     /// The machine itself.
@@ -304,7 +316,7 @@ impl Instance {
             };
         }
         let Some(line) = &header.machine else {
-            *self = Self { pictures: self.pictures, ..Self::new() };
+            self.renew(usual().build().map_err(|error| BeginError::Machine(error.to_string()))?);
             return Ok(());
         };
         let mut builder = if line.nodes.is_empty() { usual() } else { Machine::builder() };
@@ -330,17 +342,58 @@ impl Instance {
             .groups(line.groups)
             .memory_accounting(line.memory)
             .tail_life(line.tails)
-            .behaviour(line.behaviour);
+            .behaviour(line.behaviour)
+            .limits(self.limits.of_machines());
         let machine = builder.cmdline(&line.boot.join(" ")).build();
         let machine = machine.map_err(|error| BeginError::Machine(error.to_string()))?;
-        *self = Self { pictures: self.pictures, ..Self::of(machine) };
+        self.renew(machine);
         Ok(())
+    }
+
+    /// Nothing is left but what was asked for all scenarios.
+    fn renew(&mut self, machine: Machine) {
+        let limits = self.limits;
+        *self = Self { pictures: self.pictures, ..Self::of(machine) };
+        self.keep_within(limits);
     }
 }
 
 /// The machine that the recordings were made on, as far as scripts can tell.
 fn usual() -> MachineBuilder {
     Machine::builder().node(NodeId::new(0), Bytes::gib(24))
+}
+
+impl Instance {
+    /// Takes everything down that operations can have made: also what stays at the end of a script.
+    pub(crate) fn take_down(&mut self) {
+        let segments = self.segments_made();
+        self.machine.faults().clear();
+        self.end();
+        for segment in segments {
+            // It may have been removed before.
+            let _ = self.machine.shmrm(segment);
+        }
+        for pin in std::mem::take(&mut self.guest_pins).into_values() {
+            self.machine.gmem_unpin(GmemPin::take_up(pin), Context::Sleepable);
+        }
+        for block in std::mem::take(&mut self.blocks).into_values() {
+            // Nobody pins what a script takes.
+            let _ = self.machine.free_pages(block);
+        }
+        self.machine.quiesce();
+        self.machine.drain_pages();
+        let sizes: Vec<HugeSize> = self.machine.hstates().iter().map(|hstate| hstate.size).collect();
+        for size in sizes {
+            let all = ResizeNodes::Global(Nodemask::ALL);
+            // Surplus pages that nobody promised stay in a pool that shrinks; they become persistent first.
+            let nr = self.machine.pool(size).map_or(HugeCount::ZERO, |pool| pool.nr);
+            for count in [nr, HugeCount::ZERO] {
+                // A pool that cannot be written to is as it was at boot.
+                let _ = self.machine.set_nr_hugepages(size, count, all);
+            }
+        }
+        self.machine.quiesce();
+    }
 }
 
 impl Target for Instance {
@@ -359,6 +412,10 @@ impl Target for Instance {
     fn step(&mut self, op: &Op) -> Answer {
         let mut answer = self.run(op);
         self.events = self.machine.take_events();
+        if self.machine.folios() >= self.limits.folios {
+            let most = self.limits.folios;
+            answer.extras.why = Some(format!("the limit of {most} records of allocated memory is reached"));
+        }
         if op.about() == About::Guest {
             answer.extras.steps = guests::steps_of(&self.events);
         }

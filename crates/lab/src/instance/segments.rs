@@ -103,6 +103,11 @@ impl Instance {
         }
     }
 
+    /// Every segment that was made.
+    pub(super) fn segments_made(&self) -> Vec<SegmentId> {
+        self.segments.made.iter().map(|&(id, _)| id).collect()
+    }
+
     /// Removes every segment that has a name.
     pub(super) fn remove_segments(&mut self) {
         let Segments { made, numbers } = std::mem::take(&mut self.segments);

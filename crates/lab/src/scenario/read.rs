@@ -8,6 +8,7 @@ use super::header::{HeaderLine, is_plain_name};
 use super::lex::{At, Lexed, lex};
 use super::{Expectation, Item, Line, Scenario, Step, Wanted};
 use crate::input::{BadInput, Lines, Problem, open};
+use crate::limits::Limits;
 use crate::op::{Op, Record, Scalar};
 
 /// How a file is written.
@@ -38,8 +39,16 @@ impl Scenario {
     /// # Errors
     /// Every problem of the file, at most 20.
     pub fn read(path: &Path) -> Result<Self, Vec<Problem>> {
+        Self::read_within(path, Limits::default())
+    }
+
+    /// As [`Self::read`], with limits of one's own.
+    ///
+    /// # Errors
+    /// Every problem of the file, at most 20.
+    pub fn read_within(path: &Path, limits: Limits) -> Result<Self, Vec<Problem>> {
         let source = open(path).map_err(|problem| vec![problem])?;
-        Self::read_from(path, Format::of(path), source)
+        Self::read_lines(path, Format::of(path), Lines::within(path, source, limits))
     }
 
     /// Reads from `source`; `path` names it in problems.
@@ -47,9 +56,12 @@ impl Scenario {
     /// # Errors
     /// Every problem of the source, at most 20.
     pub fn read_from(path: &Path, format: Format, source: impl BufRead) -> Result<Self, Vec<Problem>> {
+        Self::read_lines(path, format, Lines::new(path, source))
+    }
+
+    fn read_lines(path: &Path, format: Format, mut lines: Lines<'_, impl BufRead>) -> Result<Self, Vec<Problem>> {
         let mut scenario = Scenario::default();
         let mut problems = Vec::new();
-        let mut lines = Lines::new(path, source);
         while let Some(next) = lines.advance() {
             let read = next.and_then(|(number, text)| {
                 let read = match format {

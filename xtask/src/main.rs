@@ -16,7 +16,7 @@ usage: cargo xtask COMMAND
   ci [STEP...]   every check in order, or the named ones; stops at the first that fails
   tidy           the checks on layers, lengths, locks, words, files and links
   bench          instructions per operation of every bench, beside its target
-  mutants        deliberate mistakes, each of which the tests must catch; --list shows them, --only NAME makes some
+  mutants        deliberate mistakes, each of which the tests must catch; --list shows them, --only NAME... makes some
   sim [WORD...]  random operations on whole machines, until something is wrong: --seed N --minutes M, or --steps N; more with --help
 ";
 

@@ -25,18 +25,18 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// What is asked for.
 #[derive(Debug, PartialEq, Eq)]
 enum Wish {
-    /// Every mistake, or those whose names contain the text.
-    Run(Option<String>),
+    /// Every mistake, or those whose names contain one of these.
+    Run(Vec<String>),
     /// Their names and kinds.
     Show,
 }
 
 fn wish(words: &[String]) -> Result<Wish, String> {
     match words {
-        [] => Ok(Wish::Run(None)),
-        [only, name] if only == "--only" => Ok(Wish::Run(Some(name.clone()))),
+        [] => Ok(Wish::Run(Vec::new())),
+        [only, names @ ..] if only == "--only" && !names.is_empty() => Ok(Wish::Run(names.to_vec())),
         [list] if list == "--list" => Ok(Wish::Show),
-        _ => Err("usage: cargo xtask mutants [--list | --only NAME]\n".to_owned()),
+        _ => Err("usage: cargo xtask mutants [--list | --only NAME...]\n".to_owned()),
     }
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn run(words: &[String]) -> Result<(), String> {
         }
         Wish::Run(only) => only,
     };
-    mutants.retain(|mutant| only.as_ref().is_none_or(|only| mutant.name.contains(only)));
+    mutants.retain(|mutant| only.is_empty() || only.iter().any(|name| mutant.name.contains(name)));
     if mutants.is_empty() {
         return Err("no mistake has such a name: see cargo xtask mutants --list\n".to_owned());
     }
@@ -129,8 +129,8 @@ mod tests {
     #[test]
     fn what_is_asked_for() {
         let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(wish(&words(&[])), Ok(Wish::Run(None)));
-        assert_eq!(wish(&words(&["--only", "region"])), Ok(Wish::Run(Some("region".to_owned()))));
+        assert_eq!(wish(&words(&[])), Ok(Wish::Run(Vec::new())));
+        assert_eq!(wish(&words(&["--only", "region", "hole"])), Ok(Wish::Run(words(&["region", "hole"]))));
         assert_eq!(wish(&words(&["--list"])), Ok(Wish::Show));
         assert!(wish(&words(&["--only"])).is_err());
     }

@@ -215,6 +215,11 @@ pub(crate) const QUIET: &[Quiet] = &[
         true
     }),
     ("Machine::faults", "it is the plan itself", nothing, |s| s.machine.faults().is_armed()),
+    ("Machine::limit", NUMBER, nothing, |s| {
+        let limits = s.machine.host_limits();
+        s.machine.limit(limits);
+        true
+    }),
     ("Machine::record_events", NUMBER, nothing, |s| {
         s.machine.record_events();
         true

@@ -79,7 +79,7 @@ fn collapse_gigabyte((mut mem, tables): Mapped) -> Mapped {
 
 #[library_benchmark]
 #[bench::first(setup = watched_gigabyte)]
-fn continue_part((mut machine, pid, uffd, at): (Machine, Pid, Fd, Vaddr)) -> Machine {
+fn continue_part((mut machine, pid, uffd, at): (Box<Machine>, Pid, Fd, Vaddr)) -> Box<Machine> {
     let mapped = machine.uffd_continue(pid, uffd, black_box(at), Bytes::kib(4));
     mapped.expect("the file has the page");
     machine

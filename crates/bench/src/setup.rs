@@ -205,9 +205,10 @@ pub fn places_in_gigabyte() -> (Mapped, Vec<Vaddr>) {
     (mapped_gigabyte(12), (0..u64::from(OPERATIONS)).map(place).collect())
 }
 
-/// A process that maps a file of one page of 1 GiB, which is there, and may map it in pieces; its userfaultfd and where that is.
+/// A process that maps a file of one page of 1 GiB, which is there, and may map it in pieces; its userfaultfd and where that is. The machine is in a box, so
+/// that handing it over costs nothing.
 #[must_use]
-pub fn watched_gigabyte() -> (Machine, Pid, Fd, Vaddr) {
+pub fn watched_gigabyte() -> (Box<Machine>, Pid, Fd, Vaddr) {
     let size = HugeSize::G1.bytes();
     let builder = Machine::builder().node(NODE, Bytes::gib(4)).cmdline("hugepagesz=1G hugepages=1");
     let mut machine = builder.build().expect("one page fits");
@@ -220,7 +221,7 @@ pub fn watched_gigabyte() -> (Machine, Pid, Fd, Vaddr) {
     machine.madvise(pid, at, size, Advice::Split).expect("shared pages can be mapped in pieces");
     let uffd = machine.userfaultfd(pid).expect("the process is alive");
     machine.uffd_register(pid, uffd, at, size, UffdModes::MINOR).expect("nobody else watches");
-    (machine, pid, uffd, at)
+    (Box::new(machine), pid, uffd, at)
 }
 
 /// A gigabyte in 512 pages of 4 KiB and 511 of 2 MiB.

@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod counting;
+pub mod faults;
 pub mod frames;
 pub mod replay;
 pub mod report;

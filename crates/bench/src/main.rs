@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use bench::clock::{median, ratio_of_least};
 use bench::counting::Counting;
+use bench::faults::TwoTasks;
 use bench::frames::OneZone;
 use bench::replay::{replay, scripts};
 use bench::report::{Figures, Memory, Report};
@@ -88,6 +89,7 @@ fn print_times() {
         why.as_nanos()
     );
     print_threads();
+    print_faults();
 }
 
 /// The other allocator splits and merges its whole memory for each pair, unless somebody else has a page: two threads may be faster there
@@ -107,6 +109,17 @@ fn print_threads() {
     line("private work, one zone", slowdown(&one, Work::Private), Some(slowdown(&buddy, Work::Private)), "1.10");
     line("private work, a zone each", slowdown(&each, Work::Private), None, "1.10");
     line("freed by the other thread", slowdown(&one, Work::Crossed), Some(slowdown(&buddy, Work::Crossed)), "2.00");
+}
+
+/// How much more two threads do than one in the same time.
+fn print_faults() {
+    let tasks = TwoTasks::new();
+    println!("two threads, reserved fault + unmap, as many times what one does (the shortest of 31 runs of each):");
+    for (title, cpus, aim) in [("a node each", [0, 2], "1.80"), ("one node", [0, 1], "1.30")] {
+        let longer = ratio_of_least(31, || tasks.run(&cpus[..1]), || tasks.run(&cpus));
+        let more = 20_000 / longer.max(1);
+        println!("  {title}: {}.{:02} (aim: at least {aim})", more / 100, more % 100);
+    }
 }
 
 fn slowdown<S: SharedFrames>(frames: &S, work: Work) -> u128 {

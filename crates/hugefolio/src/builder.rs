@@ -8,7 +8,7 @@ use hugetlb::{Hstate, Hstates, Pool, Shelf};
 use memmap::{Contents, MemMap};
 use page_alloc::{AllocatorError, Blocks, CmaAreas, Cpusets, Knobs, PageAllocator, Rules};
 use policy::{MemoryRange, NodeSpec, PrivateError, PrivateNode, Topology};
-use slotmap::{SecondaryMap, SlotMap};
+use slotmap::SecondaryMap;
 use sync::RankStack;
 use units::{Bytes, HstateId, NodeId, Nodemask, Order, PageCount, PageShift, PerZone, Pfn, Vaddr, ZoneKind};
 use vmemmap::{Optimising, TailLife};
@@ -20,6 +20,7 @@ use crate::descriptors::{DescriptorFrames, frames_for};
 use crate::lent::Lender;
 use crate::machine::{Config, Sysctls};
 use crate::memory_map::{self, Spans, movable_request};
+use crate::objects::Objects;
 use crate::{FaultPlan, Machine, MachineLimits};
 
 /// A machine to be built: its nodes, its architecture and its kernel command line.
@@ -283,19 +284,19 @@ impl MachineBuilder {
             },
             memmap: MemMap::new().with_refs_max(self.behaviour.references_max),
             contents: Contents::new(shift),
-            resv_maps: SlotMap::with_key(),
-            subpools: SlotMap::with_key(),
+            resv_maps: Objects::new(),
+            subpools: Objects::new(),
             deferred: hugetlb::DeferredWork::new(),
-            inodes: SlotMap::with_key(),
+            inodes: Objects::new(),
             caches: SecondaryMap::new(),
             mappings: SecondaryMap::new(),
-            mounts: SlotMap::with_key(),
-            spaces: SlotMap::with_key(),
+            mounts: Objects::new(),
+            spaces: Objects::new(),
             tables: SecondaryMap::new(),
-            gmems: SlotMap::with_key(),
-            uffds: SlotMap::with_key(),
+            gmems: Objects::new(),
+            uffds: Objects::new(),
             next_vma: 0,
-            processes: SlotMap::with_key(),
+            processes: Objects::new(),
             faults: FaultPlan::default(),
             events: None,
             sysctls: Sysctls::new(knobs),

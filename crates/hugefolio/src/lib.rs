@@ -31,6 +31,7 @@ mod limits;
 mod machine;
 mod machine_env;
 mod memory_map;
+mod objects;
 mod page_events;
 pub mod pages;
 mod process;

@@ -6,7 +6,7 @@ use memmap::{Contents, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
 use page_alloc::{AllocatorError, Blocks, CmaAreas, Knobs, PageAllocator};
 use policy::Topology;
-use slotmap::{SecondaryMap, SlotMap};
+use slotmap::SecondaryMap;
 use sync::RankStack;
 use units::{
     CpuId, Event, GmemId, HstateId, InodeId, MmId, MountId, MountLimits, NodeId, PageCount, PageShift, Pfn, Pid,
@@ -15,6 +15,7 @@ use units::{
 use vmemmap::Vmemmap;
 use zone::watermark::BoostFactor;
 
+use crate::objects::Objects;
 use crate::text::{ShmGroup, Switch};
 use crate::{FaultPlan, MachineBuilder, MachineLimits, Process};
 
@@ -99,21 +100,21 @@ pub struct Machine {
     pub(crate) pools: Vec<Pool>,
     /// By hstate and node.
     pub(crate) shelves: Vec<Vec<Shelf>>,
-    pub(crate) resv_maps: SlotMap<ResvMapId, ResvMap>,
-    pub(crate) subpools: SlotMap<SubpoolId, Subpool>,
+    pub(crate) resv_maps: Objects<ResvMapId, ResvMap>,
+    pub(crate) subpools: Objects<SubpoolId, Subpool>,
     /// What nobody who may wait has done yet.
     pub(crate) deferred: DeferredWork,
-    pub(crate) inodes: SlotMap<InodeId, Inode>,
+    pub(crate) inodes: Objects<InodeId, Inode>,
     pub(crate) caches: SecondaryMap<InodeId, filemap::PageCache>,
     pub(crate) mappings: SecondaryMap<InodeId, filemap::FileMappings>,
-    pub(crate) mounts: SlotMap<MountId, Mount>,
-    pub(crate) spaces: SlotMap<MmId, VmaTree>,
+    pub(crate) mounts: Objects<MountId, Mount>,
+    pub(crate) spaces: Objects<MmId, VmaTree>,
     pub(crate) tables: SecondaryMap<MmId, PageTable>,
     /// Files of guest memory.
-    pub(crate) gmems: SlotMap<GmemId, gmem::Gmem>,
-    pub(crate) uffds: SlotMap<UffdId, Userfault>,
+    pub(crate) gmems: Objects<GmemId, gmem::Gmem>,
+    pub(crate) uffds: Objects<UffdId, Userfault>,
     pub(crate) next_vma: u64,
-    pub(crate) processes: SlotMap<Pid, Process>,
+    pub(crate) processes: Objects<Pid, Process>,
     pub(crate) sysctls: Sysctls,
     pub(crate) faults: FaultPlan,
     pub(crate) events: Option<Vec<Event>>,

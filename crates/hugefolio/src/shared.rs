@@ -9,7 +9,6 @@ use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
 use page_alloc::{Blocks, CmaAreas, NodeState, OwnLists, PageAllocator, ZoneSlot, Zones};
-use slotmap::{SecondaryMap, SlotMap};
 use sync::Rank;
 use sync::locks::{Gate, Section};
 use units::{CpuId, Event, GmemId, InodeId, MmId, MountId, NodeId, Pid, ResvMapId, SubpoolId, UffdId};
@@ -17,6 +16,7 @@ use units::{CpuId, Event, GmemId, InodeId, MmId, MountId, NodeId, Pid, ResvMapId
 use vmemmap::Vmemmap;
 
 use crate::machine::{Config, Sysctls};
+use crate::objects::{Places, Spread};
 use crate::{FaultPlan, Machine, Process};
 
 /// Gates of one scope kind; objects share them by hash.
@@ -70,18 +70,19 @@ pub struct SharedMachine {
     pub(crate) charges: Section<Charges>,
     pub(crate) pools: Vec<Section<Pool>>,
     pub(crate) shelves: Vec<Vec<Section<Shelf>>>,
-    pub(crate) resv_maps: Section<SlotMap<ResvMapId, ResvMap>>,
-    pub(crate) subpools: Section<SlotMap<SubpoolId, Subpool>>,
+    pub(crate) resv_maps: Spread<ResvMapId, ResvMap>,
+    pub(crate) subpools: Spread<SubpoolId, Subpool>,
     pub(crate) deferred: Section<DeferredWork>,
-    pub(crate) inodes: Section<SlotMap<InodeId, Inode>>,
-    pub(crate) caches: Section<SecondaryMap<InodeId, PageCache>>,
-    pub(crate) mappings: Section<SecondaryMap<InodeId, FileMappings>>,
-    pub(crate) mounts: Section<SlotMap<MountId, Mount>>,
-    pub(crate) spaces: Section<(SlotMap<MmId, VmaTree>, u64)>,
-    pub(crate) tables: Section<SecondaryMap<MmId, PageTable>>,
-    pub(crate) gmems: Section<SlotMap<GmemId, gmem::Gmem>>,
-    pub(crate) uffds: Section<SlotMap<UffdId, Userfault>>,
-    pub(crate) processes: Section<SlotMap<Pid, Process>>,
+    pub(crate) inodes: Spread<InodeId, Inode>,
+    pub(crate) caches: Places<InodeId, PageCache>,
+    pub(crate) mappings: Places<InodeId, FileMappings>,
+    pub(crate) mounts: Spread<MountId, Mount>,
+    pub(crate) spaces: Spread<MmId, VmaTree>,
+    pub(crate) next_vma: Section<u64>,
+    pub(crate) tables: Places<MmId, PageTable>,
+    pub(crate) gmems: Spread<GmemId, gmem::Gmem>,
+    pub(crate) uffds: Spread<UffdId, Userfault>,
+    pub(crate) processes: Spread<Pid, Process>,
     pub(crate) sysctls: Section<Sysctls>,
     cpus: Section<BTreeSet<CpuId>>,
     pub(crate) gates: Gates,
@@ -199,7 +200,6 @@ impl SharedMachine {
     /// The machine, by its only owner.
     #[must_use]
     pub fn into_machine(self) -> Machine {
-        let (spaces, next_vma) = self.spaces.into_inner();
         let zones = self.zones.into_iter().map(|zone| zone.map(Section::into_inner)).collect();
         let mut pages = self.pages;
         pages.put_together(zones, self.nodes.into_inner());
@@ -218,19 +218,19 @@ impl SharedMachine {
                 .into_iter()
                 .map(|nodes| nodes.into_iter().map(Section::into_inner).collect())
                 .collect(),
-            resv_maps: self.resv_maps.into_inner(),
-            subpools: self.subpools.into_inner(),
+            resv_maps: self.resv_maps.into(),
+            subpools: self.subpools.into(),
             deferred: self.deferred.into_inner(),
-            inodes: self.inodes.into_inner(),
-            caches: self.caches.into_inner(),
-            mappings: self.mappings.into_inner(),
-            mounts: self.mounts.into_inner(),
-            spaces,
-            tables: self.tables.into_inner(),
-            gmems: self.gmems.into_inner(),
-            uffds: self.uffds.into_inner(),
-            next_vma,
-            processes: self.processes.into_inner(),
+            inodes: self.inodes.into(),
+            caches: self.caches.into(),
+            mappings: self.mappings.into(),
+            mounts: self.mounts.into(),
+            spaces: self.spaces.into(),
+            tables: self.tables.into(),
+            gmems: self.gmems.into(),
+            uffds: self.uffds.into(),
+            next_vma: self.next_vma.into_inner(),
+            processes: self.processes.into(),
             sysctls: self.sysctls.into_inner(),
             faults: FaultPlan::default(),
             events: None,
@@ -260,18 +260,19 @@ impl From<Machine> for SharedMachine {
                 .into_iter()
                 .map(|nodes| nodes.into_iter().map(|shelf| Section::new(rank::SHELVES, shelf)).collect())
                 .collect(),
-            resv_maps: Section::new(rank::RESV_MAPS, m.resv_maps),
-            subpools: Section::new(rank::SUBPOOLS, m.subpools),
+            resv_maps: Spread::new(rank::RESV_MAPS, m.resv_maps),
+            subpools: Spread::new(rank::SUBPOOLS, m.subpools),
             deferred: Section::new(rank::DEFERRED, m.deferred),
-            inodes: Section::new(rank::INODES, m.inodes),
-            caches: Section::new(rank::CACHES, m.caches),
-            mappings: Section::new(rank::MAPPINGS, m.mappings),
-            mounts: Section::new(rank::MOUNTS, m.mounts),
-            spaces: Section::new(rank::VMAS, (m.spaces, m.next_vma)),
-            tables: Section::new(rank::TABLES, m.tables),
-            gmems: Section::new(rank::GMEMS, m.gmems),
-            uffds: Section::new(rank::UFFDS, m.uffds),
-            processes: Section::new(rank::PROCESSES, m.processes),
+            inodes: Spread::new(rank::INODES, m.inodes),
+            caches: Places::new(rank::CACHES, m.caches.drain()),
+            mappings: Places::new(rank::MAPPINGS, m.mappings.drain()),
+            mounts: Spread::new(rank::MOUNTS, m.mounts),
+            spaces: Spread::new(rank::VMAS, m.spaces),
+            next_vma: Section::new(rank::VMAS, m.next_vma),
+            tables: Places::new(rank::TABLES, m.tables.drain()),
+            gmems: Spread::new(rank::GMEMS, m.gmems),
+            uffds: Spread::new(rank::UFFDS, m.uffds),
+            processes: Spread::new(rank::PROCESSES, m.processes),
             sysctls: Section::new(rank::SYSCTLS, m.sysctls),
             cpus: Section::new(rank::CPUS, BTreeSet::new()),
             gates: Gates::new(),

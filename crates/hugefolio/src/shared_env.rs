@@ -200,19 +200,19 @@ impl hugetlb::Env for OnCpu<'_> {
     }
 
     fn new_resv_map(&mut self, map: ResvMap) -> ResvMapId {
-        self.shared.resv_maps.with(|maps| maps.insert(map))
+        self.shared.resv_maps.insert(map)
     }
 
     fn with_resv_map<R>(&mut self, id: ResvMapId, f: impl FnOnce(&mut ResvMap) -> R) -> Option<R> {
-        self.shared.resv_maps.with(|maps| maps.get_mut(id).map(f))
+        self.shared.resv_maps.with(id, f)
     }
 
     fn drop_resv_map(&mut self, id: ResvMapId) -> Option<ResvMap> {
-        self.shared.resv_maps.with(|maps| maps.remove(id))
+        self.shared.resv_maps.remove(id)
     }
 
     fn with_subpool<R>(&mut self, id: SubpoolId, f: impl FnOnce(&mut Subpool) -> R) -> Option<R> {
-        self.shared.subpools.with(|subpools| subpools.get_mut(id).map(f))
+        self.shared.subpools.with(id, f)
     }
 
     fn with_deferred<R>(&mut self, f: impl FnOnce(&mut DeferredWork) -> R) -> R {
@@ -220,21 +220,21 @@ impl hugetlb::Env for OnCpu<'_> {
     }
 
     fn new_subpool(&mut self, subpool: Subpool) -> SubpoolId {
-        self.shared.subpools.with(|subpools| subpools.insert(subpool))
+        self.shared.subpools.insert(subpool)
     }
 
     fn drop_subpool(&mut self, id: SubpoolId) -> Option<Subpool> {
-        self.shared.subpools.with(|subpools| subpools.remove(id))
+        self.shared.subpools.remove(id)
     }
 }
 
 impl filemap::Env for OnCpu<'_> {
     fn with_cache<R>(&mut self, inode: InodeId, f: impl FnOnce(&mut PageCache) -> R) -> Option<R> {
-        self.shared.caches.with(|caches| caches.get_mut(inode).map(f))
+        self.shared.caches.with(inode, f)
     }
 
     fn with_mappings<R>(&mut self, inode: InodeId, f: impl FnOnce(&mut FileMappings) -> R) -> Option<R> {
-        self.shared.mappings.with(|mappings| mappings.get_mut(inode).map(f))
+        self.shared.mappings.with(inode, f)
     }
 
     fn unmap_area_range(&mut self, area: &MappedArea, range: HugeRange, markers: Markers) {
@@ -244,86 +244,86 @@ impl filemap::Env for OnCpu<'_> {
 
 impl hugetlbfs::Env for OnCpu<'_> {
     fn new_inode(&mut self, inode: Inode) -> InodeId {
-        let id = self.shared.inodes.with(|inodes| inodes.insert(inode));
-        self.shared.caches.with(|caches| caches.insert(id, PageCache::new()));
-        self.shared.mappings.with(|mappings| mappings.insert(id, FileMappings::new()));
+        let id = self.shared.inodes.insert(inode);
+        self.shared.caches.insert(id, PageCache::new());
+        self.shared.mappings.insert(id, FileMappings::new());
         id
     }
 
     fn with_inode<R>(&mut self, id: InodeId, f: impl FnOnce(&mut Inode) -> R) -> Option<R> {
-        self.shared.inodes.with(|inodes| inodes.get_mut(id).map(f))
+        self.shared.inodes.with(id, f)
     }
 
     fn drop_inode(&mut self, id: InodeId) {
-        self.shared.inodes.with(|inodes| inodes.remove(id));
-        self.shared.caches.with(|caches| caches.remove(id));
-        self.shared.mappings.with(|mappings| mappings.remove(id));
+        self.shared.inodes.remove(id);
+        self.shared.caches.remove(id);
+        self.shared.mappings.remove(id);
     }
 
     fn new_mount(&mut self, mount: Mount) -> MountId {
-        self.shared.mounts.with(|mounts| mounts.insert(mount))
+        self.shared.mounts.insert(mount)
     }
 
     fn with_mount<R>(&mut self, id: MountId, f: impl FnOnce(&mut Mount) -> R) -> Option<R> {
-        self.shared.mounts.with(|mounts| mounts.get_mut(id).map(f))
+        self.shared.mounts.with(id, f)
     }
 
     fn drop_mount(&mut self, id: MountId) -> Option<Mount> {
-        self.shared.mounts.with(|mounts| mounts.remove(id))
+        self.shared.mounts.remove(id)
     }
 }
 
 impl gmem::Env for OnCpu<'_> {
     fn new_gmem(&mut self, file: Gmem) -> GmemId {
-        self.shared.gmems.with(|gmems| gmems.insert(file))
+        self.shared.gmems.insert(file)
     }
 
     fn with_gmem<R>(&mut self, id: GmemId, f: impl FnOnce(&mut Gmem) -> R) -> Option<R> {
-        self.shared.gmems.with(|gmems| gmems.get_mut(id).map(f))
+        self.shared.gmems.with(id, f)
     }
 
     fn drop_gmem(&mut self, id: GmemId) -> Option<Gmem> {
-        self.shared.gmems.with(|gmems| gmems.remove(id))
+        self.shared.gmems.remove(id)
     }
 }
 
 impl mm::Env for OnCpu<'_> {
     fn new_space(&mut self) -> MmId {
-        let id = self.shared.spaces.with(|(spaces, _)| spaces.insert(VmaTree::new()));
-        self.shared.tables.with(|tables| tables.insert(id, PageTable::new()));
+        let id = self.shared.spaces.insert(VmaTree::new());
+        self.shared.tables.insert(id, PageTable::new());
         id
     }
 
     fn drop_space(&mut self, mm: MmId) {
-        self.shared.spaces.with(|(spaces, _)| spaces.remove(mm));
-        self.shared.tables.with(|tables| tables.remove(mm));
+        self.shared.spaces.remove(mm);
+        self.shared.tables.remove(mm);
     }
 
     fn new_vma_id(&mut self) -> VmaId {
-        self.shared.spaces.with(|(_, next)| {
+        self.shared.next_vma.with(|next| {
             *next += 1;
             VmaId::new(*next)
         })
     }
 
     fn with_vmas<R>(&mut self, mm: MmId, f: impl FnOnce(&mut VmaTree) -> R) -> Option<R> {
-        self.shared.spaces.with(|(spaces, _)| spaces.get_mut(mm).map(f))
+        self.shared.spaces.with(mm, f)
     }
 
     fn with_table<R>(&mut self, mm: MmId, f: impl FnOnce(&mut PageTable) -> R) -> Option<R> {
-        self.shared.tables.with(|tables| tables.get_mut(mm).map(f))
+        self.shared.tables.with(mm, f)
     }
 
     fn new_uffd(&mut self, uffd: Userfault) -> UffdId {
-        self.shared.uffds.with(|uffds| uffds.insert(uffd))
+        self.shared.uffds.insert(uffd)
     }
 
     fn with_uffd<R>(&mut self, id: UffdId, f: impl FnOnce(&mut Userfault) -> R) -> Option<R> {
-        self.shared.uffds.with(|uffds| uffds.get_mut(id).map(f))
+        self.shared.uffds.with(id, f)
     }
 
     fn drop_uffd(&mut self, id: UffdId) -> Option<Userfault> {
-        self.shared.uffds.with(|uffds| uffds.remove(id))
+        self.shared.uffds.remove(id)
     }
 
     fn task_size(&mut self) -> Vaddr {
@@ -353,18 +353,18 @@ impl crate::calls::Env for OnCpu<'_> {
     }
 
     fn new_process(&mut self, process: Process) -> Pid {
-        self.shared.processes.with(|processes| processes.insert(process))
+        self.shared.processes.insert(process)
     }
 
     fn pids(&mut self) -> Vec<Pid> {
-        self.shared.processes.with(|processes| processes.keys().collect())
+        self.shared.processes.keys()
     }
 
     fn with_process<R>(&mut self, pid: Pid, f: impl FnOnce(&mut Process) -> R) -> Option<R> {
-        self.shared.processes.with(|processes| processes.get_mut(pid).map(f))
+        self.shared.processes.with(pid, f)
     }
 
     fn drop_process(&mut self, pid: Pid) -> Option<Process> {
-        self.shared.processes.with(|processes| processes.remove(pid))
+        self.shared.processes.remove(pid)
     }
 }

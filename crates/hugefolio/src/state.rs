@@ -17,7 +17,7 @@ use memmap::{Broken, Contents, Folio, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
 use page_alloc::{Blocks, CmaAreas, Cpusets, HeldBlock, PageAllocator, Rules, ZoneMemory, Zones};
 use policy::{NodeSpec, PrivateNode, Topology, ZoneRef};
-use slotmap::{Key, SecondaryMap, SlotMap};
+use slotmap::{Key, SecondaryMap};
 use sync::RankStack;
 use units::{CpuId, HugeSize, Name, NodeId, PageCount, PageShift, Pfn, Vaddr};
 use vmemmap::{Vmemmap, VmemmapState};
@@ -26,6 +26,7 @@ use zone::{PerCpuPages, PerCpuState, Zone, ZoneState};
 
 use crate::builder::with_private;
 use crate::machine::Config;
+use crate::objects::Objects;
 use crate::{FaultPlan, Machine, MachineLimits, Process, Sysctls};
 
 pub use rename::Renamed;
@@ -246,19 +247,19 @@ impl Machine {
             charges: charges.or_else(|what| wrong("groups", what))?,
             pools,
             shelves,
-            resv_maps: filled(state.maps),
-            subpools: filled(state.subpools),
+            resv_maps: state.maps.into_iter().collect(),
+            subpools: state.subpools.into_iter().collect(),
             deferred: state.deferred,
-            inodes: SlotMap::with_key(),
+            inodes: Objects::new(),
             caches: SecondaryMap::new(),
             mappings: SecondaryMap::new(),
-            mounts: filled(state.mounts),
-            spaces: SlotMap::with_key(),
+            mounts: state.mounts.into_iter().collect(),
+            spaces: Objects::new(),
             tables: SecondaryMap::new(),
-            gmems: filled(state.gmems),
-            uffds: filled(state.uffds),
+            gmems: state.gmems.into_iter().collect(),
+            uffds: state.uffds.into_iter().collect(),
             next_vma: state.areas_made,
-            processes: filled(state.processes),
+            processes: state.processes.into_iter().collect(),
             sysctls: state.knobs,
             faults: state.failures,
             events: None,
@@ -347,15 +348,6 @@ impl std::fmt::Display for Place {
 /// The place that a name of a state means; nothing for an object that is gone.
 fn place_of(key: impl Key) -> Option<u64> {
     (!key.is_null()).then(|| (key.data().as_ffi() & u64::from(u32::MAX)).saturating_sub(1))
-}
-
-/// Objects in their places.
-fn filled<K: Key, T>(all: Vec<T>) -> SlotMap<K, T> {
-    let mut map = SlotMap::with_capacity_and_key(all.len());
-    for value in all {
-        map.insert(value);
-    }
-    map
 }
 
 fn nodes_of(topology: &Topology) -> BTreeMap<NodeId, NodeState> {

@@ -33,7 +33,7 @@ impl Machine {
         for (n, pool) in self.pools.iter().enumerate() {
             pool.validate().map_err(|b| Broken(format!("pool {n}: {b}")))?;
         }
-        for (id, map) in &self.resv_maps {
+        for (id, map) in self.resv_maps.iter() {
             map.validate().map_err(|b| Broken(format!("{id:?}: {b}")))?;
         }
         self.validate_objects()?;
@@ -149,7 +149,7 @@ impl Machine {
                 return broken(format!("{pfn} is {index} of {inode:?} and says {:?}", home(pfn)));
             }
         }
-        for (mm, vmas) in &self.spaces {
+        for (mm, vmas) in self.spaces.iter() {
             let all = VaddrRange::new(Vaddr::new(0), self.config.task_size);
             for (addr, pfn, _) in self.tables[mm].folios_over(all) {
                 let place = vmas.find(addr).map(|vma| (vma.inode, vma.index_of(addr)));
@@ -219,7 +219,7 @@ impl Machine {
     /// not consumed, or the part of a mount's minimum that is not handed out.
     fn validate_reservations(&self) -> Result<(), Broken> {
         let mut held = vec![HugeCount::ZERO; self.pools.len()];
-        for (_, mount) in &self.mounts {
+        for (_, mount) in self.mounts.iter() {
             if let Some(subpool) = mount.subpool.and_then(|id| self.subpools.get(id)) {
                 let held = &mut held[mount.hstate.index()];
                 *held = held.saturating_add(subpool.rsv());
@@ -242,12 +242,12 @@ impl Machine {
                 *held = held.saturating_add(subpool.rsv());
             }
         }
-        for (id, inode) in &self.inodes {
+        for (id, inode) in self.inodes.iter() {
             let outstanding = self.outstanding_of_file(id)?;
             let held = by_subpool.entry((inode.hstate, inode.subpool)).or_insert(HugeCount::ZERO);
             *held = held.saturating_add(outstanding);
         }
-        for (mm, vmas) in &self.spaces {
+        for (mm, vmas) in self.spaces.iter() {
             for vma in vmas.iter() {
                 let Some(map) = vma.owner else { continue };
                 let Some(map) = self.resv_maps.get(map) else {
@@ -289,7 +289,7 @@ impl Machine {
     fn validate_files(&self) -> Result<(), Broken> {
         let mut areas: BTreeMap<InodeId, u32> = BTreeMap::new();
         let mut maps = BTreeMap::new();
-        for (mm, vmas) in &self.spaces {
+        for (mm, vmas) in self.spaces.iter() {
             for vma in vmas.iter() {
                 *areas.entry(vma.inode).or_default() += 1;
                 if let Some(map) = vma.owner {
@@ -301,7 +301,7 @@ impl Machine {
                 }
             }
         }
-        for (id, inode) in &self.inodes {
+        for (id, inode) in self.inodes.iter() {
             let counted = areas.get(&id).copied().unwrap_or(0);
             let known = self.mappings.get(id).map_or(0, |m| m.iter().count());
             if inode.areas() != counted || usize::try_from(counted) != Ok(known) {
@@ -312,7 +312,7 @@ impl Machine {
                 return broken(format!("{id:?} counts other descriptors than there are"));
             }
         }
-        for (id, map) in &self.resv_maps {
+        for (id, map) in self.resv_maps.iter() {
             if let MapKind::Private { areas, .. } = map.kind
                 && maps.get(&id) != Some(&areas)
             {
@@ -325,13 +325,13 @@ impl Machine {
     /// A userfaultfd counts its descriptors and is registered in its own address space alone; a marker stands for a page of an
     /// area, where there is none.
     fn validate_userfaults(&self) -> Result<(), Broken> {
-        for (id, uffd) in &self.uffds {
+        for (id, uffd) in self.uffds.iter() {
             let open = self.processes.values().flat_map(|p| p.uffds()).filter(|&(_, held)| held == id).count();
             if usize::try_from(uffd.holders) != Ok(open) {
                 return broken(format!("{id:?} counts {} descriptors, there are {open}", uffd.holders));
             }
         }
-        for (mm, vmas) in &self.spaces {
+        for (mm, vmas) in self.spaces.iter() {
             for vma in vmas.iter() {
                 let Some(registration) = vma.uffd else { continue };
                 let known = self.uffds.get(registration.uffd).is_some_and(|uffd| uffd.mm == mm);

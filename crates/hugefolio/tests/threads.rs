@@ -1,10 +1,13 @@
 //! A machine shared by real threads: debug builds check the nesting of every lock, and a recount at the end finds nothing lost.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hugefolio::{
-    Admin, Advice, Bytes, Calls, CpuId, FallocateMode, HugeCount, HugeSize, Machine, MapCall, MountOptions, NodeId,
-    Nodemask, OpenCall, ResizeNodes, Share, SharedMachine,
+    Admin, Advice, Bytes, Calls, CpuId, FallocateMode, HugeCount, HugeSize, Machine, MapCall, MapFlags, MountOptions,
+    NodeId, Nodemask, OpenCall, ResizeNodes, Share, SharedMachine,
 };
 
 const PAGE: Bytes = HugeSize::M2.bytes();
@@ -69,4 +72,63 @@ fn four_threads_on_one_file_and_one_pool() {
     machine.validate().unwrap_or_else(|broken| panic!("{broken}"));
     let pool = machine.pool(HugeSize::M2).unwrap();
     assert_eq!((pool.free, pool.resv, pool.surplus), (pool.nr, HugeCount::ZERO, HugeCount::ZERO));
+}
+
+/// What each of sixteen threads does with a pool of four pages, round by round: areas that are promised a page, areas that take one if there is one, and
+/// pages of a file that all of them have.
+fn hammer(shared: &SharedMachine, n: u32, mount: hugefolio::MountId, held: &AtomicU64) {
+    let mut cpu = shared.check_out(CpuId::new(n)).unwrap();
+    let mut on = shared.on(&mut cpu);
+    let pid = on.spawn();
+    let fd = on.open(pid, &OpenCall::create(mount, "file")).unwrap();
+    for round in 0..60u64 {
+        let at = match (u64::from(n) + round) % 3 {
+            0 => on.mmap(pid, &MapCall::anonymous(PAGE, Share::Private)).inspect(|&at| {
+                // What is promised is there, whatever the other fifteen do.
+                assert!(held.fetch_add(1, Ordering::SeqCst) < 4, "more pages were promised than there are");
+                on.write_byte(pid, at, 1).unwrap();
+                held.fetch_sub(1, Ordering::SeqCst);
+            }),
+            1 => {
+                let call = MapCall::anonymous(PAGE, Share::Shared).with_flags(MapFlags::NORESERVE);
+                on.mmap(pid, &call).inspect(|&at| {
+                    let _ = on.write_byte(pid, at, 1);
+                })
+            }
+            _ => on.mmap(pid, &MapCall::file(fd, PAGE, Share::Shared).with_flags(MapFlags::NORESERVE)).inspect(|&at| {
+                let _ = on.write_byte(pid, at, 1);
+                let _ = on.fallocate(pid, fd, FallocateMode::PunchHole, Bytes::ZERO, PAGE);
+            }),
+        };
+        if let Ok(at) = at {
+            on.munmap(pid, at, PAGE).unwrap();
+        }
+    }
+    on.exit(pid);
+    shared.check_in(cpu);
+}
+
+/// Ten times over: every thread ends, so nobody waits for what does not come, and all four pages are there and free again.
+#[test]
+fn sixteen_threads_and_four_pages() {
+    for run in 0..10 {
+        let builder = Machine::builder().node(NodeId::new(0), Bytes::mib(128)).cpus(NodeId::new(0), 16);
+        let mut machine = builder.cmdline("hugepages=4").build().unwrap();
+        let hstate = machine.hstates().default_hstate().id;
+        let mount = machine.mount(&MountOptions::unlimited(hstate)).unwrap();
+        let (shared, held) = (SharedMachine::from(machine), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            for n in 0..16 {
+                let (shared, held) = (&shared, &held);
+                scope.spawn(move || hammer(shared, n, mount, held));
+            }
+        });
+        let mut machine = shared.into_machine();
+        machine.validate().unwrap_or_else(|broken| panic!("run {run}: {broken}"));
+        machine.unlink(mount, "file").unwrap();
+        let pool = machine.pool(HugeSize::M2).unwrap();
+        let counts = (pool.nr, pool.free, pool.resv, pool.surplus);
+        assert_eq!(counts, (HugeCount::new(4), HugeCount::new(4), HugeCount::ZERO, HugeCount::ZERO), "run {run}");
+        machine.validate().unwrap_or_else(|broken| panic!("run {run}: {broken}"));
+    }
 }

@@ -1,7 +1,7 @@
 //! The way back: references dropped, folios returned to their pool.
 
 use charge::{Counter, Receipt};
-use memmap::{FolioKind, Last};
+use memmap::{FolioKind, HugeSlot, Last};
 use units::{Context, Event, MountReturn, Pfn};
 
 use crate::deferred::destroy_in;
@@ -26,10 +26,7 @@ pub fn put_folio_in<P: Env>(p: &mut P, pfn: Pfn, refs: u64, context: Context) {
     match p.with_memmap(|map| map.put_refs(pfn, refs)) {
         None | Some(Last(FolioKind::Poisoned)) => (),
         Some(Last(FolioKind::Page)) => free_page(p, pfn),
-        Some(Last(FolioKind::Huge(at))) => {
-            let folio = p.with_pool(at.hstate, |pool| pool.folio(at.hstate, at.slot));
-            free_huge(p, folio, context);
-        }
+        Some(Last(FolioKind::Huge(at))) => free_huge(p, at, context),
         Some(Last(FolioKind::Piece(of))) => piece_released(p, of, pfn, context),
         Some(Last(kind)) => debug_assert!(false, "{pfn} is of a kind nobody frees: {kind:?}"),
     }
@@ -37,11 +34,12 @@ pub fn put_folio_in<P: Env>(p: &mut P, pfn: Pfn, refs: u64, context: Context) {
 
 /// The only place where huge pages come back: the subpool may keep the page as its reservation, the charges end, and the ledger
 /// decides whether the page stays.
-pub(crate) fn free_huge<P: Env>(p: &mut P, folio: HugeFolio, context: Context) {
-    let hstate = folio.hstate;
-    let (old, condition) = p.with_pool(hstate, |pool| {
+pub(crate) fn free_huge<P: Env>(p: &mut P, at: HugeSlot, context: Context) {
+    let hstate = at.hstate;
+    let (folio, old, condition) = p.with_pool(hstate, |pool| {
+        let folio = pool.folio(hstate, at.slot);
         let fresh = Record::new(folio);
-        (core::mem::replace(pool.record(folio), fresh), pool.condition(folio))
+        (folio, core::mem::replace(pool.record(folio), fresh), pool.condition(folio))
     });
     // Owed still: no mapping was the last to keep it, but a pin, or somebody who was to move it.
     let owed = old.owed_to.is_some_and(|(map, index)| restore_owed(p, folio, map, index));

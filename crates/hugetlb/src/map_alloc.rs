@@ -9,7 +9,7 @@ use units::{
 use crate::pool::ONE;
 use crate::resv_map::{Commit, Holder, Ticket, commit, end, needs};
 use crate::subpool::{Return, give_back};
-use crate::{AllocFlags, AllocRefusal, AllocRequest, Env, HugeFolio, hugetlb_alloc_folio};
+use crate::{AllocFlags, AllocRefusal, AllocRequest, Env, HugeFolio, count_against, hugetlb_alloc_folio};
 
 /// Why a page is wanted.
 #[doc(alias = "cow_from_owner")]
@@ -92,7 +92,9 @@ pub fn alloc_for_mapping<P: Env>(p: &mut P, want: &MapAlloc) -> Result<HugeFolio
     });
     tell_owner(p, want, allocated.as_ref().ok().map(|&(_, _, promised)| promised));
     let (folio, ticket, promised) = allocated?;
-    p.with_pool(hstate, |pool| pool.record(folio).subpool = want.subpool);
+    if want.subpool.is_some() {
+        count_against(p, folio, want.subpool);
+    }
     if ticket.is_some_and(|ticket| commit(p, ticket) == Commit::Raced) && !promised {
         settle_race(p, want, folio);
     }

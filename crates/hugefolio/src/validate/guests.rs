@@ -30,7 +30,7 @@ impl Machine {
     /// counted; and it is open as often as processes have it open.
     pub(super) fn validate_guests(&self) -> Result<(), Broken> {
         let mut cached = BTreeMap::new();
-        for (id, file) in &self.gmems {
+        for (id, file) in self.gmems.iter() {
             file.validate().map_err(|what| Broken(format!("{id:?}: {what}")))?;
             let all = file.attributes().map(|(run, attribute)| (run.start.get()..run.end.get(), attribute));
             let attributes: RangeMap<gmem::Attribute> = all.collect();

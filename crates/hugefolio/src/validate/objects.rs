@@ -136,7 +136,7 @@ impl Machine {
     /// Areas are apart, each is made of whole pages of its file's size, and entries lie inside them.
     fn validate_areas(&self) -> Result<(), Broken> {
         let mut ids = BTreeSet::new();
-        for (mm, vmas) in &self.spaces {
+        for (mm, vmas) in self.spaces.iter() {
             vmas.validate().map_err(|what| Broken(format!("{mm:?}: {what}")))?;
             for vma in vmas.iter() {
                 let page = self.config.hstates.get(vma.hstate).size;
@@ -184,7 +184,7 @@ impl Machine {
     /// A mount counts its files, a file its names, and both are of one size.
     fn validate_mounts(&self) -> Result<(), Broken> {
         let mut names: BTreeMap<InodeId, u32> = BTreeMap::new();
-        for (id, mount) in &self.mounts {
+        for (id, mount) in self.mounts.iter() {
             for (name, file) in mount.names() {
                 *names.entry(file).or_default() += 1;
                 if self.inodes.get(file).map(|inode| inode.kind) != Some(InodeKind::OnMount(id)) {
@@ -196,7 +196,7 @@ impl Machine {
             }
         }
         let mut files: BTreeMap<MountId, u64> = BTreeMap::new();
-        for (id, inode) in &self.inodes {
+        for (id, inode) in self.inodes.iter() {
             let mount = inode.mount().map(|mount| (mount, self.mounts.get(mount)));
             if let Some((mount, found)) = mount {
                 *files.entry(mount).or_default() += 1;

@@ -59,7 +59,7 @@ pub(crate) fn gather<P: Env>(p: &mut P, page: HugeFolio) {
     }
     p.with_memmap(|map| map.gather(page.pfn));
     p.emit(|| Event::Merged { hstate: page.hstate, folio: page.pfn, to: whole });
-    free::free_huge(p, page, Context::Sleepable);
+    free::free_huge(p, HugeSlot { hstate: page.hstate, slot: page.slot }, Context::Sleepable);
     // Its sound pages are of use to others. Where a reservation needs it, it stays in its pool, aside.
     if poisoned {
         let _ = crate::dissolve(p, page.pfn);

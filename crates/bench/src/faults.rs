@@ -3,9 +3,7 @@
 use std::hint::black_box;
 use std::thread;
 
-use hugefolio::{
-    Admin, Advice, Bytes, Calls, CpuId, HugeSize, Machine, MapCall, NodeId, Pid, Share, SharedMachine, Vaddr,
-};
+use hugefolio::{Advice, Bytes, Calls, CpuId, HugeSize, Machine, MapCall, NodeId, Pid, Share, SharedMachine, Vaddr};
 
 /// Faults of each thread.
 const FAULTS: u32 = 20_000;

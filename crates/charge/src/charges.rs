@@ -1,6 +1,6 @@
 //! Charging and uncharging.
 
-use slotmap::SlotMap;
+use slotmap::{SecondaryMap, SlotMap};
 use units::{CgroupId, HstateId, HugeCount, NodeId};
 
 use crate::count::{Account, Count, Counter, GroupView, Limit, LimitError, OverLimit};
@@ -26,6 +26,8 @@ pub struct Charges {
     pub(crate) hstates: usize,
     pub(crate) version: GroupVersion,
     pub(crate) groups: SlotMap<CgroupId, Group>,
+    /// What was above a group that is forgotten: who is about to charge it may have learned its name before. One for each place of a group, the latest.
+    pub(crate) heirs: SecondaryMap<CgroupId, Option<CgroupId>>,
     /// The root, where it is accounted: in cgroup v1.
     pub(crate) root: Option<CgroupId>,
     pub(crate) accounting: MemoryAccounting,
@@ -36,7 +38,8 @@ impl Charges {
     #[must_use]
     pub fn new(hstates: u8, version: GroupVersion) -> Self {
         let (hstates, groups) = (usize::from(hstates), SlotMap::with_key());
-        let mut charges = Self { hstates, version, groups, root: None, accounting: MemoryAccounting::Off };
+        let (heirs, accounting) = (SecondaryMap::new(), MemoryAccounting::Off);
+        let mut charges = Self { hstates, version, groups, heirs, root: None, accounting };
         if version == GroupVersion::V1 {
             charges.root = Some(charges.add(None, "", Controller::Present));
         }
@@ -175,15 +178,24 @@ impl Charges {
     /// controller. Nothing stands for the root.
     #[must_use]
     pub fn resolve(&self, cgroup: CgroupId) -> Option<CgroupId> {
-        let mut at = Some(cgroup);
+        let mut at = self.remembered(cgroup);
         while let Some(id) = at {
             let group = self.groups.get(id)?;
             if group.is_accounted() {
                 return Some(id);
             }
-            at = group.parent;
+            at = group.parent.and_then(|parent| self.remembered(parent));
         }
         None
+    }
+
+    /// A group, or the nearest one above it that is not forgotten.
+    pub(crate) fn remembered(&self, cgroup: CgroupId) -> Option<CgroupId> {
+        let mut at = cgroup;
+        while !self.groups.contains_key(at) {
+            at = self.heirs.get(at).copied().flatten()?;
+        }
+        Some(at)
     }
 
     /// A group, removed or not, and all above it.
@@ -244,6 +256,18 @@ mod tests {
         charges.hand_on(top).unwrap();
         let low = charges.create(Some(top), "low").unwrap();
         (charges, top, low)
+    }
+
+    /// Somebody learned a group's name, and the group was removed and forgotten before he charged it: nobody paid, and no limit above it held.
+    #[test]
+    fn what_was_above_a_forgotten_group_pays() {
+        let (mut charges, top, low) = chain();
+        charges.remove(low).unwrap();
+        let held = charges.charge(Some(low), USAGE, ONE).unwrap();
+        assert_eq!((held.owner, charges.charged(top, USAGE)), (Some(top), ONE));
+        charges.remove(top).unwrap();
+        charges.uncharge(held);
+        assert_eq!((charges.ids().count(), charges.resolve(low)), (0, None));
     }
 
     #[test]

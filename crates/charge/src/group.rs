@@ -348,7 +348,8 @@ impl Charges {
     /// Nothing names a removed group any more once nothing is charged to it.
     pub(crate) fn forget_unused(&mut self, cgroup: CgroupId) {
         if self.groups.get(cgroup).is_some_and(|group| !group.is_alive() && group.is_unused()) {
-            self.groups.remove(cgroup);
+            let group = self.groups.remove(cgroup);
+            self.heirs.insert(cgroup, group.and_then(|group| group.parent));
         }
     }
 }

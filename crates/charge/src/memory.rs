@@ -235,7 +235,7 @@ impl Charges {
     /// The group that pays for what is charged to `cgroup` now: itself, or the nearest ancestor that is alive and has the controller.
     #[must_use]
     pub fn resolve_memory(&self, cgroup: CgroupId) -> Option<CgroupId> {
-        self.ancestry(cgroup).find(|&id| self.groups[id].has_memory())
+        self.ancestry(self.remembered(cgroup)?).find(|&id| self.groups[id].has_memory())
     }
 
     /// The lowest group on the way up whose limit refuses.

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use slotmap::SlotMap;
+use slotmap::{SecondaryMap, SlotMap};
 use units::{CgroupId, Name, Nodemask};
 
 use crate::Charges;
@@ -81,10 +81,11 @@ impl Charges {
     pub fn from_state(state: ChargesState, hstates: usize) -> Result<Self, String> {
         state.check(hstates)?;
         let mut groups = SlotMap::with_key();
-        for group in state.tree {
+        let ChargesState { version, root, tree, accounting } = state;
+        for group in tree {
             groups.insert(group);
         }
-        let charges = Self { hstates, version: state.version, groups, root: state.root, accounting: state.accounting };
+        let charges = Self { hstates, version, groups, heirs: SecondaryMap::new(), root, accounting };
         for id in charges.ids() {
             // A chain without end would be longer than there are groups.
             if charges.ancestry(id).nth(charges.groups.len()).is_some() {

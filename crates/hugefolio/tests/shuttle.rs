@@ -2,7 +2,7 @@
 //!
 //! Run with `cargo xtask ci shuttle`, which is
 //! `RUSTFLAGS="--cfg shuttle" cargo test -p hugefolio --test shuttle --target-dir target/shuttle`. A failing schedule prints the
-//! string that replays it.
+//! string that replays it. The number of schedules is that of HUGEFOLIO_SCHEDULES.
 #![cfg(shuttle)]
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
@@ -10,15 +10,18 @@ use hugefolio::{
     Admin, Bytes, CallError, Calls, CpuId, FallocateMode, FaultError, Fd, HugeCount, HugeSize, Machine, MapCall,
     MountOptions, NodeId, Nodemask, OnCpu, OpenCall, Pid, ResizeNodes, Share, SharedMachine, Vaddr,
 };
+use shuttle::scheduler::PctScheduler;
 use shuttle::sync::Arc;
 use shuttle::thread;
 
-const SCHEDULES: usize = 2000;
 const PAGE: Bytes = HugeSize::M2.bytes();
 
-/// Runs a test under many schedules, each with at most three changes of the thread that runs first.
+/// Runs a test under many schedules, each with at most three changes of the thread that runs first. A machine takes more stack than threads have there.
 fn under_schedules(test: impl Fn() + Send + Sync + 'static) {
-    shuttle::check_pct(test, SCHEDULES, 3);
+    let schedules = std::env::var("HUGEFOLIO_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000);
+    let mut config = shuttle::Config::new();
+    config.stack_size = 1 << 18;
+    shuttle::Runner::new(PctScheduler::new(3, schedules), config).run(test);
 }
 
 /// Two threads at once, each on its own processor; the machine they leave, recounted.

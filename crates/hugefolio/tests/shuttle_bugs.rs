@@ -15,9 +15,12 @@ use shuttle::thread;
 
 const PAGE: Bytes = HugeSize::M2.bytes();
 
+/// A machine takes more stack than threads have there.
 fn under_schedules(test: impl Fn() + Send + Sync + 'static) {
     let schedules = std::env::var("HUGEFOLIO_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000);
-    shuttle::Runner::new(PctScheduler::new(3, schedules), shuttle::Config::default()).run(test);
+    let mut config = shuttle::Config::new();
+    config.stack_size = 1 << 18;
+    shuttle::Runner::new(PctScheduler::new(3, schedules), config).run(test);
 }
 
 /// Two threads at once, each on its own processor; the machine they leave, recounted.

@@ -117,6 +117,8 @@ fn split<P: Env>(p: &mut P, folio: HugeFolio, larger: Hstate, smaller: Hstate) {
         pieces.push(HugeFolio { pfn, hstate: smaller.id, slot, ..folio });
         pfn = Pfn::new(pfn.get() + smaller.order.pages().get());
     }
+    // Before anybody can find them by their frames.
+    p.with_pool(smaller.id, |pool| pieces.iter().for_each(|&piece| pool.place(piece)));
     p.with_memmap(|map| {
         map.release(folio.pfn);
         for piece in &pieces {
@@ -130,7 +132,6 @@ fn split<P: Env>(p: &mut P, folio: HugeFolio, larger: Hstate, smaller: Hstate) {
     let blocks: Vec<HugeBlock> =
         pieces.iter().map(|piece| HugeBlock { pfn: piece.pfn, order: smaller.order, zone }).collect();
     vmemmap::optimise_all(p, &blocks, |_, _| ());
-    p.with_pool(smaller.id, |pool| pieces.iter().for_each(|&piece| pool.place(piece)));
     p.with_shelf(smaller.id, folio.node, |shelf| pieces.iter().for_each(|&piece| shelf.put(piece)));
     p.with_pool(smaller.id, |pool| {
         pieces.iter().for_each(|piece| pool.add_free_page(piece.node));

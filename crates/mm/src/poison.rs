@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use hugetlb::{DissolveError, Found, HugeFolio, Target, UnpoisonError};
 use memmap::{MappedBy, TooManyRefs};
-use units::{Blame, Bytes, Ledger, MmId, PageCount, Pfn, Site, Vaddr};
+use units::{Blame, Bytes, Ledger, MmId, PageCount, Pfn, Scope, Site, Vaddr};
 
 use crate::migrate::{MigrateError, Migrated, migrate_isolated};
 use crate::rmap::{alone, places_of};
@@ -65,9 +65,29 @@ pub struct MemoryFailure {
 /// mapped in pieces the base page alone is. If something was lost with it, `tell` says when those who had it mapped hear of that; what was never written can be read again from where it came.
 #[doc(alias("try_memory_failure_hugetlb", "me_huge_page"))]
 pub fn memory_failure<P: Env>(p: &mut P, pfn: Pfn, tell: impl Fn(MmId) -> Warned) -> MemoryFailure {
-    let without_victims = |outcome| MemoryFailure { outcome, victims: Vec::new() };
     hugetlb::settle(p, pfn);
-    let Some(folio) = hugetlb::folio_of(p, pfn) else { return without_victims(Failed::NotHuge) };
+    let failed = while_it_is_whole(p, pfn, |p, folio| fail(p, (folio, pfn), tell));
+    failed.unwrap_or(MemoryFailure { outcome: Failed::NotHuge, victims: Vec::new() })
+}
+
+/// Runs `f` with the huge page around `pfn`, which nobody splits or gives up meanwhile to make his pool smaller. Nothing where there is none.
+fn while_it_is_whole<P: Env, R>(p: &mut P, pfn: Pfn, f: impl FnOnce(&mut P, HugeFolio) -> R) -> Option<R> {
+    let mut f = Some(f);
+    loop {
+        let hstate = hugetlb::folio_of(p, pfn)?.hstate;
+        let size = p.hstate(hstate).size;
+        let done = p.scope(Scope::Resize(size), |p| {
+            let folio = hugetlb::folio_of(p, pfn).filter(|folio| folio.hstate == hstate)?;
+            f.take().map(|f| f(p, folio))
+        });
+        if done.is_some() {
+            return done;
+        }
+    }
+}
+
+fn fail<P: Env>(p: &mut P, (folio, pfn): (HugeFolio, Pfn), tell: impl Fn(MmId) -> Warned) -> MemoryFailure {
+    let without_victims = |outcome| MemoryFailure { outcome, victims: Vec::new() };
     let known = hugetlb::record_poison(p, folio, pfn);
     // A reference, so that it is not given back before all is done.
     let mut in_use = take_reference(p, folio);
@@ -270,24 +290,40 @@ impl Blame for SoftOfflineError {
 #[doc(alias("soft_offline_page", "soft_offline_in_use_page", "page_handle_poison"))]
 pub fn soft_offline<P: Env>(p: &mut P, pfn: Pfn, target: &Target) -> Result<SoftOfflined, SoftOfflineError> {
     hugetlb::settle(p, pfn);
-    let Some(folio) = hugetlb::folio_of(p, pfn) else { return Ok(SoftOfflined::NotHuge) };
-    if p.with_pool(folio.hstate, |pool| pool.is_poisoned(folio)) {
-        return Ok(SoftOfflined::Known);
+    let free = while_it_is_whole(p, pfn, |p, folio| {
+        if p.with_pool(folio.hstate, |pool| pool.is_poisoned(folio)) {
+            return Ok(Ok(SoftOfflined::Known));
+        }
+        if p.with_memmap(|map| map.get(folio.pfn).is_some_and(|record| record.refs() > 0)) {
+            return Err(folio);
+        }
+        hugetlb::mark_poison(p, folio, pfn);
+        hugetlb::set_aside(p, folio);
+        Ok(offline_free(p, pfn))
+    });
+    match free {
+        None => Ok(SoftOfflined::NotHuge),
+        Some(Ok(done)) => done,
+        Some(Err(in_use)) => offline_used(p, in_use, pfn, target),
     }
-    if p.with_memmap(|map| map.get(folio.pfn).is_some_and(|record| record.refs() > 0)) {
-        let isolated = hugetlb::isolate(p, folio).map_err(MigrateError::from)?;
-        let given_up = |p: &mut P, folio| hugetlb::mark_poison(p, folio, pfn);
-        let moved = migrate_isolated(p, isolated, target, given_up)?;
-        // A page that was made for the move took the old one's place, which has left the pool.
-        let rest = offline_free(p, pfn);
-        return match moved {
-            Migrated::Moved { to } => rest.map(|_| SoftOfflined::Moved { to }),
-            Migrated::NotHuge | Migrated::Freed => rest,
-        };
+}
+
+/// Moves a page that somebody uses, and then it is free.
+fn offline_used<P: Env>(
+    p: &mut P,
+    folio: HugeFolio,
+    pfn: Pfn,
+    target: &Target,
+) -> Result<SoftOfflined, SoftOfflineError> {
+    let isolated = hugetlb::isolate(p, folio).map_err(MigrateError::from)?;
+    let given_up = |p: &mut P, folio| hugetlb::mark_poison(p, folio, pfn);
+    let moved = migrate_isolated(p, isolated, target, given_up)?;
+    // A page that was made for the move took the old one's place, which has left the pool.
+    let rest = while_it_is_whole(p, pfn, |p, _| offline_free(p, pfn)).unwrap_or(Ok(SoftOfflined::Dissolved));
+    match moved {
+        Migrated::Moved { to } => rest.map(|_| SoftOfflined::Moved { to }),
+        Migrated::NotHuge | Migrated::Freed => rest,
     }
-    hugetlb::mark_poison(p, folio, pfn);
-    hugetlb::set_aside(p, folio);
-    offline_free(p, pfn)
 }
 
 /// Dissolves the free huge page around a page that is marked already. If that cannot be, the mark goes.

@@ -13,10 +13,41 @@ const PACKAGE: &str = "hugefolio-bench";
 const HARNESS: &str = "gungraun";
 const RUNNER: &str = "gungraun-runner";
 
+/// The page that has the figures.
+const PAGE: &str = "docs/performance.md";
+
+/// What the page says before them.
+const BEFORE: &str = "\
+# What things cost
+
+Made by `cargo xtask bench --write`: instructions for each operation as callgrind counts them, beside the target where there is one, and beside what another allocator takes for
+the same where one is comparable; bytes; and what a clock said, which is of one machine and one run. *Locked* are instructions that lock the bus.
+
+```text
+";
+
+/// And after them.
+const AFTER: &str = "\
+```
+
+Where a target is missed, the decisions say where the instructions go: [a resize](decisions/0005-the-cost-of-a-resize.md),
+[descriptors, and a guest that shares a page](decisions/0009-the-cost-of-descriptors.md), [two threads](decisions/0010-what-threads-share.md). Of a CONTINUE of 4 KiB into an empty
+mapping of 1 GiB some 2,600 make its tables and 800 are the call around them. A page of the page allocator goes through the lists of a processor whatever its size, and random order
+costs what looking up the mark of its pageblock costs ([0007](decisions/0007-a-mark-for-every-block.md)).
+";
+
+/// Where the figures go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum To {
+    Screen,
+    /// To the page as well.
+    Page,
+}
+
 /// Ends with 1 if a target is missed or a bench does not build, and with 2 if the tools cannot be had.
-pub(crate) fn run() -> ExitCode {
+pub(crate) fn run(to: To) -> ExitCode {
     match Workspace::load().map(|workspace| tools(&workspace).map(|runner| (workspace, runner))) {
-        Ok(Ok((workspace, runner))) => measure(&workspace, &runner).unwrap_or_else(|message| {
+        Ok(Ok((workspace, runner))) => measure(&workspace, &runner, to).unwrap_or_else(|message| {
             eprintln!("{message}");
             ExitCode::FAILURE
         }),
@@ -70,7 +101,7 @@ fn locked_version<'a>(lock: &'a str, package: &str) -> Option<&'a str> {
 }
 
 /// Runs the benches and prints their table; the code is that of the report.
-fn measure(workspace: &Workspace, runner: &Path) -> Result<ExitCode, String> {
+fn measure(workspace: &Workspace, runner: &Path, to: To) -> Result<ExitCode, String> {
     let cannot = |e: std::io::Error| format!("cannot run cargo: {e}");
     println!("counting instructions under valgrind");
     let mut bench = cargo();
@@ -83,8 +114,14 @@ fn measure(workspace: &Workspace, runner: &Path) -> Result<ExitCode, String> {
     fs::write(&summaries, &output.stdout).map_err(|e| format!("{}: {e}", summaries.display()))?;
     let mut report = cargo();
     report.args(["run", "--quiet", "--profile", "bench", "-p", PACKAGE, "--"]).arg(&summaries);
-    let status = report.status().map_err(cannot)?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+    let report = report.stderr(Stdio::inherit()).output().map_err(cannot)?;
+    let figures = String::from_utf8_lossy(&report.stdout);
+    print!("{figures}");
+    if to == To::Page {
+        let page = format!("{BEFORE}{}\n{AFTER}", figures.trim_end());
+        fs::write(workspace.root.join(PAGE), page).map_err(|e| format!("{PAGE}: {e}"))?;
+    }
+    Ok(report.status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 #[cfg(test)]

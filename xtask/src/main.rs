@@ -15,15 +15,17 @@ usage: cargo xtask COMMAND
 
   ci [STEP...]   every check in order, or the named ones; stops at the first that fails
   tidy           the checks on layers, lengths, locks, words, files and links
-  bench          instructions per operation of every bench, beside its target
+  bench          instructions per operation of every bench, beside its target; --write puts them into docs/performance.md too
   mutants        deliberate mistakes, each of which the tests must catch; --list shows them, --only NAME... makes some
   sim [WORD...]  random operations on whole machines, until something is wrong: --seed N --minutes M, or --steps N; more with --help
 ";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments == ["bench"] {
-        return bench::run();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["bench"] => return bench::run(bench::To::Screen),
+        ["bench", "--write"] => return bench::run(bench::To::Page),
+        _ => (),
     }
     if let Some((command, words)) = arguments.split_first()
         && command == "sim"

@@ -38,6 +38,7 @@ impl Machine {
         }
         self.validate_objects()?;
         self.validate_memory()?;
+        self.validate_handed_out()?;
         self.validate_guests()?;
         self.validate_references()?;
         self.validate_shelves()?;
@@ -61,6 +62,34 @@ impl Machine {
         self.validate_boot_frames()?;
         if free + kept + allocated != managed {
             return broken(format!("{free} free, {kept} on lists and {allocated} allocated of {managed}"));
+        }
+        Ok(())
+    }
+
+    /// Every frame that a folio or a page of descriptors is in was handed out, and to one of them alone.
+    fn validate_handed_out(&self) -> Result<(), Broken> {
+        let folios = self.memmap.iter().map(|(pfn, folio)| (pfn, pfn.offset(folio.order.pages())));
+        let splits = self.memmap.splits().map(|(pfn, split)| (pfn, pfn.offset(split.order.pages())));
+        let described = self.vmemmap.frames().filter(|&(_, _, origin)| origin == FrameSource::Allocated);
+        let described = described.map(|(pfn, pages, _)| (pfn, pfn.offset(pages)));
+        let mut owned: Vec<(Pfn, Pfn)> = folios.chain(splits).chain(described).collect();
+        owned.sort_unstable();
+        if let Some(two) = owned.windows(2).find(|two| two[0].1 > two[1].0) {
+            return broken(format!("{} is of two folios, or of one and of descriptors", two[1].0));
+        }
+        // What follows each other is looked at as one.
+        for run in owned.chunk_by(|left, right| left.1 == right.0) {
+            let (Some(&(start, _)), Some(&(_, end))) = (run.first(), run.last()) else { continue };
+            let held = self.pages.zones().flat_map(|(zone, _)| zone.in_use(start, end));
+            let used = held.filter(|found| matches!(found.held, zone::Held::Used | zone::Held::Movable));
+            let frames = used.map(|found| {
+                let past = found.pfn.offset(found.order.pages()).min(end);
+                past.get() - found.pfn.max(start).get()
+            });
+            let (frames, pages) = (frames.sum::<u64>(), end.get() - start.get());
+            if frames != pages {
+                return broken(format!("of {pages} pages from {start} on that are in use, {frames} were handed out"));
+            }
         }
         Ok(())
     }

@@ -160,6 +160,21 @@ fn refusals_name_the_place() {
     says("/names/actors/0/pid", "process:3".into(), "a0 is no process of the machine");
 }
 
+/// A page of descriptors was said to be in a frame that is free. All counts were right, and the frame was given back twice when its block was restored.
+#[test]
+fn descriptors_in_frames_that_nobody_handed_out_are_refused() {
+    let mut instance = Instance::new();
+    let scenario = Scenario::parse("optimised", "machine node=128M hugetlb_free_vmemmap=on hugepages=4\na0 spawn\n");
+    let header = scenario.expect("a machine and a step").header("optimised");
+    instance.begin(&header).expect("there is such a machine");
+    let mut text = serde_json::to_value(instance.saved()).expect("keys that are text");
+    let runs = text.pointer_mut("/machine/descriptors/runs").and_then(Value::as_array_mut).expect("runs");
+    let first_page = runs.iter_mut().find(|run| run["origin"] == "allocated").expect("pages are optimised");
+    first_page["frame"] = 20_000.into();
+    let refused = parse(&text.to_string()).and_then(|saved| Instance::resumed(&saved)).err().map(|e| e.to_string());
+    assert!(refused.as_deref().is_some_and(|said| said.contains("0 were handed out")), "{refused:?}");
+}
+
 /// A text that is longer than the reader permits is not even looked at.
 #[test]
 fn the_reader_sets_the_limits() {

@@ -204,9 +204,9 @@ fn a_broken_corpus_is_bad_input() {
     row("step 0 of the recording is another operation than the script's");
     folder.file(
         "recorded/x.jsonl",
-        format!("{{\"i\":0,\"op\":\"nop\",\"r\":\"ok\",\"what\":1,{c}}}\n{{\"end\":1,{c}}}\n"),
+        format!("{{\"i\":0,\"op\":\"nop\",\"r\":\"ok\",\"whatever\":1,{c}}}\n{{\"end\":1,{c}}}\n"),
     );
-    row("recorded/x.jsonl:1:1: unknown field `what`");
+    row("recorded/x.jsonl:1:1: unknown field `whatever`");
 }
 
 #[test]

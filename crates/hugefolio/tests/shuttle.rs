@@ -6,47 +6,17 @@
 #![cfg(shuttle)]
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
+mod schedules;
+
 use hugefolio::{
-    Admin, Bytes, CallError, Calls, CpuId, FallocateMode, FaultError, Fd, HugeCount, HugeSize, Machine, MapCall,
-    MountOptions, NodeId, Nodemask, OnCpu, OpenCall, Pid, ResizeNodes, Share, SharedMachine, Vaddr,
+    Admin, Bytes, CallError, Calls, FallocateMode, FaultError, Fd, HugeCount, HugeSize, Machine, MapCall, MountOptions,
+    NodeId, Nodemask, OnCpu, OpenCall, Pid, ResizeNodes, Share, Vaddr,
 };
-use shuttle::scheduler::PctScheduler;
-use shuttle::sync::Arc;
-use shuttle::thread;
 
+use schedules::{race, under_schedules};
+
+const SCHEDULES: usize = 2_000;
 const PAGE: Bytes = HugeSize::M2.bytes();
-
-/// Runs a test under many schedules, each with at most three changes of the thread that runs first. A machine takes more stack than threads have there.
-fn under_schedules(test: impl Fn() + Send + Sync + 'static) {
-    let schedules = std::env::var("HUGEFOLIO_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000);
-    let mut config = shuttle::Config::new();
-    config.stack_size = 1 << 18;
-    shuttle::Runner::new(PctScheduler::new(3, schedules), config).run(test);
-}
-
-/// Two threads at once, each on its own processor; the machine they leave, recounted.
-fn race(
-    machine: Machine,
-    one: impl FnOnce(&mut OnCpu<'_>) + Send + 'static,
-    other: impl FnOnce(&mut OnCpu<'_>),
-) -> Machine {
-    let shared = Arc::new(SharedMachine::from(machine));
-    let spawned = {
-        let shared = shared.clone();
-        thread::spawn(move || on_cpu(&shared, CpuId::new(0), one))
-    };
-    on_cpu(&shared, CpuId::new(1), other);
-    spawned.join().unwrap();
-    let machine = Arc::into_inner(shared).expect("all threads are done").into_machine();
-    machine.validate().unwrap_or_else(|broken| panic!("{broken}"));
-    machine
-}
-
-fn on_cpu(shared: &SharedMachine, cpu: CpuId, calls: impl FnOnce(&mut OnCpu<'_>)) {
-    let mut cpu = shared.check_out(cpu).unwrap();
-    calls(&mut shared.on(&mut cpu));
-    shared.check_in(cpu);
-}
 
 fn machine(cmdline: &str) -> Machine {
     Machine::builder().node(NodeId::new(0), Bytes::mib(64)).cmdline(cmdline).build().unwrap()
@@ -73,7 +43,7 @@ fn resize(on: &mut OnCpu<'_>, count: HugeCount) {
 /// exactly once: a fault that spent a reservation which truncation counted as unused would drive `resv` below zero.
 #[test]
 fn a_reserved_fault_against_a_truncate() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let (machine, pid, fd, at) = mapped();
         let mut machine = race(
             machine,
@@ -92,7 +62,7 @@ fn a_reserved_fault_against_a_truncate() {
 /// page from the child. Nobody's count is lost.
 #[test]
 fn two_copies_with_one_page_left() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let mut machine = machine("hugepages=2");
         let parent = machine.spawn();
         let at = machine.mmap(parent, &MapCall::anonymous(PAGE, Share::Private)).unwrap();
@@ -116,7 +86,7 @@ fn two_copies_with_one_page_left() {
 /// The pool shrinks to nothing while a page is reserved: the reservation is kept or was refused, never broken.
 #[test]
 fn a_reservation_against_a_shrink() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let mut machine = machine("hugepages=1");
         let pid = machine.spawn();
         race(
@@ -135,7 +105,7 @@ fn a_reservation_against_a_shrink() {
 /// a file that nobody could reach kept its pages for ever.
 #[test]
 fn two_makers_of_one_file() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let (mut machine, ..) = mapped();
         let hstate = machine.hstates().default_hstate().id;
         let mount = machine.mount(&MountOptions::unlimited(hstate)).unwrap();
@@ -155,7 +125,7 @@ fn two_makers_of_one_file() {
 /// to a page that somebody else had by then.
 #[test]
 fn a_fork_against_a_truncate() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let (mut machine, pid, fd, _) = mapped();
         let at = machine.mmap(pid, &MapCall::file(fd, PAGE, Share::Private)).unwrap();
         machine.write_byte(pid, at, 1).unwrap();
@@ -176,7 +146,7 @@ fn a_fork_against_a_truncate() {
 /// could not be found again when it came back.
 #[test]
 fn a_new_page_against_a_touch() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let mut machine = machine("hugepages=1");
         let pid = machine.spawn();
         let at = machine.mmap(pid, &MapCall::anonymous(PAGE, Share::Private)).unwrap();
@@ -195,7 +165,7 @@ fn a_new_page_against_a_touch() {
 /// taken off as surplus, although there was none any more.
 #[test]
 fn surplus_pages_against_a_resize() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let mut machine = machine("");
         machine.set_nr_overcommit(HugeSize::M2, HugeCount::new(2)).unwrap();
         let pid = machine.spawn();

@@ -4,48 +4,17 @@
 #![cfg(shuttle)]
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
+mod schedules;
+
 use hugefolio::{
-    Admin, Bytes, CallError, Calls, CpuId, FallocateMode, FaultError, Fd, HugeCount, HugeSize, Machine, MapCall,
-    MapFlags, MountId, MountOptions, Moves, NodeId, OnCpu, OpenCall, Pid, Share, SharedMachine, Touch, UffdModes,
-    UmountMode, Vaddr,
+    Admin, Bytes, CallError, Calls, FallocateMode, FaultError, Fd, HugeCount, HugeSize, Machine, MapCall, MapFlags,
+    MountId, MountOptions, Moves, NodeId, OnCpu, OpenCall, Pid, Share, Touch, UffdModes, UmountMode, Vaddr,
 };
-use shuttle::scheduler::PctScheduler;
-use shuttle::sync::Arc;
-use shuttle::thread;
 
+use schedules::{race, under_schedules};
+
+const SCHEDULES: usize = 2_000;
 const PAGE: Bytes = HugeSize::M2.bytes();
-
-/// A machine takes more stack than threads have there.
-fn under_schedules(test: impl Fn() + Send + Sync + 'static) {
-    let schedules = std::env::var("HUGEFOLIO_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000);
-    let mut config = shuttle::Config::new();
-    config.stack_size = 1 << 18;
-    shuttle::Runner::new(PctScheduler::new(3, schedules), config).run(test);
-}
-
-/// Two threads at once, each on its own processor; the machine they leave, recounted.
-fn race(
-    machine: Machine,
-    one: impl FnOnce(&mut OnCpu<'_>) + Send + 'static,
-    other: impl FnOnce(&mut OnCpu<'_>),
-) -> Machine {
-    let shared = Arc::new(SharedMachine::from(machine));
-    let spawned = {
-        let shared = shared.clone();
-        thread::spawn(move || on_cpu(&shared, CpuId::new(0), one))
-    };
-    on_cpu(&shared, CpuId::new(1), other);
-    spawned.join().unwrap();
-    let machine = Arc::into_inner(shared).expect("all threads are done").into_machine();
-    machine.validate().unwrap_or_else(|broken| panic!("{broken}"));
-    machine
-}
-
-fn on_cpu(shared: &SharedMachine, cpu: CpuId, calls: impl FnOnce(&mut OnCpu<'_>)) {
-    let mut cpu = shared.check_out(cpu).unwrap();
-    calls(&mut shared.on(&mut cpu));
-    shared.check_in(cpu);
-}
 
 /// A machine with so many pages, and two processes that have one file open.
 struct Two {
@@ -88,7 +57,7 @@ fn map(on: &mut OnCpu<'_>, pid: Pid, fd: Fd, count: u64) -> Vaddr {
 /// promised pages fell below zero.
 #[test]
 fn two_promise_and_release_parts_of_one_file() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let Two { machine, mount, pids, fds } = two(4);
         let work = move |on: &mut OnCpu<'_>, n: usize| {
             let at = map(on, pids[n], fds[n], 2 + n as u64);
@@ -105,7 +74,7 @@ fn two_promise_and_release_parts_of_one_file() {
 /// charge and its place in the mount, was never given back.
 #[test]
 fn a_promise_against_a_touch_without_one() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let Two { mut machine, mount, pids, fds } = two(4);
         let call = MapCall::file(fds[0], PAGE + PAGE, Share::Shared).with_flags(MapFlags::NORESERVE);
         let at = machine.mmap(pids[0], &call).unwrap();
@@ -121,7 +90,7 @@ fn a_promise_against_a_touch_without_one() {
 /// and one of them died of it.
 #[test]
 fn two_promises_for_more_than_there_is() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let Two { machine, mount, pids, .. } = two(3);
         let work = move |on: &mut OnCpu<'_>, pid: Pid| {
             let Ok(at) = on.mmap(pid, &MapCall::anonymous(PAGE + PAGE, Share::Private)) else { return };
@@ -138,7 +107,7 @@ fn two_promises_for_more_than_there_is() {
 /// Two touched one page with one page left. Both allocated, one got it, and the other one was killed although the page was there.
 #[test]
 fn two_touch_one_page_with_one_page_left() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let Two { mut machine, mount, pids, fds } = two(1);
         let call = |fd| MapCall::file(fd, PAGE, Share::Shared).with_flags(MapFlags::NORESERVE);
         let ats = [0, 1].map(|n| machine.mmap(pids[n], &call(fds[n])).unwrap());
@@ -151,7 +120,7 @@ fn two_touch_one_page_with_one_page_left() {
 /// The same with two threads of one process and a private page.
 #[test]
 fn two_threads_touch_one_private_page_with_one_page_left() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let Two { mut machine, mount, pids, .. } = two(1);
         let call = MapCall::anonymous(PAGE, Share::Private).with_flags(MapFlags::NORESERVE);
         let at = machine.mmap(pids[0], &call).unwrap();
@@ -164,7 +133,7 @@ fn two_threads_touch_one_private_page_with_one_page_left() {
 /// The cap on surplus pages was looked at before a page was made and not after: two who made one at once had both.
 #[test]
 fn two_make_the_last_surplus_page() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let Two { mut machine, mount, pids, .. } = two(0);
         machine.set_nr_overcommit(HugeSize::M2, HugeCount::new(1)).unwrap();
         let call = MapCall::anonymous(PAGE, Share::Private).with_flags(MapFlags::NORESERVE);
@@ -180,7 +149,7 @@ fn two_make_the_last_surplus_page() {
 /// A hole was made while its page was touched. It left the page in the hole, counted it twice, or took it out of the file while it was mapped.
 #[test]
 fn a_hole_against_a_touch() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let Two { mut machine, mount, pids, fds } = two(2);
         let call = |fd| MapCall::file(fd, PAGE, Share::Shared);
         let ats = [0, 1].map(|n| machine.mmap(pids[n], &call(fds[n])).unwrap());
@@ -199,7 +168,7 @@ fn a_hole_against_a_touch() {
 /// A page was pinned while its file became empty: whoever had looked it up took his reference to a page that was somebody else's by then.
 #[test]
 fn a_pin_against_a_truncate() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let Two { mut machine, mount, pids, fds } = two(2);
         let at = machine.mmap(pids[0], &MapCall::file(fds[0], PAGE, Share::Shared)).unwrap();
         machine.write_byte(pids[0], at, 1).unwrap();
@@ -219,7 +188,7 @@ fn a_pin_against_a_truncate() {
 /// A touch of a place that somebody watches told him, let go of its locks, and then went on with the area, which was gone.
 #[test]
 fn a_watched_touch_against_the_end_of_its_area() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let Two { mut machine, mount, pids, .. } = two(1);
         let at = machine.mmap(pids[0], &MapCall::anonymous(PAGE, Share::Private)).unwrap();
         let fd = machine.userfaultfd(pids[0]).unwrap();
@@ -241,7 +210,7 @@ fn a_watched_touch_against_the_end_of_its_area() {
 /// given back, although no page stood for it.
 #[test]
 fn a_mount_ends_while_its_last_page_comes_back() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let builder = Machine::builder().node(NodeId::new(0), Bytes::mib(64)).cmdline("hugepages=1");
         let mut machine = builder.build().unwrap();
         let mut options = MountOptions::unlimited(machine.hstates().default_hstate().id);

@@ -5,23 +5,21 @@
 #![cfg(shuttle)]
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
+mod schedules;
+
 use hugefolio::boot::Arch;
 use hugefolio::errno::{Errno, ToErrno};
 use hugefolio::{
-    Admin, Attribute, Bytes, Calls, Context, ConvertCall, CpuId, Fd, GmemFlags, GmemView, GuestMemory, HugeCount,
-    HugeSize, Machine, NodeId, Nodemask, OnCpu, PageShift, Pid, ResizeNodes, SharedMachine,
+    Admin, Attribute, Bytes, Calls, Context, ConvertCall, Fd, GmemFlags, GmemView, GuestMemory, HugeCount, HugeSize,
+    Machine, NodeId, Nodemask, OnCpu, PageShift, Pid, ResizeNodes,
 };
-use shuttle::scheduler::PctScheduler;
-use shuttle::sync::Arc;
-use shuttle::thread;
 
+use schedules::{race_all, under_schedules};
+
+const SCHEDULES: usize = 300;
 const NODE: NodeId = NodeId::new(0);
 /// Sixteen base pages: the fewest that are a huge page.
 const PAGE: HugeSize = HugeSize::K64;
-
-fn schedules() -> usize {
-    std::env::var("HUGEFOLIO_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(300)
-}
 
 /// A machine with two huge pages, and a guest that has one of them.
 fn guest() -> (Machine, Pid, Fd, GmemView) {
@@ -32,35 +30,6 @@ fn guest() -> (Machine, Pid, Fd, GmemView) {
     let fd = machine.gmem_create(pid, PAGE.bytes(), GmemFlags::MMAP | GmemFlags::HUGETLB, Some(PAGE)).unwrap();
     let view = machine.gmem_map(pid, fd, Bytes::ZERO, PAGE.bytes()).unwrap();
     (machine, pid, fd, view)
-}
-
-/// Each closure on a thread and a processor of its own; the machine that they leave.
-fn race(machine: Machine, parts: Vec<Box<dyn FnOnce(&mut OnCpu<'_>) + Send>>) -> Machine {
-    let shared = Arc::new(SharedMachine::from(machine));
-    let threads: Vec<_> = (0..)
-        .zip(parts)
-        .map(|(n, part)| {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let mut cpu = shared.check_out(CpuId::new(n)).unwrap();
-                part(&mut shared.on(&mut cpu));
-                shared.check_in(cpu);
-            })
-        })
-        .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
-    Arc::into_inner(shared).expect("all threads are done").into_machine()
-}
-
-fn check(test: impl Fn() + Send + Sync + 'static) {
-    println!(
-        "{} schedules; ten thousand with: HUGEFOLIO_SCHEDULES=10000 RUSTFLAGS=\"--cfg shuttle\" cargo test -p hugefolio --test shuttle_guests --target-dir \
-         target/shuttle",
-        schedules()
-    );
-    let mut config = shuttle::Config::new();
-    config.stack_size = 1 << 18;
-    shuttle::Runner::new(PctScheduler::new(3, schedules()), config).run(test);
 }
 
 fn at(page: u64) -> Bytes {
@@ -84,9 +53,9 @@ fn pool(machine: &mut Machine) -> [u64; 2] {
 /// refused, and one page is taken.
 #[test]
 fn two_convert_what_two_touch() {
-    check(|| {
+    under_schedules(SCHEDULES, || {
         let (machine, pid, fd, view) = guest();
-        let mut machine = race(
+        let mut machine = race_all(
             machine,
             vec![
                 Box::new(move |on| {
@@ -115,12 +84,12 @@ fn two_convert_what_two_touch() {
 /// in use have given the reservation back twice.
 #[test]
 fn a_file_ends_while_pins_do() {
-    check(|| {
+    under_schedules(SCHEDULES, || {
         let (mut machine, pid, fd, view) = guest();
         machine.gmem_convert(pid, fd, &ConvertCall::new(Bytes::ZERO, PAGE.bytes(), Attribute::Shared)).unwrap();
         let first = machine.gmem_pin(pid, view, at(3)).unwrap();
         let second = machine.gmem_pin(pid, view, at(8)).unwrap();
-        let mut machine = race(
+        let mut machine = race_all(
             machine,
             vec![
                 Box::new(move |on| {
@@ -141,10 +110,10 @@ fn a_file_ends_while_pins_do() {
 /// A page is pinned while it is made private: one of the two is refused, and never is a page private that somebody has.
 #[test]
 fn a_pin_and_a_conversion() {
-    check(|| {
+    under_schedules(SCHEDULES, || {
         let (mut machine, pid, fd, view) = guest();
         machine.gmem_convert(pid, fd, &ConvertCall::new(at(3), at(1), Attribute::Shared)).unwrap();
-        let mut machine = race(
+        let mut machine = race_all(
             machine,
             vec![
                 Box::new(move |on| convert(on, pid, fd, 3, Attribute::Private)),

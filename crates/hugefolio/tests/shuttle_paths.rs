@@ -6,49 +6,21 @@
 #![cfg(shuttle)]
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
-use hugefolio::{
-    Admin, Bytes, Calls, CgroupId, CpuId, EnterError, HugeCount, HugeSize, Machine, MapCall, MapFlags, NodeId, OnCpu,
-    Pid, RemoveError, Share, SharedMachine, Vaddr,
-};
-use shuttle::scheduler::PctScheduler;
-use shuttle::sync::Arc;
-use shuttle::thread;
+mod schedules;
 
+use hugefolio::{
+    Admin, Bytes, Calls, CgroupId, EnterError, HugeCount, HugeSize, Machine, MapCall, MapFlags, NodeId, OnCpu, Pid,
+    RemoveError, Share, Vaddr,
+};
+
+use schedules::{Part, race_all, under_schedules};
+
+const SCHEDULES: usize = 500;
 const NODE: NodeId = NodeId::new(0);
 const PAGE: Bytes = HugeSize::M2.bytes();
 
-/// Each schedule has at most three changes of the thread that runs first. Some paths take more stack than threads have there.
-fn under_schedules(test: impl Fn() + Send + Sync + 'static) {
-    let schedules = std::env::var("HUGEFOLIO_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(500);
-    let mut config = shuttle::Config::new();
-    config.stack_size = 1 << 18;
-    shuttle::Runner::new(PctScheduler::new(3, schedules), config).run(test);
-}
-
-type Part = Box<dyn FnOnce(&mut OnCpu<'_>) + Send>;
-
 fn part(part: impl FnOnce(&mut OnCpu<'_>) + Send + 'static) -> Part {
     Box::new(part)
-}
-
-/// Each part on a thread and a processor of its own; the machine that they leave, recounted.
-fn race(machine: Machine, parts: Vec<Part>) -> Machine {
-    let shared = Arc::new(SharedMachine::from(machine));
-    let threads: Vec<_> = (0..)
-        .zip(parts)
-        .map(|(n, part)| {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let mut cpu = shared.check_out(CpuId::new(n)).unwrap();
-                part(&mut shared.on(&mut cpu));
-                shared.check_in(cpu);
-            })
-        })
-        .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
-    let machine = Arc::into_inner(shared).expect("all threads are done").into_machine();
-    machine.validate().unwrap_or_else(|broken| panic!("{broken}"));
-    machine
 }
 
 fn machine(cmdline: &str) -> Machine {
@@ -107,14 +79,14 @@ mod copies {
     #[test]
     fn a_child_copies_while_its_parent_exits() {
         for pages in [1, 2] {
-            under_schedules(move || {
+            under_schedules(SCHEDULES, move || {
                 let Family { machine, groups, parent, child, at, pages } = family(pages);
                 let write = move |on: &mut OnCpu<'_>| {
                     let written = on.write_byte(child, at, 2);
                     assert!(written.is_ok() || pages == 1, "there was a page for the copy: {written:?}");
                     assert_eq!(on.read_byte(child, at), Ok(if written.is_ok() { 2 } else { 1 }));
                 };
-                let mut machine = race(machine, vec![part(write), part(move |on| assert!(on.exit(parent)))]);
+                let mut machine = race_all(machine, vec![part(write), part(move |on| assert!(on.exit(parent)))]);
                 assert_eq!(pool(&mut machine, HugeSize::M2)[1], pages - 1, "the child has one page");
                 assert_nothing_is_left(&mut machine, (groups, [parent, child], pages));
             });
@@ -126,13 +98,13 @@ mod copies {
     #[test]
     fn a_parent_copies_while_its_child_exits() {
         for pages in [1, 2] {
-            under_schedules(move || {
+            under_schedules(SCHEDULES, move || {
                 let Family { machine, groups, parent, child, at, pages } = family(pages);
                 let write = move |on: &mut OnCpu<'_>| {
                     on.write_byte(parent, at, 3).unwrap();
                     assert_eq!(on.read_byte(parent, at), Ok(3));
                 };
-                let mut machine = race(machine, vec![part(write), part(move |on| assert!(on.exit(child)))]);
+                let mut machine = race_all(machine, vec![part(write), part(move |on| assert!(on.exit(child)))]);
                 assert_eq!(pool(&mut machine, HugeSize::M2)[1], pages - 1, "the parent has one page");
                 assert_nothing_is_left(&mut machine, (groups, [parent, child], pages));
             });
@@ -144,12 +116,12 @@ mod copies {
     #[test]
     fn both_copy_while_one_of_them_exits() {
         for (pages, parent_goes) in [(1, false), (1, true), (2, false), (2, true)] {
-            under_schedules(move || {
+            under_schedules(SCHEDULES, move || {
                 let Family { machine, groups, parent, child, at, pages } = family(pages);
                 let (goes, stays) = if parent_goes { (parent, child) } else { (child, parent) };
                 let write = move |pid, value| part(move |on| _ = on.write_byte(pid, at, value));
                 let mut machine =
-                    race(machine, vec![write(goes, 2), write(stays, 3), part(move |on| assert!(on.exit(goes)))]);
+                    race_all(machine, vec![write(goes, 2), write(stays, 3), part(move |on| assert!(on.exit(goes)))]);
                 let seen = machine.read_byte(stays, at);
                 assert!(seen == Ok(3) || (parent_goes && pages == 1 && seen != Ok(2)), "{seen:?}");
                 assert_nothing_is_left(&mut machine, (groups, [parent, child], pages));
@@ -203,13 +175,13 @@ mod groups {
     /// whichever of the groups is asked for it.
     #[test]
     fn a_reserved_touch_against_the_removal_of_its_group() {
-        under_schedules(|| {
+        under_schedules(SCHEDULES, || {
             let mut tree = tree();
             let pid = tree.pid;
             let at = tree.machine.mmap(pid, &MapCall::anonymous(PAGE, Share::Private)).unwrap();
             let remove = move_out_and_remove(&tree);
             let Tree { machine, above, beside, pid, .. } = tree;
-            let mut machine = race(machine, vec![remove, part(move |on| on.write_byte(pid, at, 1).unwrap())]);
+            let mut machine = race_all(machine, vec![remove, part(move |on| on.write_byte(pid, at, 1).unwrap())]);
             assert_eq!(charged(&mut machine, above), [1, 1]);
             assert_nothing_is_left(&mut machine, above, beside, pid);
         });
@@ -219,13 +191,13 @@ mod groups {
     /// nobody paid, and the limits of the groups above it did not hold.
     #[test]
     fn a_touch_against_the_removal_of_its_group() {
-        under_schedules(|| {
+        under_schedules(SCHEDULES, || {
             let mut tree = tree();
             let call = MapCall::anonymous(PAGE, Share::Private).with_flags(MapFlags::NORESERVE);
             let at = tree.machine.mmap(tree.pid, &call).unwrap();
             let remove = move_out_and_remove(&tree);
             let Tree { machine, above, beside, pid, .. } = tree;
-            let mut machine = race(machine, vec![remove, part(move |on| on.write_byte(pid, at, 1).unwrap())]);
+            let mut machine = race_all(machine, vec![remove, part(move |on| on.write_byte(pid, at, 1).unwrap())]);
             assert_eq!(charged(&mut machine, above), [1, 1]);
             assert_nothing_is_left(&mut machine, above, beside, pid);
         });
@@ -234,7 +206,7 @@ mod groups {
     /// Pages are promised while the group that is to pay goes, and the promise ends.
     #[test]
     fn a_promise_against_the_removal_of_its_group() {
-        under_schedules(|| {
+        under_schedules(SCHEDULES, || {
             let tree = tree();
             let remove = move_out_and_remove(&tree);
             let Tree { machine, above, beside, pid, .. } = tree;
@@ -242,7 +214,7 @@ mod groups {
                 let at = on.mmap(pid, &MapCall::anonymous(PAGE + PAGE, Share::Private)).unwrap();
                 on.munmap(pid, at, PAGE).unwrap();
             });
-            let mut machine = race(machine, vec![remove, promise]);
+            let mut machine = race_all(machine, vec![remove, promise]);
             assert_eq!(charged(&mut machine, above), [0, 1], "one page is still promised");
             assert_nothing_is_left(&mut machine, above, beside, pid);
         });
@@ -251,7 +223,7 @@ mod groups {
     /// The last process of a group exits while the group is removed and another one enters it: one of the two is refused, and a removed group is never entered.
     #[test]
     fn a_removal_against_who_leaves_and_who_enters() {
-        under_schedules(|| {
+        under_schedules(SCHEDULES, || {
             let Tree { mut machine, above, group, beside, pid } = tree();
             let at = machine.mmap(pid, &MapCall::anonymous(PAGE, Share::Private)).unwrap();
             machine.write_byte(pid, at, 1).unwrap();
@@ -267,7 +239,7 @@ mod groups {
                 let removed = on.remove_cgroup(group);
                 assert!(matches!(removed, Ok(()) | Err(RemoveError::HasProcesses { .. })));
             };
-            let mut machine = race(machine, vec![part(move |on| assert!(on.exit(pid))), part(enter), part(remove)]);
+            let mut machine = race_all(machine, vec![part(move |on| assert!(on.exit(pid))), part(enter), part(remove)]);
             machine.exit(other);
             let _ = machine.remove_cgroup(group);
             assert_nothing_is_left(&mut machine, above, beside, pid);
@@ -324,11 +296,11 @@ mod demotion {
     /// Whether a page is reserved was looked at before it was taken to be split: the promise was for a page that was in pieces by then.
     #[test]
     fn against_a_reserved_touch() {
-        under_schedules(|| {
+        under_schedules(SCHEDULES, || {
             let mut machine = large();
             let pid = machine.spawn();
             let at = machine.mmap(pid, &map(LARGE, 1)).unwrap();
-            let mut machine = race(machine, vec![demote(2), part(move |on| on.write_byte(pid, at, 1).unwrap())]);
+            let mut machine = race_all(machine, vec![demote(2), part(move |on| on.write_byte(pid, at, 1).unwrap())]);
             assert_eq!(pool(&mut machine, LARGE), [1, 0, 0, 0]);
             machine.exit(pid);
             assert_eq!(at_rest(&mut machine), [1, PARTS]);
@@ -338,7 +310,7 @@ mod demotion {
     /// Of the two pages one is promised and touched, or there is none left to promise.
     #[test]
     fn against_a_promise_and_a_touch_without_one() {
-        under_schedules(|| {
+        under_schedules(SCHEDULES, || {
             let mut machine = large();
             let pids = [(); 2].map(|()| machine.spawn());
             let at = machine.mmap(pids[1], &map(LARGE, 1).with_flags(MapFlags::NORESERVE)).unwrap();
@@ -348,7 +320,7 @@ mod demotion {
                 }
             });
             let mut machine =
-                race(machine, vec![demote(1), promise, part(move |on| _ = on.write_byte(pids[1], at, 1))]);
+                race_all(machine, vec![demote(1), promise, part(move |on| _ = on.write_byte(pids[1], at, 1))]);
             pids.iter().for_each(|&pid| assert!(machine.exit(pid)));
             assert_one_of(&mut machine, &[[2, 0], [1, PARTS]]);
         });
@@ -358,8 +330,8 @@ mod demotion {
     #[test]
     fn against_a_resize_of_the_larger_pool() {
         for (count, ends) in [(0, [[0, 0], [0, PARTS]]), (1, [[0, PARTS], [1, PARTS]]), (3, [[2, PARTS], [3, PARTS]])] {
-            under_schedules(move || {
-                let mut machine = race(large(), vec![demote(1), resize(LARGE, count)]);
+            under_schedules(SCHEDULES, move || {
+                let mut machine = race_all(large(), vec![demote(1), resize(LARGE, count)]);
                 assert_one_of(&mut machine, &ends);
             });
         }
@@ -369,8 +341,8 @@ mod demotion {
     #[test]
     fn against_a_resize_of_the_smaller_pool() {
         for (count, ends) in [(0, [[1, 0], [1, PARTS]]), (4, [[1, 4], [1, PARTS + 4]])] {
-            under_schedules(move || {
-                let mut machine = race(large(), vec![demote(1), resize(HugeSize::M2, count)]);
+            under_schedules(SCHEDULES, move || {
+                let mut machine = race_all(large(), vec![demote(1), resize(HugeSize::M2, count)]);
                 assert_one_of(&mut machine, &ends);
             });
         }
@@ -379,7 +351,7 @@ mod demotion {
     /// A surplus page of the smaller pool is made for a promise while it gets pages of the administrator's. Surplus goes with its user, and the others stay.
     #[test]
     fn against_surplus_pages() {
-        under_schedules(|| {
+        under_schedules(SCHEDULES, || {
             let mut machine = large();
             machine.set_nr_overcommit(HugeSize::M2, HugeCount::new(2)).unwrap();
             let pid = machine.spawn();
@@ -387,7 +359,7 @@ mod demotion {
                 let at = on.mmap(pid, &map(HugeSize::M2, 2)).unwrap();
                 on.write_byte(pid, at, 1).unwrap();
             });
-            let mut machine = race(machine, vec![demote(1), user]);
+            let mut machine = race_all(machine, vec![demote(1), user]);
             machine.exit(pid);
             assert_eq!(at_rest(&mut machine), [1, PARTS]);
         });
@@ -396,7 +368,7 @@ mod demotion {
     /// A page is allotted to an owner, who takes it, while both are to be split.
     #[test]
     fn against_an_allotment() {
-        under_schedules(|| {
+        under_schedules(SCHEDULES, || {
             let machine = large();
             let hstate = machine.hstates().by_size(LARGE).unwrap().id;
             let owner = part(move |on| {
@@ -405,7 +377,7 @@ mod demotion {
                 assert!(resv.resv <= resv.free && !resv.free.is_zero(), "{resv:?}");
                 hugetlb::end_allotment(on, allotted);
             });
-            let mut machine = race(machine, vec![demote(2), owner]);
+            let mut machine = race_all(machine, vec![demote(2), owner]);
             assert_one_of(&mut machine, &[[1, PARTS], [0, 2 * PARTS]]);
         });
     }
@@ -419,7 +391,7 @@ mod demotion {
         let hstate = machine.hstates().by_size(LARGE).unwrap().id;
         let pages: Vec<_> = machine.shelf(hstate, NODE).unwrap().iter().map(|folio| folio.pfn).collect();
         for (pfn, soft) in pages.into_iter().flat_map(|pfn| [(pfn, false), (pfn, true)]) {
-            under_schedules(move || {
+            under_schedules(SCHEDULES, move || {
                 let lose = part(move |on| {
                     if soft {
                         assert_eq!(on.soft_offline(pfn), Ok(SoftOfflined::Dissolved));
@@ -428,7 +400,7 @@ mod demotion {
                         assert!(matches!(failure.outcome, Failed::Dissolved), "{failure:?}");
                     }
                 });
-                let mut machine = race(large(), vec![demote(1), lose]);
+                let mut machine = race_all(large(), vec![demote(1), lose]);
                 assert_eq!(machine.frame(pfn), Frame::Broken);
                 assert_one_of(&mut machine, &[[1, PARTS - 1], [0, PARTS], [1, PARTS]]);
             });
@@ -438,12 +410,12 @@ mod demotion {
     /// The pool shrinks to nothing while its promised page is touched.
     #[test]
     fn a_shrink_against_a_reserved_touch() {
-        under_schedules(|| {
+        under_schedules(SCHEDULES, || {
             let mut machine = machine("hugepages=2");
             let pid = machine.spawn();
             let at = machine.mmap(pid, &map(HugeSize::M2, 1)).unwrap();
             let touch = part(move |on| on.write_byte(pid, at, 1).unwrap());
-            let mut machine = race(machine, vec![resize(HugeSize::M2, 0), touch]);
+            let mut machine = race_all(machine, vec![resize(HugeSize::M2, 0), touch]);
             assert_eq!(pool(&mut machine, HugeSize::M2), [1, 0, 0, 1], "the page in use is surplus");
             machine.exit(pid);
             machine.validate().unwrap();
@@ -454,12 +426,12 @@ mod demotion {
     /// The pool grows while a page is touched that nobody promised: there is one, or there is none yet.
     #[test]
     fn a_growth_against_a_touch_without_a_promise() {
-        under_schedules(|| {
+        under_schedules(SCHEDULES, || {
             let mut machine = machine("");
             let pid = machine.spawn();
             let at = machine.mmap(pid, &map(HugeSize::M2, 1).with_flags(MapFlags::NORESERVE)).unwrap();
             let touch = part(move |on| _ = on.write_byte(pid, at, 1));
-            let mut machine = race(machine, vec![resize(HugeSize::M2, 2), touch]);
+            let mut machine = race_all(machine, vec![resize(HugeSize::M2, 2), touch]);
             let [nr, free, resv, surplus] = pool(&mut machine, HugeSize::M2);
             let used = u64::from(machine.frame_at(pid, at).is_some());
             assert_eq!([nr, free, resv, surplus], [2, 2 - used, 0, 0]);
@@ -494,14 +466,14 @@ mod mounts {
     #[test]
     fn a_mount_goes_while_its_last_file_does() {
         for max in [None, Some(4)] {
-            under_schedules(move || {
+            under_schedules(SCHEDULES, move || {
                 let (machine, mount, pid, ..) = mounted(max);
                 let unlink = part(move |on| {
                     let _ = on.unlink(mount, "file");
                     assert!(on.exit(pid));
                 });
                 let end = part(move |on| on.umount(mount, UmountMode::Lazy).unwrap());
-                let mut machine = race(machine, vec![unlink, end]);
+                let mut machine = race_all(machine, vec![unlink, end]);
                 let left = pool(&mut machine, HugeSize::M2);
                 assert!(left == [2, 2, 0, 0], "{left:?}");
             });
@@ -512,7 +484,7 @@ mod mounts {
     #[test]
     fn a_mount_goes_while_a_nameless_file_loses_its_users() {
         for max in [None, Some(4)] {
-            under_schedules(move || {
+            under_schedules(SCHEDULES, move || {
                 let (mut machine, mount, pid, fd, at) = mounted(max);
                 machine.unlink(mount, "file").unwrap();
                 let parts = vec![
@@ -520,7 +492,7 @@ mod mounts {
                     part(move |on| on.close(pid, fd).unwrap()),
                     part(move |on| on.umount(mount, UmountMode::Lazy).unwrap()),
                 ];
-                let mut machine = race(machine, parts);
+                let mut machine = race_all(machine, parts);
                 assert_eq!(pool(&mut machine, HugeSize::M2), [2, 2, 0, 0]);
             });
         }

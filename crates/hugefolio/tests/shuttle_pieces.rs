@@ -4,48 +4,18 @@
 #![cfg(shuttle)]
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
+mod schedules;
+
 use hugefolio::{
-    Admin, Advice, Bytes, Calls, Cause, CpuId, Failed, Fd, HugeSize, Machine, MapCall, MountOptions, Moves, NodeId,
-    OnCpu, OpenCall, Pid, PieceState, Share, SharedMachine, UffdModes, Vaddr, WriteProtection,
+    Admin, Advice, Bytes, Calls, Cause, Failed, Fd, HugeSize, Machine, MapCall, MountOptions, Moves, NodeId, OpenCall,
+    Pid, PieceState, Share, UffdModes, Vaddr, WriteProtection,
 };
-use shuttle::scheduler::PctScheduler;
 use shuttle::sync::{Arc, Mutex};
-use shuttle::thread;
+
+use schedules::{race, under_schedules};
 
 const SCHEDULES: usize = 10_000;
 const PAGE: Bytes = HugeSize::M2.bytes();
-
-/// Runs a test under many schedules, each with at most three changes of the thread that runs first.
-fn under_schedules(test: impl Fn() + Send + Sync + 'static) {
-    let mut config = shuttle::Config::new();
-    // A page is divided below all the rest of a path.
-    config.stack_size = 1 << 18;
-    shuttle::Runner::new(PctScheduler::new(3, SCHEDULES), config).run(test);
-}
-
-/// Two threads at once, each on its own processor; the machine they leave, recounted.
-fn race(
-    machine: Machine,
-    one: impl FnOnce(&mut OnCpu<'_>) + Send + 'static,
-    other: impl FnOnce(&mut OnCpu<'_>),
-) -> Machine {
-    let shared = Arc::new(SharedMachine::from(machine));
-    let spawned = {
-        let shared = shared.clone();
-        thread::spawn(move || on_cpu(&shared, CpuId::new(0), one))
-    };
-    on_cpu(&shared, CpuId::new(1), other);
-    spawned.join().unwrap();
-    let machine = Arc::into_inner(shared).expect("all threads are done").into_machine();
-    machine.validate().unwrap_or_else(|broken| panic!("{broken}"));
-    machine
-}
-
-fn on_cpu(shared: &SharedMachine, cpu: CpuId, calls: impl FnOnce(&mut OnCpu<'_>)) {
-    let mut cpu = shared.check_out(cpu).unwrap();
-    calls(&mut shared.on(&mut cpu));
-    shared.check_in(cpu);
-}
 
 fn machine(cmdline: &str) -> Machine {
     Machine::builder().node(NodeId::new(0), Bytes::mib(64)).cmdline(cmdline).build().unwrap()
@@ -73,7 +43,7 @@ const BASE: Bytes = Bytes::kib(4);
 /// Two parts of one page are mapped at once, where no table is yet. Both are, each with a reference, and the tables are made once.
 #[test]
 fn two_parts_of_one_page() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let (machine, pid, uffd, at) = in_pieces();
         let mut machine = race(
             machine,
@@ -87,7 +57,7 @@ fn two_parts_of_one_page() {
 /// Of two who map the same part one is told that it is there.
 #[test]
 fn the_same_part_twice() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let (machine, pid, uffd, at) = in_pieces();
         let first = Arc::new(Mutex::new(false));
         let told = first.clone();
@@ -105,7 +75,7 @@ fn the_same_part_twice() {
 /// Pieces become one entry while another part is mapped: before, and then it is a part of the whole, or after, and then it is there already.
 #[test]
 fn a_collapse_against_a_part() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let (mut machine, pid, uffd, at) = in_pieces();
         machine.uffd_continue(pid, uffd, at, BASE).unwrap();
         let mut machine = race(
@@ -120,7 +90,7 @@ fn a_collapse_against_a_part() {
 /// Memory breaks under a page whose parts are being mapped, and the area goes. Nothing of it is left behind.
 #[test]
 fn broken_memory_against_a_part_and_its_area() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let (mut machine, pid, uffd, at) = in_pieces();
         machine.uffd_continue(pid, uffd, at, BASE).unwrap();
         let page = machine.frame_at(pid, at).unwrap();
@@ -154,7 +124,7 @@ fn whole() -> (Machine, Pid, Vaddr, hugefolio::Pfn) {
 /// those of the file and the one that keeps broken memory.
 #[test]
 fn poison_against_unmap() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let (machine, pid, at, frame) = whole();
         let mut machine = race(
             machine,
@@ -169,7 +139,7 @@ fn poison_against_unmap() {
 /// The same, while pieces are dropped and faulted in again: what broke is never mapped, and what did not is.
 #[test]
 fn poison_against_a_fault() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let (machine, pid, at, frame) = whole();
         let mut machine = race(
             machine,
@@ -188,7 +158,7 @@ fn poison_against_a_fault() {
 /// Pieces become one entry while one of them breaks: before, and then they stay pieces, or after, and then the entry is divided again.
 #[test]
 fn poison_against_a_collapse() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let (mut machine, pid, uffd, at) = in_pieces();
         machine.uffd_continue(pid, uffd, at, BASE + BASE).unwrap();
         let frame = machine.frame_at(pid, at).unwrap();
@@ -205,7 +175,7 @@ fn poison_against_a_collapse() {
 /// Two base pages of one page break at once. Both are taken out, and somebody hears of each.
 #[test]
 fn two_parts_break() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let (machine, pid, at, frame) = whole();
         let heard = Arc::new(Mutex::new(0));
         let told = heard.clone();
@@ -228,7 +198,7 @@ fn two_parts_break() {
 /// A part is mapped while a userfaultfd begins to protect the page: whoever is second, the part is protected afterwards.
 #[test]
 fn write_protection_against_a_part() {
-    under_schedules(|| {
+    under_schedules(SCHEDULES, || {
         let (mut machine, pid, uffd, at) = in_pieces();
         machine.uffd_register(pid, uffd, at, PAGE, UffdModes::MINOR | UffdModes::WRITE_PROTECT).unwrap();
         let mut machine = race(

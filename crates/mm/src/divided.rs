@@ -70,21 +70,25 @@ impl PageTable {
         if self.entries.contains_key(&addr) || self.poisoned.contains(&addr) {
             return None;
         }
-        if let Some(pieces) = self.pieces.get_mut(&addr) {
+        let state = if let Some(pieces) = self.pieces.get_mut(&addr) {
             pieces.map(piece)?;
+            pieces.at(piece.offset).state
         } else {
             let mut pieces = Pieces::new(paging, pfn, size)?;
+            let noted = self.markers.contains(&addr);
             // A note of the whole page is one of all its parts.
-            if self.markers.contains(&addr) {
+            if noted {
                 pieces.watch_writes();
             }
             pieces.map(piece)?;
+            let state = if noted { pieces.at(piece.offset).state } else { piece.state };
             self.markers.remove(&addr);
             self.pieces.insert(addr, pieces);
-        }
+            state
+        };
         self.mapped += piece.size;
         self.reach(addr);
-        self.pieces.get(&addr).map(|pieces| pieces.at(piece.offset).state)
+        Some(state)
     }
 
     /// Lets the piece around `offset` of the page at `addr` be written.

@@ -71,6 +71,15 @@ pub struct NoSuchGrain {
     pub sizes: [u64; 5],
 }
 
+impl NoSuchGrain {
+    #[cold]
+    fn of<A: Arch>(size: Bytes) -> Self {
+        let mut sizes = [0; 5];
+        sizes.iter_mut().zip(Grain::all::<A>()).for_each(|(size, grain)| *size = grain.size().get());
+        Self { size, arch: A::NAME, sizes }
+    }
+}
+
 impl Grain {
     /// The grain of a leaf of that size.
     ///
@@ -78,14 +87,15 @@ impl Grain {
     /// Where no leaf has it.
     #[doc(alias = "hugetlb_pte_populate")]
     pub fn new<A: Arch>(size: Bytes) -> Result<Self, NoSuchGrain> {
-        let mut sizes = [0; 5];
-        for (n, grain) in Self::all::<A>().enumerate() {
-            if grain.size() == size {
-                return Ok(grain);
+        let of = |level: Level| {
+            if level > A::LEAF_MAX {
+                return None;
             }
-            sizes[n] = grain.size().get();
-        }
-        Err(NoSuchGrain { size, arch: A::NAME, sizes })
+            let joined = Self::joined::<A>(level).filter(|grain| grain.size() == size);
+            joined.or(Some(Self::single::<A>(level)).filter(|grain| grain.size() == size))
+        };
+        let found = of(Level::Pte).or_else(|| of(Level::Pmd)).or_else(|| of(Level::Pud));
+        found.ok_or_else(|| NoSuchGrain::of::<A>(size))
     }
 
     /// All that leaves of this architecture have, from the smallest to the largest.

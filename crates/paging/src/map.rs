@@ -1,5 +1,7 @@
 //! Pages come, change and go.
 
+use core::cmp::Ordering;
+
 use units::{Bytes, PageCount, Pfn, Vaddr, VaddrRange};
 
 use crate::arch::Arch;
@@ -9,7 +11,7 @@ use crate::level::Grain;
 use crate::memory::{TableMemory, Tlb};
 use crate::over::each_of;
 use crate::start::Start;
-use crate::walk::{Found, PageTables, Place, StepRefusal, TRACES, Tables, walk};
+use crate::walk::{Found, PageTables, Place, StepRefusal, TRACES, Tables, first_of, walk};
 
 /// Why a page was not mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -176,7 +178,12 @@ impl<A: Arch, S: Start> PageTables<A, S> {
             // Mostly the tables are there.
             let mut found = self.find(mem, addr);
             if found.place.grain() != grain {
-                let walked = walk::<A, M>(mem, self.top_for(addr, grain), addr, grain, Tables::Make);
+                let from = match found.place.grain().level().cmp(&grain.level()) {
+                    Ordering::Greater => found.place,
+                    Ordering::Equal => first_of::<A>(found.place.slot().table, grain, addr),
+                    Ordering::Less => self.top_for(addr, grain),
+                };
+                let walked = walk::<A, M>(mem, from, addr, grain, Tables::Make);
                 found = walked.map_err(|stopped| match stopped.why {
                     StepRefusal::Occupied(entry) => MapRefusal::Occupied { addr, entry },
                     why => MapRefusal::NoWay { addr, why },

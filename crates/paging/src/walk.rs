@@ -296,10 +296,23 @@ pub fn step<A: Arch, M: TableMemory>(
     addr: Vaddr,
     target: Grain,
 ) -> Result<Place, StepRefusal> {
+    let seen = mem.load(place.slot_of::<A>(addr));
+    step_from::<A, M>(mem, place, addr, target, seen)
+}
+
+/// The same, decided from what one load of the entry has said already.
+#[inline]
+fn step_from<A: Arch, M: TableMemory>(
+    mem: &mut M,
+    place: Place,
+    addr: Vaddr,
+    target: Grain,
+    seen: Word,
+) -> Result<Place, StepRefusal> {
     let level = place.grain.level();
     let slot = place.slot_of::<A>(addr);
+    let mut word = seen;
     loop {
-        let word = mem.load(slot);
         let entry = A::decode(level, word);
         let Some(below) = level.below().filter(|_| !place.grain.is_joined::<A>()) else {
             return narrow::<A>(place, addr, entry);
@@ -310,6 +323,7 @@ pub fn step<A: Arch, M: TableMemory>(
                 if let Some(table) = make_table::<A, M>(mem, place, slot, word)? {
                     return Ok(place_in::<A, M>(mem, table, below, addr, target));
                 }
+                word = mem.load(slot);
             }
             Entry::Leaf(_) => return Err(StepRefusal::Leaf(place.grain)),
             Entry::Migration(_) | Entry::Hwpoison(_) | Entry::Swap(_) => return Err(StepRefusal::Occupied(entry)),
@@ -380,7 +394,7 @@ pub fn walk<A: Arch, M: TableMemory>(
         if stays {
             return Ok(found);
         }
-        place = step::<A, M>(mem, place, addr, target).map_err(|why| WalkStopped { place, why })?;
+        place = step_from::<A, M>(mem, place, addr, target, found.word).map_err(|why| WalkStopped { place, why })?;
     }
 }
 
@@ -427,7 +441,7 @@ pub(crate) fn continues<A: Arch>(level: Level, whole: Leaf, part: Leaf, n: u16) 
 }
 
 /// The entry of `addr` at `place`; where the place is a group that is none, the single entry.
-#[inline]
+#[inline(always)]
 fn look<A: Arch, M: TableMemory>(mem: &M, place: Place, addr: Vaddr) -> Found {
     let level = place.grain.level();
     let word = mem.load(place.slot_of::<A>(addr));
@@ -488,7 +502,7 @@ fn last_of_walk<A: Arch, M: TableMemory, R>(
 }
 
 /// The place in a table that was just reached.
-#[inline]
+#[inline(always)]
 fn place_in<A: Arch, M: TableMemory>(mem: &M, table: Table, level: Level, addr: Vaddr, target: Grain) -> Place {
     if target.level() == level && target.is_joined::<A>() {
         return look::<A, M>(mem, first_of::<A>(table, target, addr), addr).place;

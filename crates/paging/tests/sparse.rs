@@ -1,13 +1,13 @@
 //! Tables that take memory only where something is in them, beside tables that are there in full.
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
-use paging::arch::{Arm64K16, X86_64};
+use paging::arch::{Arm64K16, Arm64K64, X86_64};
 use paging::{
     Arch, AtLevel, Entry, Grain, HeapTables, Leaf, LeafFlags, Level, Marker, PageTables, SparseTables, TableMemory,
 };
 use units::{Bytes, PageCount, Pfn, Vaddr, VaddrRange};
 
-const STEPS: u32 = 4_000;
+const STEPS: u64 = 4_000;
 
 struct Random(u64);
 
@@ -52,7 +52,7 @@ fn step<A: Arch, M: TableMemory>(mem: &mut M, tree: PageTables<A, AtLevel>, dice
     }
 }
 
-fn run<A: Arch>(huge: Bytes) {
+fn run<A: Arch>(huge: Bytes, steps: u64, seed: u64) {
     let huge = Grain::new::<A>(huge).unwrap();
     let mut full = HeapTables::<A>::new(PageCount::new(2_000));
     let mut sparse = SparseTables::<A>::new();
@@ -60,16 +60,16 @@ fn run<A: Arch>(huge: Bytes) {
         PageTables::<A, AtLevel>::new_below(&mut full, huge.level()).unwrap(),
         PageTables::<A, AtLevel>::new_below(&mut sparse, huge.level()).unwrap(),
     ];
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ seed);
     let pages = A::PAGE.pages_floor(huge.size()).get();
-    for n in 0..STEPS {
+    for n in 0..steps {
         let near = if random.below(2) == 0 { 40 } else { pages };
         let dice = [random.below(10), random.below(4), random.below(near)];
         // Collapses are rare, or nothing would grow.
         let dice = if dice[0] == 9 && random.below(20) > 0 { [0, dice[1], dice[2]] } else { dice };
         let came = step(&mut sparse, trees[1], dice, huge);
         assert_eq!(came, step(&mut full, trees[0], dice, huge), "step {n}: {dice:?}");
-        if n % 50 == 0 {
+        if n % 50 == 0 || steps < 50 {
             assert_eq!(contents(&sparse, trees[1]), contents(&full, trees[0]), "step {n}");
             assert_eq!(trees[1].validate(&sparse).unwrap(), trees[0].validate(&full).unwrap());
         }
@@ -82,11 +82,21 @@ fn run<A: Arch>(huge: Bytes) {
 
 #[test]
 fn what_is_almost_empty_holds_the_same() {
-    run::<X86_64>(Bytes::gib(1));
-    run::<X86_64>(Bytes::mib(2));
+    run::<X86_64>(Bytes::gib(1), STEPS, 0);
+    run::<X86_64>(Bytes::mib(2), STEPS, 0);
     // Here the first table holds a group.
-    run::<Arm64K16>(Bytes::gib(1));
-    run::<Arm64K16>(Bytes::mib(2));
+    run::<Arm64K16>(Bytes::gib(1), STEPS, 0);
+    run::<Arm64K16>(Bytes::mib(2), STEPS, 0);
+}
+
+/// The first entries are a list, and what they are in has lines from the one on that is too many.
+#[test]
+fn what_has_a_few_entries_holds_the_same() {
+    for seed in 0..300 {
+        run::<X86_64>(Bytes::gib(1), 12, seed << 17);
+        run::<X86_64>(Bytes::mib(2), 20, seed << 17);
+        run::<Arm64K64>(Bytes::mib(512), 12, seed << 17);
+    }
 }
 
 /// A page that broke is an entry of its own, and what was one page around it is as coarse as can be.

@@ -34,8 +34,8 @@ const CORPORA: [(&str, &str, &[&str], usize, usize); 5] = [
         "linux-6.18-probes",
         "scripts that decide what the corpus leaves open, and random ones that nobody looked at while the rules were written",
         &["base_pages", "directory"],
-        600,
-        17_833,
+        650,
+        21_333,
     ),
     ("linux-6.18-numa", "where pages lie on two nodes, moves and broken memory: by hand and random", &[], 144, 7_463),
     (

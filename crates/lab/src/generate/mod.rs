@@ -21,6 +21,7 @@ mod edges;
 mod files;
 mod gigantic;
 mod groups;
+mod guests;
 mod limits;
 mod memory;
 mod pins;
@@ -37,7 +38,9 @@ use crate::op::{
 };
 use crate::target::{Answer, MachineLine, MemoryAccounting};
 use gigantic::Gigantic;
+use guests::Guests;
 use random::Random;
+use uffd::WatchesWrites;
 use users::Users;
 use view::View;
 
@@ -62,6 +65,8 @@ pub enum Profile {
     Uffd,
     /// Both sizes of pages: half of it is about pages of 1 GiB, the rest as [`Mix`](Self::Mix). The naive model has the small ones alone.
     Gig,
+    /// Memory of guests: half of it is about that, the rest as [`Basic`](Self::Basic).
+    Guest,
     /// As [`Cgroup`](Self::Cgroup), with limits on memory, on a machine whose memory controller accounts huge pages.
     Memcg,
     /// Several nodes: half of it is about where pages lie, the rest as [`Mix`](Self::Mix).
@@ -187,7 +192,7 @@ impl Profile {
 
     /// Every profile that can be asked for.
     pub fn named() -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().chain([Profile::Gig, Profile::Memcg, Profile::Numa, Profile::Nodes])
+        Self::ALL.into_iter().chain([Profile::Gig, Profile::Guest, Profile::Memcg, Profile::Numa, Profile::Nodes])
     }
 
     /// Its name, as scripts carry it.
@@ -201,6 +206,7 @@ impl Profile {
             Profile::Mix => "mix",
             Profile::Uffd => "uffd",
             Profile::Gig => "gig",
+            Profile::Guest => "guest",
             Profile::Memcg => "memcg",
             Profile::Numa => "numa",
             Profile::Nodes => "nodes",
@@ -212,7 +218,7 @@ impl Profile {
         match self {
             Profile::Memcg => Some(MachineLine { memory: MemoryAccounting::HugePages, ..MachineLine::default() }),
             Profile::Numa => Some(MachineLine { nodes: vec![Size::bytes(1 << 30); 2], ..MachineLine::default() }),
-            Profile::Nodes => Some(four_nodes()),
+            Profile::Nodes => Some(placement::four_nodes()),
             _ => None,
         }
     }
@@ -226,6 +232,7 @@ impl Profile {
         let like = match self {
             Profile::Gig | Profile::Numa | Profile::Nodes => Profile::Mix,
             Profile::Memcg => Profile::Cgroup,
+            Profile::Guest => Profile::Basic,
             other => other,
         };
         let column = Profile::ALL.iter().position(|profile| *profile == like).unwrap_or(0);
@@ -237,14 +244,6 @@ impl Profile {
 const MOST_PROCESSES: u16 = 4;
 /// How often a kind of operation is drawn that nothing exists for, before a process is started instead.
 const MOST_TRIES: usize = 50;
-
-/// Do registrations watch for writes?
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WatchesWrites {
-    Always,
-    Sometimes,
-    Never,
-}
 
 /// A source of random operations.
 #[derive(Debug, Clone)]
@@ -258,6 +257,7 @@ pub struct Generator {
     watches_writes: WatchesWrites,
     view: View,
     gigantic: Gigantic,
+    guests: Guests,
     users: Users,
     /// The nodes of the machine.
     nodes: u32,
@@ -281,6 +281,7 @@ impl Generator {
             watches_writes: WatchesWrites::Sometimes,
             view: View::default(),
             gigantic: Gigantic::default(),
+            guests: Guests::default(),
             users: Users::new(seed, profile),
             nodes,
             opening: VecDeque::new(),
@@ -323,7 +324,7 @@ impl Generator {
             let limit = i64::from(self.random.between(1, 6));
             self.opening.push_back(set_overcommit(limit));
         }
-        if !matches!(self.profile, Profile::Basic | Profile::Fork | Profile::Gig) {
+        if !matches!(self.profile, Profile::Basic | Profile::Fork | Profile::Gig | Profile::Guest) {
             let mount = self.mount();
             self.opening.extend(mount);
         }
@@ -350,7 +351,7 @@ impl Generator {
 
     /// Takes in the answer to the operation drawn last.
     pub fn observe(&mut self, op: &Op, answer: &Answer) {
-        if !self.gigantic.observe(op, answer) {
+        if !self.gigantic.observe(op, answer) && !self.guests.observe(op, answer) {
             self.view.observe(op, answer);
         }
     }
@@ -366,6 +367,12 @@ impl Generator {
             if self.profile == Profile::Gig
                 && self.random.percent(50)
                 && let Some(op) = self.gigantic()
+            {
+                return op;
+            }
+            if self.profile == Profile::Guest
+                && self.random.percent(50)
+                && let Some(op) = self.guest()
             {
                 return op;
             }
@@ -484,14 +491,6 @@ impl Generator {
         let actor = self.process()?;
         Some(if self.random.percent(15) { Kill { actor }.into() } else { Exit { actor, code: None }.into() })
     }
-}
-
-/// Four nodes as Linux numbers them, those with processors first: the third has no memory, and the fourth no processors.
-fn four_nodes() -> MachineLine {
-    let mib = |n: i64| Size::bytes(n << 20);
-    let distances = vec![(0, 1, 21), (0, 2, 30), (0, 3, 17), (1, 2, 15), (1, 3, 40), (2, 3, 25)];
-    let nodes = vec![mib(1024), mib(768), mib(0), mib(768)];
-    MachineLine { nodes, cpus: vec![(3, 0)], distances, ..MachineLine::default() }
 }
 
 fn set_nr(pages: i64) -> Op {

@@ -5,6 +5,7 @@ use crate::op::{
     CgMems, CgroupName, Flags, HomeNode, Mbind, MigratePages, MoveFlag, MovePage, Node, NodeList, NodesAre, NumaMaps,
     Op, PageIndex, PolicyMode, RunOn, SetMempolicy, SetNr, SizeName, Value, Verbatim, WhereIs, Write, Written,
 };
+use crate::target::MachineLine;
 
 /// The groups whose processes are kept to nodes.
 const GROUPS: [&str; 2] = ["g0", "g1"];
@@ -155,4 +156,12 @@ impl Generator {
             }
         }
     }
+}
+
+/// Four nodes as Linux numbers them, those with processors first: the third has no memory, and the fourth no processors.
+pub(super) fn four_nodes() -> MachineLine {
+    let mib = |n: i64| crate::op::Size::bytes(n << 20);
+    let distances = vec![(0, 1, 21), (0, 2, 30), (0, 3, 17), (1, 2, 15), (1, 3, 40), (2, 3, 25)];
+    let nodes = vec![mib(1024), mib(768), mib(0), mib(768)];
+    MachineLine { nodes, cpus: vec![(3, 0)], distances, ..MachineLine::default() }
 }

@@ -1,6 +1,6 @@
 //! Operations on userfaultfds.
 
-use super::{Generator, WatchesWrites};
+use super::Generator;
 use crate::op::{
     Actor, Fill, Flags, MapName, Op, Span, UffdClose, UffdContinue, UffdCopy, UffdMode, UffdName, UffdOpen,
     UffdRegister, UffdUnregister, UffdWp, UffdZero,
@@ -8,6 +8,14 @@ use crate::op::{
 
 /// How many names a process may give to userfaultfds.
 const NAMES: u32 = 3;
+
+/// Do registrations watch for writes?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WatchesWrites {
+    Always,
+    Sometimes,
+    Never,
+}
 
 impl Generator {
     pub(super) fn uffd_open(&mut self) -> Option<Op> {

@@ -170,6 +170,23 @@ impl Instance {
         }
     }
 
+    /// The mappings of guest memory that a child has are its own, in the order of its parent's.
+    pub(super) fn inherit_views(&self, parent: Pid, child: &mut super::actor::ActorState) {
+        let views = |pid| {
+            let process = self.machine.processes().find(|(other, _)| *other == pid);
+            process.map_or(&[][..], |(_, process)| process.views())
+        };
+        let own: Vec<(GmemView, GmemView)> =
+            views(parent).iter().copied().zip(views(child.pid).iter().copied()).collect();
+        child.views.retain(|_, view| match own.iter().find(|(of, _)| of == view) {
+            Some(&(_, own)) => {
+                *view = own;
+                true
+            }
+            None => false,
+        });
+    }
+
     fn view(&self, actor: u16, map: &MapName) -> Option<GmemView> {
         self.actors.get(&actor)?.views.get(map.as_str()).copied()
     }

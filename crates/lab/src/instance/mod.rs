@@ -265,7 +265,8 @@ impl Instance {
         match self.machine.fork(parent.pid) {
             Ok(pid) => {
                 // What is pinned is so for the parent's device.
-                let state = ActorState { pid, pins: BTreeMap::new(), ..parent.clone() };
+                let mut state = ActorState { pid, pins: BTreeMap::new(), ..parent.clone() };
+                self.inherit_views(parent.pid, &mut state);
                 self.actors.insert(child.number(), state);
                 Answer::ok()
             }

@@ -23,9 +23,8 @@ impl NaiveMachine {
     /// The first rule that does not hold.
     pub fn validate(&self) -> Result<(), Unsound> {
         let used = self.pool.nr() - self.pool.free();
-        check(used == count(self.pages.len()), || {
-            format!("{used} pages are in use, and {} are known", self.pages.len())
-        })?;
+        let known = count(self.pages.len()) + self.guests.values().map(super::Guest::in_use).sum::<i64>();
+        check(used == known, || format!("{used} pages are in use, and {known} are known"))?;
         for process in self.processes.values() {
             self.check_space(process)?;
         }
@@ -52,7 +51,8 @@ impl NaiveMachine {
         };
         let vmas = self.processes.values().flat_map(|process| &process.vmas);
         let lendable: i64 = self.mounts.iter().filter_map(|mount| mount.limits).map(|limits| limits.lendable).sum();
-        files + vmas.filter_map(unused).sum::<i64>() + lendable
+        let guests: i64 = self.guests.values().map(super::Guest::outstanding).sum();
+        files + vmas.filter_map(unused).sum::<i64>() + lendable + guests
     }
 
     /// VMAs are sorted, apart and of whole huge pages; every entry lies in one and fits it.

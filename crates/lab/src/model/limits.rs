@@ -11,12 +11,19 @@ fn pages_of(value: &MountValue, persistent: i64) -> Result<i64, Fail> {
     match value {
         MountValue::Number(bytes) if bytes.signed() < 0 => Err(invalid),
         MountValue::Number(bytes) => Ok(bytes.signed() / PAGE.cast_signed()),
+        MountValue::Text(text) if plain(text).is_some() => Ok(plain(text).unwrap_or(0) / PAGE.cast_signed()),
         MountValue::Text(text) => {
             let share: Option<i64> = text.strip_suffix('%').and_then(|digits| digits.parse().ok());
             let share = share.filter(|share| (0..=1000).contains(share));
             Ok(share.ok_or(Fail::NotModelled("mount options other than plain ones"))? * persistent / 100)
         }
     }
+}
+
+/// A number written as text, plainly.
+fn plain(text: &str) -> Option<i64> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    text.parse().ok().filter(|_| digits)
 }
 
 impl NaiveMachine {
@@ -32,7 +39,9 @@ impl NaiveMachine {
             None => None,
             Some(MountValue::Number(n)) if n.signed() >= 0 => Some(n.signed()),
             Some(MountValue::Number(_)) => return Err(Fail::Errno("EINVAL")),
-            Some(MountValue::Text(_)) => return Err(Fail::NotModelled("mount options other than plain ones")),
+            Some(MountValue::Text(text)) => {
+                Some(plain(text).ok_or(Fail::NotModelled("mount options other than plain ones"))?)
+            }
         };
         let reserved = min.unwrap_or(0);
         if inodes == Some(0) {

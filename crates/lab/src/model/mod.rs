@@ -12,6 +12,7 @@ mod check;
 mod fault;
 mod file;
 mod fs;
+mod guest;
 mod knob;
 mod limits;
 mod mmap;
@@ -35,11 +36,12 @@ use std::collections::BTreeMap;
 
 use hugefolio::MemoryAccounting;
 
-use crate::op::{Actor, MapName, MountName, Op, SegmentName, SizeName};
+use crate::op::{About, Actor, BlockName, MapName, MountName, Op, SegmentName, SizeName};
 use crate::target::{
     Answer, BeginError, Counters, Header, MachineLine, NodeCounters, NodeSizes, PoolCounters, StepResult, Target,
 };
 use cgroup::{Group, GroupId};
+use guest::{Guest, GuestId};
 use nodes::Layout;
 use pool::{Pool, PoolNode};
 use world::{File, FileId, Mount, Named, Owner, OwnerId, PAGE, Page, PageId, Process, Segment, WatcherId, count};
@@ -114,6 +116,9 @@ pub struct NaiveMachine {
     places: Vec<u64>,
     /// The userfaultfds that are open, and the address space of each.
     watchers: BTreeMap<WatcherId, u64>,
+    /// Files of guest memory, and which base page of which of them a pin is of.
+    guests: BTreeMap<GuestId, Guest>,
+    guest_pins: BTreeMap<BlockName, (GuestId, u64)>,
     next_id: u64,
 }
 
@@ -148,6 +153,8 @@ impl NaiveMachine {
             slots: Vec::new(),
             places: Vec::new(),
             watchers: BTreeMap::new(),
+            guests: BTreeMap::new(),
+            guest_pins: BTreeMap::new(),
             next_id: 0,
         }
     }
@@ -248,6 +255,7 @@ impl NaiveMachine {
             Op::CgAttach(op) => self.cg_attach(op),
             Op::CgRmdir(op) => self.cg_rmdir(op),
             Op::Spawn(op) => self.spawn(op),
+            Op::GmemUnpin(op) => self.gmem_unpin(op),
             Op::Open(open) => {
                 self.attached_mount(&open.path.mount)?;
                 self.run_alive(open.actor, op)
@@ -289,6 +297,7 @@ impl NaiveMachine {
             Op::Uaccess(op) => self.uaccess(p, op),
             Op::Open(op) => self.open(p, op),
             Op::Memfd(op) => self.memfd(p, op),
+            Op::Close(op) if self.close_guest(p, &op.file) => Ok(Answer::ok()),
             Op::Close(op) => self.close_file(p, op),
             Op::Ftruncate(op) => self.ftruncate(p, op),
             Op::Fallocate(op) => self.fallocate(p, op),
@@ -315,6 +324,7 @@ impl NaiveMachine {
             Op::Pin(op) => self.pin(p, op),
             Op::Udmabuf(op) => self.udmabuf(p, op),
             Op::Unpin(op) => self.unpin(p, op),
+            other if other.verb().about == About::Guest => self.guest_op(p, other),
             _ => Err(Fail::NotModelled("this operation")),
         }
     }

@@ -42,6 +42,8 @@ impl NaiveMachine {
             names: parent.names.clone(),
             descriptors: parent.descriptors.clone(),
             files: parent.files.clone(),
+            guests: parent.guests.clone(),
+            guest_views: parent.guest_views.clone(),
             space: self.fresh_id(),
             watchers: parent.watchers.clone(),
             watcher_names: parent.watcher_names.clone(),
@@ -91,6 +93,7 @@ impl NaiveMachine {
             self.let_all_go(gone.kept.into_values());
         }
         self.drop_unheld_watchers();
+        self.end_unused_guests();
         self.evict_unused();
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::cgroup::{GroupId, Payers};
+use super::guest::{GuestId, GuestView};
 use super::nodes::{Bits, Policy};
 use super::pins::Kept;
 use crate::op::{FileName, MapName, MountName, PinName, Protection, UffdName};
@@ -263,6 +264,9 @@ pub(super) struct Process {
     pub(super) descriptors: Vec<Option<Descriptor>>,
     /// Which descriptor a name means. A name used again loses the old one, which stays open.
     pub(super) files: BTreeMap<FileName, usize>,
+    /// The guest memory that it has open, and what of such it has mapped.
+    pub(super) guests: BTreeMap<FileName, GuestId>,
+    pub(super) guest_views: BTreeMap<MapName, GuestView>,
 }
 
 impl Process {

@@ -219,6 +219,9 @@ fn commit<P: Env>(p: &mut P, id: GmemId, batch: Range<u64>, to: Attribute) {
 
 /// Takes from the front of a range up to the end of the first part that is not yet what it is to be: only from there the guest is unmapped.
 fn next_changing<P: Env>(p: &mut P, id: GmemId, rest: &mut Range<u64>, to: Attribute) -> Option<Range<u64>> {
+    if rest.is_empty() {
+        return None;
+    }
     let run = p.with_gmem(id, |file| {
         let mut runs = file.attributes.overlapping(rest.clone());
         runs.find(|&(_, &attribute)| attribute != to).map(|(run, _)| run)

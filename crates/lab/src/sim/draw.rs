@@ -165,11 +165,13 @@ impl Draw {
     }
 }
 
-/// Is the profile one for such a machine? Pages of 1 GiB need memory, several nodes have a profile of their own.
+/// Is the profile one for such a machine? Pages of 1 GiB need memory, several nodes have a profile of their own, and memory of guests is drawn here in
+/// more ways than the profile has.
 fn fits(profile: Profile, machine: &MachineLine) -> bool {
     match profile {
         Profile::Gig => machine.nodes.iter().any(|memory| memory.unsigned() >= 2 << 30),
         Profile::Numa | Profile::Nodes => machine.nodes.len() > 1,
+        Profile::Guest => false,
         _ => true,
     }
 }

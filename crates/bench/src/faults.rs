@@ -3,7 +3,9 @@
 use std::hint::black_box;
 use std::thread;
 
-use hugefolio::{Advice, Bytes, Calls, CpuId, HugeSize, Machine, MapCall, NodeId, Pid, Share, SharedMachine, Vaddr};
+use hugefolio::{
+    Advice, Bytes, Calls, CpuId, HugeSize, Machine, MapCall, NodeId, Pid, Policies, Share, SharedMachine, Vaddr,
+};
 
 /// Faults of each thread.
 const FAULTS: u32 = 20_000;
@@ -16,15 +18,15 @@ pub struct TwoTasks {
 }
 
 impl TwoTasks {
-    /// With 32 pages on each node.
+    /// With 32 pages on each of two nodes. Each process gets its pages where `on` says of the node of its number.
     #[must_use]
-    #[expect(clippy::new_without_default, reason = "it builds a machine")]
-    pub fn new() -> Self {
+    pub fn new(on: impl Fn(NodeId) -> NodeId) -> Self {
         let nodes = [NodeId::new(0), NodeId::new(1)];
         let builder = nodes.into_iter().fold(Machine::builder(), |b, node| b.node(node, Bytes::gib(4)).cpus(node, 2));
         let mut machine = builder.cmdline("hugepages=0:32,1:32").build().expect("two nodes can be");
-        let tasks = nodes.map(|_| {
+        let tasks = nodes.map(|node| {
             let pid = machine.spawn();
+            assert!(machine.run_on_node(pid, on(node)), "{pid:?} has just begun");
             let at = machine.mmap(pid, &MapCall::anonymous(HugeSize::M2.bytes(), Share::Private));
             (pid, at.expect("there are pages to promise"))
         });

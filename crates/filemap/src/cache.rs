@@ -68,7 +68,7 @@ pub fn add_to_cache<P: Env>(p: &mut P, inode: InodeId, index: HugeIndex, folio: 
         return Err(NoCacheNode);
     }
     let refs = p.hstate(folio.hstate).cache_refs();
-    p.with_memmap(|map| map.get_refs(folio.pfn, refs));
+    p.with_memmap(folio.pfn, |map| map.get_refs(folio.pfn, refs));
     let old = p.with_cache(inode, |cache| cache.pages.insert(index, folio.pfn));
     debug_assert_eq!(old, Some(None), "a page was there already, or the file is gone");
     hugetlb::installed(p, folio, inode, index);
@@ -90,7 +90,7 @@ pub fn replace_in_cache<P: Env>(p: &mut P, inode: InodeId, index: HugeIndex, old
         return false;
     }
     let refs = p.hstate(old.hstate).cache_refs();
-    p.with_memmap(|map| map.get_refs(new.pfn, refs));
+    p.with_memmap(new.pfn, |map| map.get_refs(new.pfn, refs));
     hugetlb::put_folio(p, old.pfn, refs);
     true
 }

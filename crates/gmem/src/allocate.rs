@@ -107,7 +107,7 @@ fn new_base<P: Env>(p: &mut P, id: GmemId, index: PageIndex, by: &Asker) -> Resu
     let task = Task { allowed: by.allowed, walled: by.allowed, ..Task::default() };
     let request = PageRequest { task, ..PageRequest::new(Order::ZERO, GfpFlags::HIGHUSER, placement.nid) };
     let pfn = page_alloc::alloc_placed(p, &request, &placement)?.pfn;
-    p.with_memmap(|map| {
+    p.with_memmap(pfn, |map| {
         map.claim(pfn, Order::ZERO, FolioKind::Page);
         map.get_refs(pfn, 1);
     });
@@ -122,10 +122,10 @@ fn new_huge<P: Env>(p: &mut P, id: GmemId, first: PageIndex, pfn: Pfn) -> Result
         hugetlb::put_folio(p, pfn, 1);
         return Err(AllocateError::CacheNode);
     }
-    let order = p.with_memmap(|map| map.get(pfn).map_or(Order::ZERO, |folio| folio.order));
+    let order = p.with_memmap(pfn, |map| map.get(pfn).map_or(Order::ZERO, |folio| folio.order));
     zero(p, pfn, order);
     // The file holds one reference for each base page, the first of which is the one that it came with.
-    p.with_memmap(|map| map.get_refs(pfn, order.pages().get() - 1));
+    p.with_memmap(pfn, |map| map.get_refs(pfn, order.pages().get() - 1));
     let all_private = p.with_gmem(id, |file| file.is_private(file.around(first)));
     // Before anybody can see it.
     if all_private == Some(false)
@@ -141,5 +141,5 @@ fn new_huge<P: Env>(p: &mut P, id: GmemId, first: PageIndex, pfn: Pfn) -> Result
 /// Nobody sees what was there before.
 fn zero<P: Env>(p: &mut P, pfn: Pfn, order: Order) {
     let len = p.with_vmemmap(|vmemmap| vmemmap.geometry().shift()).total(order.pages());
-    p.with_contents(|contents| contents.zero(pfn, Bytes::ZERO, len));
+    p.with_contents(pfn, |contents| contents.zero(pfn, Bytes::ZERO, len));
 }

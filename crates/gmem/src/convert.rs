@@ -170,7 +170,7 @@ fn split_for_sharing<P: Env>(p: &mut P, id: GmemId, cached: Cached) -> Result<()
 pub fn split<P: Env>(p: &mut P, id: GmemId, index: PageIndex, to: Order) -> Result<(), SplitByHandError> {
     p.scope(Scope::Gmem(id, Access::Write), |p| {
         let pfn = p.with_gmem(id, |file| file.frame(index)).flatten().ok_or(SplitByHandError::NoPage(index))?;
-        let found = p.with_memmap(|map| map.find(pfn).map(|(start, folio)| (start, folio.order)));
+        let found = p.with_memmap(pfn, |map| map.find(pfn).map(|(start, folio)| (start, folio.order)));
         let (start, order) = found.ok_or(SplitByHandError::NoPage(index))?;
         if order <= to {
             return Err(SplitError::NotSmaller { from: order, to }.into());

@@ -22,7 +22,7 @@ pub fn memory_failure<P: Env>(p: &mut P, id: GmemId, index: PageIndex) -> Result
     p.scope(Scope::Gmem(id, Access::Write), |p| {
         let pfn = p.with_gmem(id, |file| file.frame(index)).flatten().ok_or(NoPage(index))?;
         let one = index.get()..index.get() + 1;
-        let found = p.with_memmap(|map| map.find(pfn).map(|(start, folio)| (start, folio.order)));
+        let found = p.with_memmap(pfn, |map| map.find(pfn).map(|(start, folio)| (start, folio.order)));
         let (start, order) = found.ok_or(NoPage(index))?;
         let first = index.get() - (pfn.get() - start.get());
         let lost = first..first + order.pages().get();
@@ -30,7 +30,7 @@ pub fn memory_failure<P: Env>(p: &mut P, id: GmemId, index: PageIndex) -> Result
         stage2::tell(p, id, &lost, GuestStep::InvalidateBegin);
         stage2::unmap(p, id, lost.clone());
         stage2::tell(p, id, &lost, GuestStep::InvalidateEnd);
-        let slot = p.with_memmap(|map| match map.find(pfn)?.1.kind {
+        let slot = p.with_memmap(pfn, |map| match map.find(pfn)?.1.kind {
             FolioKind::Huge(slot) | FolioKind::Piece(slot) => Some(slot),
             _ => None,
         });
@@ -39,7 +39,7 @@ pub fn memory_failure<P: Env>(p: &mut P, id: GmemId, index: PageIndex) -> Result
             let new = p.with_gmem(id, |file| file.broken.insert(index));
             return Ok(if new == Some(true) { Found::Sound } else { Found::SamePage });
         };
-        let page = p.with_pool(slot.hstate, |pool| pool.folio(slot.hstate, slot.slot));
+        let page = p.with_records(slot, |records| records.folio(slot.hstate, slot.slot));
         Ok(hugetlb::record_poison(p, page, pfn))
     })
 }

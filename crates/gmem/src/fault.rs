@@ -134,7 +134,7 @@ pub fn guest_fault<P: Env>(p: &mut P, id: GmemId, index: PageIndex, by: &Asker) 
             return Err(GuestFault::Poisoned(index));
         }
         let shift = p.with_vmemmap(|vmemmap| vmemmap.geometry().shift());
-        let folio = p.with_memmap(|map| map.find(pfn).map_or(Order::ZERO, |(_, folio)| folio.order));
+        let folio = p.with_memmap(pfn, |map| map.find(pfn).map_or(Order::ZERO, |(_, folio)| folio.order));
         let largest = stage2::largest_leaf(folio, bound, shift);
         let leaf = p.with_gmem(id, |file| {
             if let Some(mapped) = file.leaves.get(index.get()) {
@@ -185,10 +185,12 @@ fn fault_in<P: Env>(p: &mut P, id: GmemId, view: ViewId, index: PageIndex, by: &
     });
     if new.flatten() == Some(true) {
         debug_assert!(
-            p.with_memmap(|map| map.find(pfn).is_some_and(|(start, folio)| start == pfn && folio.order == Order::ZERO)),
+            p.with_memmap(pfn, |map| map
+                .find(pfn)
+                .is_some_and(|(start, folio)| start == pfn && folio.order == Order::ZERO)),
             "the host maps base pages alone"
         );
-        p.with_memmap(|map| {
+        p.with_memmap(pfn, |map| {
             map.get_refs(pfn, 1);
             map.add_mapping(pfn, memmap::MappedBy::File);
         });
@@ -204,7 +206,7 @@ fn fault_in<P: Env>(p: &mut P, id: GmemId, view: ViewId, index: PageIndex, by: &
 pub fn host_pin<P: Env>(p: &mut P, id: GmemId, view: ViewId, index: PageIndex, by: &Asker) -> Result<Pin, HostFault> {
     p.scope(Scope::Gmem(id, Access::Read), |p| {
         let pfn = fault_in(p, id, view, index, by)?;
-        p.with_memmap(|map| map.pin(pfn));
+        p.with_memmap(pfn, |map| map.pin(pfn));
         Ok(Pin { pfn })
     })
 }
@@ -213,7 +215,7 @@ pub fn host_pin<P: Env>(p: &mut P, id: GmemId, view: ViewId, index: PageIndex, b
 #[doc(alias = "unpin_user_page")]
 pub fn unpin<P: Env>(p: &mut P, pin: Pin, context: units::Context) {
     let Pin { pfn } = pin;
-    p.with_memmap(|map| map.unpin(pfn));
+    p.with_memmap(pfn, |map| map.unpin(pfn));
     hugetlb::put_folio_in(p, pfn, 1, context);
 }
 
@@ -222,6 +224,6 @@ pub fn unpin<P: Env>(p: &mut P, pin: Pin, context: units::Context) {
 pub fn largest_leaf<P: Env>(p: &mut P, id: GmemId, index: PageIndex) -> Option<Order> {
     let (pfn, bound) = p.with_gmem(id, |file| Some((file.frame(index)?, file.bound?))).flatten()?;
     let shift = p.with_vmemmap(|vmemmap| vmemmap.geometry().shift());
-    let order = p.with_memmap(|map| map.find(pfn).map(|(_, folio)| folio.order))?;
+    let order = p.with_memmap(pfn, |map| map.find(pfn).map(|(_, folio)| folio.order))?;
     Some(stage2::largest_leaf(order, bound, shift))
 }

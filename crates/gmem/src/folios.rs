@@ -18,13 +18,13 @@ pub(crate) enum Structure {
 }
 
 pub(crate) fn structure<P: Env>(p: &mut P, pfn: Pfn) -> Structure {
-    let split = p.with_memmap(|map| map.get(pfn).is_some_and(|folio| matches!(folio.kind, FolioKind::Piece(_))));
+    let split = p.with_memmap(pfn, |map| map.get(pfn).is_some_and(|folio| matches!(folio.kind, FolioKind::Piece(_))));
     if split { Structure::Pieces } else { Structure::Whole }
 }
 
 /// The pieces of a folio that are larger than a base page, by first frame.
 pub(crate) fn larger_pieces<P: Env>(p: &mut P, first: Pfn) -> Vec<Pfn> {
-    p.with_memmap(|map| {
+    p.with_memmap(first, |map| {
         let Some((_, whole, _)) = map.split_around(first) else { return Vec::new() };
         let past = first.offset(whole.pages());
         let inside = map.pieces().skip_while(|(start, ..)| *start < first).take_while(|(start, ..)| *start < past);
@@ -107,10 +107,10 @@ pub(crate) fn drop_mappings<P: Env>(p: &mut P, id: GmemId, run: &Range<u64>) {
     while let Some(cached) = next_cached(p, id, &mut rest) {
         if structure(p, cached.pfn) == Structure::Pieces {
             let (frame, pages) = cached.frames();
-            p.with_memmap(|map| map.unmap_pieces(frame, pages));
+            p.with_memmap(frame, |map| map.unmap_pieces(frame, pages));
         } else {
             // A base page: nothing larger is ever mapped by the host.
-            p.with_memmap(|map| map.remove_mapping(cached.pfn));
+            p.with_memmap(cached.pfn, |map| map.remove_mapping(cached.pfn));
             hugetlb::put_folio(p, cached.pfn, 1);
         }
     }
@@ -123,7 +123,7 @@ pub(crate) fn first_held<P: Env>(p: &mut P, id: GmemId, range: &Range<u64>) -> O
     while let Some(cached) = next_cached(p, id, &mut rest) {
         let pfn = cached.pfn;
         let (frame, pages) = cached.frames();
-        let held = p.with_memmap(|map| match map.split_around(pfn) {
+        let held = p.with_memmap(pfn, |map| match map.split_around(pfn) {
             Some(_) => map.first_referenced(frame, pages),
             None => map.get(pfn).and_then(|folio| {
                 let (refs, expected) = (folio.refs(), folio.order.pages().get());
@@ -144,15 +144,16 @@ pub(crate) fn is_broken<P: Env>(p: &mut P, id: GmemId, index: PageIndex) -> bool
     let Some((of_file, pfn)) = p.with_gmem(id, |file| (file.broken.contains(&index), file.frame(index))) else {
         return false;
     };
-    let Some((start, order, kind)) =
-        pfn.and_then(|pfn| p.with_memmap(|map| map.find(pfn).map(|(start, folio)| (start, folio.order, folio.kind))))
+    let Some((start, order, kind)) = pfn
+        .and_then(|pfn| p.with_memmap(pfn, |map| map.find(pfn).map(|(start, folio)| (start, folio.order, folio.kind))))
     else {
         return of_file;
     };
     let (FolioKind::Huge(slot) | FolioKind::Piece(slot)) = kind else { return of_file };
-    p.with_pool(slot.hstate, |pool| {
-        let page = pool.folio(slot.hstate, slot.slot);
-        pool.has_poison() && pool.first_broken(page, start).is_some_and(|broken| broken < start.offset(order.pages()))
+    p.with_records(slot, |records| {
+        let page = records.folio(slot.hstate, slot.slot);
+        records.has_poison()
+            && records.first_broken(page, start).is_some_and(|broken| broken < start.offset(order.pages()))
     })
 }
 
@@ -161,15 +162,15 @@ pub(crate) fn remove<P: Env>(p: &mut P, id: GmemId, index: PageIndex, pfn: Pfn) 
     p.with_gmem(id, |file| file.cache.remove(&index));
     match structure(p, pfn) {
         Structure::Pieces => {
-            let pages = p.with_memmap(|map| map.split_around(pfn).map(|(_, order, _)| order.pages()));
+            let pages = p.with_memmap(pfn, |map| map.split_around(pfn).map(|(_, order, _)| order.pages()));
             hugetlb::restructure::release_pieces(p, pfn, pages.unwrap_or(PageCount::ZERO));
         }
         Structure::Whole => {
             let broken = p.with_gmem(id, |file| file.broken.remove(&index)) == Some(true);
-            let refs = p.with_memmap(|map| map.get(pfn).map_or(0, |folio| folio.order.pages().get()));
+            let refs = p.with_memmap(pfn, |map| map.get(pfn).map_or(0, |folio| folio.order.pages().get()));
             if broken {
                 // Nobody gets it any more.
-                p.with_memmap(|map| map.mark_broken(pfn));
+                p.with_memmap(pfn, |map| map.mark_broken(pfn));
             }
             hugetlb::put_folio(p, pfn, refs);
         }

@@ -35,6 +35,7 @@ mod objects;
 mod page_events;
 pub mod pages;
 mod process;
+mod regions;
 mod shared;
 mod shared_env;
 mod state;
@@ -77,7 +78,7 @@ pub use hugetlb::restructure::{MergeError, SplitError};
 pub use hugetlb::{
     AllocRefusal, AllotError, Allotment, Balance, Claim, Deferred, DeferredWork, DemoteError, DissolveError, Dissolved,
     Found as FoundBroken, Hstate, Hstates, HugeFolio, IsolateError, NoDescriptor, NoTarget, NodeCounts, Payers, Pool,
-    ReserveRefusal, ResizeError, ResizeNodes, Shelf, SubpoolFull, SurplusRefusal, Tries, UnpoisonError,
+    Records, ReserveRefusal, ResizeError, ResizeNodes, Shelf, SubpoolFull, SurplusRefusal, Tries, UnpoisonError,
 };
 pub use hugetlbfs::{
     Capabilities, Create, Credentials, Denied, FallocateError, FileMode, FileOwner, Gid, MountError, MountOptions,

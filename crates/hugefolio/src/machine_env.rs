@@ -4,9 +4,9 @@
 use charge::Charges;
 use filemap::{FileMappings, MappedArea, Markers, PageCache};
 use gmem::Gmem;
-use hugetlb::{DeferredWork, Hstate, Pool, ResvMap, Shelf, Subpool};
+use hugetlb::{DeferredWork, Hstate, Pool, Records, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
-use memmap::{Contents, MemMap};
+use memmap::{Contents, HugeSlot, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
 use page_alloc::{
     Blocks, CmaAreas, Cookie, ListSize, MoveReason, Moved, NodeState, PageEvent, Quick, Rules, ZoneParts, Zones,
@@ -58,12 +58,12 @@ impl Scopes for Machine {
 
 impl memmap::Env for Machine {
     #[inline]
-    fn with_memmap<R>(&mut self, f: impl FnOnce(&mut MemMap) -> R) -> R {
+    fn with_memmap<R>(&mut self, _: Pfn, f: impl FnOnce(&mut MemMap) -> R) -> R {
         f(&mut self.memmap)
     }
 
     #[inline]
-    fn with_contents<R>(&mut self, f: impl FnOnce(&mut Contents) -> R) -> R {
+    fn with_contents<R>(&mut self, _: Pfn, f: impl FnOnce(&mut Contents) -> R) -> R {
         f(&mut self.contents)
     }
 }
@@ -177,6 +177,11 @@ impl hugetlb::Env for Machine {
     #[inline]
     fn with_pool<R>(&mut self, id: HstateId, f: impl FnOnce(&mut Pool) -> R) -> R {
         f(&mut self.pools[id.index()])
+    }
+
+    #[inline]
+    fn with_records<R>(&mut self, at: HugeSlot, f: impl FnOnce(&mut Records) -> R) -> R {
+        f(self.pools[at.hstate.index()].records_mut())
     }
 
     #[inline]

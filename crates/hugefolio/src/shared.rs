@@ -9,7 +9,6 @@ use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
 use page_alloc::{Blocks, CmaAreas, NodeState, OwnLists, PageAllocator, ZoneSlot, Zones};
-use sync::Rank;
 use sync::locks::{Gate, Section};
 use units::{CpuId, Event, GmemId, InodeId, MmId, MountId, NodeId, Pid, ResvMapId, SubpoolId, UffdId};
 
@@ -17,6 +16,7 @@ use vmemmap::Vmemmap;
 
 use crate::machine::{Config, Sysctls};
 use crate::objects::{Places, Spread};
+use crate::regions::{ByNode, BySlot, Frames};
 use crate::{FaultPlan, Machine, Process};
 
 /// Gates of one scope kind; objects share them by hash.
@@ -50,6 +50,7 @@ pub(crate) mod rank {
     pub(crate) const VMEMMAP: Rank = Rank(41, 0);
     pub(crate) const DEFERRED: Rank = Rank(42, 0);
     pub(crate) const GMEMS: Rank = Rank(43, 0);
+    pub(crate) const RECORDS: Rank = Rank(44, 0);
 }
 
 /// A machine whose parts are behind locks, one for each. Threads run paths on it through [`OnCpu`]; a [`Machine`] becomes one
@@ -57,8 +58,10 @@ pub(crate) mod rank {
 #[derive(Debug)]
 pub struct SharedMachine {
     pub(crate) config: Config,
-    pub(crate) memmap: Section<MemMap>,
-    pub(crate) contents: Section<Contents>,
+    /// Which node a frame lies on.
+    pub(crate) frames: Frames,
+    pub(crate) memmap: ByNode<MemMap>,
+    pub(crate) contents: ByNode<Contents>,
     /// Nodes and rules. The zones are taken out of it.
     pub(crate) pages: PageAllocator,
     /// By [`page_alloc::index`].
@@ -68,7 +71,9 @@ pub struct SharedMachine {
     pub(crate) blocks: Section<Blocks>,
     pub(crate) cma: Section<CmaAreas>,
     pub(crate) charges: Section<Charges>,
+    /// Without what they keep of their folios, which is in `records`.
     pub(crate) pools: Vec<Section<Pool>>,
+    pub(crate) records: Vec<BySlot>,
     pub(crate) shelves: Vec<Vec<Section<Shelf>>>,
     pub(crate) resv_maps: Spread<ResvMapId, ResvMap>,
     pub(crate) subpools: Spread<SubpoolId, Subpool>,
@@ -204,15 +209,15 @@ impl SharedMachine {
         let mut pages = self.pages;
         pages.put_together(zones, self.nodes.into_inner());
         Machine {
+            memmap: MemMap::put_together(self.memmap.into_parts()),
+            contents: Contents::put_together(self.config.page_shift, self.contents.into_parts()),
             config: self.config,
-            memmap: self.memmap.into_inner(),
-            contents: self.contents.into_inner(),
             pages,
             vmemmap: self.vmemmap.into_inner(),
             blocks: self.blocks.into_inner(),
             cma: self.cma.into_inner(),
             charges: self.charges.into_inner(),
-            pools: self.pools.into_iter().map(Section::into_inner).collect(),
+            pools: self.pools.into_iter().zip(self.records).map(|(pool, records)| records.into_pool(pool)).collect(),
             shelves: self
                 .shelves
                 .into_iter()
@@ -242,11 +247,13 @@ impl SharedMachine {
 impl From<Machine> for SharedMachine {
     fn from(mut m: Machine) -> Self {
         let (zones, nodes) = m.pages.take_apart();
-        let behind = |rank: Rank| move |pool| Section::new(rank, pool);
+        let frames = Frames::new(m.pages.topology().states().possible.iter(), &zones);
+        let records = m.pools.iter_mut().map(|pool| BySlot::of(rank::RECORDS, pool)).collect();
         Self {
             config: m.config,
-            memmap: Section::new(rank::MEMMAP, m.memmap),
-            contents: Section::new(rank::CONTENTS, m.contents),
+            memmap: ByNode::new(rank::MEMMAP, m.memmap.take_apart(frames.nodes(), |pfn| frames.node_of(pfn))),
+            contents: ByNode::new(rank::CONTENTS, m.contents.take_apart(frames.nodes(), |pfn| frames.node_of(pfn))),
+            frames,
             pages: m.pages,
             zones: zones.into_iter().map(|zone| zone.map(|zone| Section::new(rank::ZONES, zone))).collect(),
             nodes: Section::new(rank::NODES, nodes),
@@ -254,7 +261,8 @@ impl From<Machine> for SharedMachine {
             blocks: Section::new(rank::BLOCKS, m.blocks),
             cma: Section::new(rank::CMA, m.cma),
             charges: Section::new(rank::CHARGES, m.charges),
-            pools: m.pools.into_iter().map(behind(rank::POOLS)).collect(),
+            pools: m.pools.into_iter().map(|pool| Section::new(rank::POOLS, pool)).collect(),
+            records,
             shelves: m
                 .shelves
                 .into_iter()

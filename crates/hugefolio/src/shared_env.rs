@@ -3,9 +3,9 @@
 use charge::Charges;
 use filemap::{FileMappings, MappedArea, Markers, PageCache};
 use gmem::Gmem;
-use hugetlb::{DeferredWork, Hstate, Pool, ResvMap, Shelf, Subpool};
+use hugetlb::{DeferredWork, Hstate, Pool, Records, ResvMap, Shelf, Subpool};
 use hugetlbfs::{Inode, Mount};
-use memmap::{Contents, MemMap};
+use memmap::{Contents, HugeSlot, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
 use page_alloc::{
     Blocks, CmaAreas, Cookie, ListSize, MoveReason, Moved, NodeState, PageEvent, Quick, Rules, ZoneParts, Zones,
@@ -75,12 +75,12 @@ fn pick(gates: &[Gate], key: u64) -> &Gate {
 }
 
 impl memmap::Env for OnCpu<'_> {
-    fn with_memmap<R>(&mut self, f: impl FnOnce(&mut MemMap) -> R) -> R {
-        self.shared.memmap.with(f)
+    fn with_memmap<R>(&mut self, pfn: Pfn, f: impl FnOnce(&mut MemMap) -> R) -> R {
+        self.shared.memmap.with(self.shared.frames.node_of(pfn), f)
     }
 
-    fn with_contents<R>(&mut self, f: impl FnOnce(&mut Contents) -> R) -> R {
-        self.shared.contents.with(f)
+    fn with_contents<R>(&mut self, pfn: Pfn, f: impl FnOnce(&mut Contents) -> R) -> R {
+        self.shared.contents.with(self.shared.frames.node_of(pfn), f)
     }
 }
 
@@ -193,6 +193,10 @@ impl hugetlb::Env for OnCpu<'_> {
 
     fn with_pool<R>(&mut self, id: HstateId, f: impl FnOnce(&mut Pool) -> R) -> R {
         self.shared.pools[id.index()].with(f)
+    }
+
+    fn with_records<R>(&mut self, at: HugeSlot, f: impl FnOnce(&mut Records) -> R) -> R {
+        self.shared.records[at.hstate.index()].with(at, f)
     }
 
     fn with_shelf<R>(&mut self, id: HstateId, node: NodeId, f: impl FnOnce(&mut Shelf) -> R) -> R {

@@ -169,7 +169,7 @@ impl Machine {
         let home = |pfn: Pfn| match self.memmap.get(pfn).map(|folio| folio.kind) {
             Some(FolioKind::Huge(at)) => {
                 let pool = &self.pools[at.hstate.index()];
-                pool.home(pool.folio(at.hstate, at.slot))
+                pool.records().home(pool.records().folio(at.hstate, at.slot))
             }
             _ => None,
         };
@@ -199,7 +199,7 @@ impl Machine {
                 if free != pool.node(node).free {
                     return broken(format!("pool {n} counts {} on {node}, its shelf has {free}", pool.node(node).free));
                 }
-                let aside = shelf.iter().filter(|&folio| pool.is_poisoned(folio)).count();
+                let aside = shelf.iter().filter(|&folio| pool.records().is_poisoned(folio.at())).count();
                 if HugeCount::new(aside as u64) != pool.node(node).poisoned || aside != shelf.poisoned() {
                     let (counted, known) = (pool.node(node).poisoned, shelf.poisoned());
                     return broken(format!(
@@ -257,7 +257,7 @@ impl Machine {
         for (id, subpool) in self.subpools.iter().filter(|(_, subpool)| subpool.has_ended()) {
             let has = |n: usize| {
                 let hstate = HstateId::new(u8::try_from(n).unwrap_or(u8::MAX));
-                self.pools[n].folios(hstate).any(|folio| self.pools[n].subpool_of(folio) == Some(id))
+                self.pools[n].folios(hstate).any(|folio| self.pools[n].records().subpool_of(folio) == Some(id))
             };
             let Some(n) = (0..self.pools.len()).find(|&n| has(n)) else {
                 return broken(format!("{id:?} is of a mount that is gone with all its pages"));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier};
 
 use hugefolio::{
     Admin, Advice, Bytes, Calls, CpuId, FallocateMode, HugeCount, HugeSize, Machine, MapCall, MapFlags, MountOptions,
-    NodeId, Nodemask, OpenCall, ResizeNodes, Share, SharedMachine,
+    MoveScope, Moves, NodeId, Nodemask, OpenCall, Policies, ResizeNodes, Share, SharedMachine,
 };
 
 const PAGE: Bytes = HugeSize::M2.bytes();
@@ -131,4 +131,49 @@ fn sixteen_threads_and_four_pages() {
         assert_eq!(counts, (HugeCount::new(4), HugeCount::new(4), HugeCount::ZERO, HugeCount::ZERO), "run {run}");
         machine.validate().unwrap_or_else(|broken| panic!("run {run}: {broken}"));
     }
+}
+
+/// What is known of memory lies behind a lock for each node. A path that deals with two pages, a copy or a move, must ask the node of each: asked of
+/// the other one's node a page has no record, and its bytes are zero.
+#[test]
+fn pages_go_from_node_to_node_between_threads() {
+    let nodes = [NodeId::new(0), NodeId::new(1)];
+    let builder = nodes.into_iter().fold(Machine::builder(), |b, node| b.node(node, Bytes::gib(1)).cpus(node, 1));
+    let mut machine = builder.cmdline("hugepages=0:16,1:16").build().unwrap();
+    let tasks = nodes.map(|node| {
+        let pid = machine.spawn();
+        assert!(machine.run_on_node(pid, node));
+        (node, pid, machine.mmap(pid, &MapCall::anonymous(pages(2), Share::Private)).unwrap())
+    });
+    let shared = SharedMachine::from(machine);
+    let start = Barrier::new(tasks.len());
+    std::thread::scope(|scope| {
+        for (n, (node, pid, at)) in (0..).zip(tasks) {
+            let (shared, start) = (&shared, &start);
+            scope.spawn(move || {
+                let mut cpu = shared.check_out(CpuId::new(n)).unwrap();
+                let mut on = shared.on(&mut cpu);
+                let other = nodes[1 - node.index()];
+                start.wait();
+                for round in 1..60u8 {
+                    on.write_byte(pid, at, round).unwrap();
+                    assert_eq!(on.node_of(pid, at).unwrap(), node);
+                    assert_eq!(on.move_page(pid, at, other, MoveScope::Own).unwrap(), other);
+                    // The parent's write makes a copy, on its own node, of what lies on the other one.
+                    let child = on.fork(pid).unwrap();
+                    on.write_byte(pid, at, round + 100).unwrap();
+                    assert_eq!(on.read_byte(child, at).unwrap(), round);
+                    assert_eq!(on.read_byte(pid, at).unwrap(), round + 100);
+                    assert_eq!((on.node_of(child, at).unwrap(), on.node_of(pid, at).unwrap()), (other, node));
+                    assert!(on.exit(child));
+                    on.madvise(pid, at, pages(2), Advice::DontNeed).unwrap();
+                }
+                shared.check_in(cpu);
+            });
+        }
+    });
+    let mut machine = shared.into_machine();
+    machine.validate().unwrap();
+    let pool = machine.pool(HugeSize::M2).unwrap();
+    assert_eq!((pool.nr.get(), pool.free.get()), (32, 32));
 }

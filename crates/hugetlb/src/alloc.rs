@@ -136,18 +136,18 @@ fn take<P: Env>(p: &mut P, request: &AllocRequest) -> Result<HugeFolio, AllocRef
             Counter::Usage(_) => usage_owner = receipt.owner,
             Counter::Rsvd(_) => rsvd_owner = receipt.owner,
         });
-        p.with_pool(request.hstate, |pool| {
-            if reserved && !spent {
-                pool.resv -= ONE;
-            }
-            let record = pool.record(folio);
+        if reserved && !spent {
+            p.with_pool(request.hstate, |pool| pool.resv -= ONE);
+        }
+        p.with_records(folio.at(), |records| {
+            let record = records.record(folio);
             record.restore_reserve = reserved;
             (record.usage_owner, record.rsvd_owner) = (usage_owner, rsvd_owner);
         });
         if let Some(owner) = usage_owner {
             p.with_charges(|c| c.place(owner, request.hstate, folio.node));
         }
-        p.with_memmap(|map| map.get_refs(folio.pfn, 1));
+        p.with_memmap(folio.pfn, |map| map.get_refs(folio.pfn, 1));
         p.emit(|| Event::Allocated { hstate: request.hstate, folio: folio.pfn, reserved });
         Ok(folio)
     })
@@ -175,7 +175,7 @@ fn charge_memory<P: Env>(p: &mut P, request: &AllocRequest, folio: HugeFolio) ->
     let pages = p.hstate(request.hstate).order.pages();
     let owner = p.with_charges(|c| c.charge_memory(request.cgroup, pages))?;
     if owner.is_some() {
-        p.with_pool(request.hstate, |pool| pool.record(folio).memory_owner = owner);
+        p.with_records(folio.at(), |records| records.record(folio).memory_owner = owner);
     }
     Ok(())
 }
@@ -228,7 +228,9 @@ fn dequeue_from<P: Env>(p: &mut P, request: &AllocRequest, mask: Option<Nodemask
 #[cold]
 fn take_staying<P: Env>(p: &mut P, hstate: HstateId, node: NodeId) -> Option<HugeFolio> {
     let there: Vec<HugeFolio> = p.with_shelf(hstate, node, |shelf| shelf.sound().rev().collect());
-    there.into_iter().find(|&folio| may_stay(p, folio) && p.with_shelf(hstate, node, |shelf| shelf.take(folio)))
+    there
+        .into_iter()
+        .find(|&folio| may_stay(p, folio) && p.with_shelf(hstate, node, |shelf| shelf.take(folio)).is_some())
 }
 
 /// May a page be pinned for long where it lies? What must be movable, or is lent, has to be free again soon.
@@ -243,8 +245,8 @@ pub fn may_stay<P: Env>(p: &mut P, folio: HugeFolio) -> bool {
 pub fn alloc_reserved<P: Env>(p: &mut P, request: &AllocRequest) -> Option<HugeFolio> {
     let flags = request.flags | AllocFlags::USE_GLOBAL_RESV;
     let folio = dequeue(p, &AllocRequest { flags, ..*request })?;
-    p.with_memmap(|map| map.get_refs(folio.pfn, 1));
-    p.with_pool(request.hstate, |pool| pool.record(folio).restore_reserve = true);
+    p.with_memmap(folio.pfn, |map| map.get_refs(folio.pfn, 1));
+    p.with_records(folio.at(), |records| records.record(folio).restore_reserve = true);
     p.emit(|| Event::Allocated { hstate: request.hstate, folio: folio.pfn, reserved: true });
     Some(folio)
 }

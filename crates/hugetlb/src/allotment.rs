@@ -109,8 +109,8 @@ pub fn alloc_allotted<P: Env>(p: &mut P, id: SubpoolId, request: &AllocRequest) 
     match hugetlb_alloc_folio(p, &request) {
         Ok(folio) => {
             // Freeing it goes through the limits alone: two ways back would give the reservation back twice.
-            p.with_pool(folio.hstate, |pool| {
-                let record = pool.record(folio);
+            p.with_records(folio.at(), |records| {
+                let record = records.record(folio);
                 record.restore_reserve = false;
                 record.subpool = Some(id);
             });

@@ -8,7 +8,7 @@
 use alloc_crate::collections::VecDeque;
 use alloc_crate::string::String;
 
-use memmap::{FolioKind, HugeSlot};
+use memmap::FolioKind;
 use units::{Context, Event, Pfn, Scope};
 
 use crate::pool::ONE;
@@ -113,7 +113,7 @@ pub fn quiesce<P: Env>(p: &mut P) {
 /// Does all that was put off, if the folio of a frame waits for it.
 pub fn settle<P: Env>(p: &mut P, pfn: Pfn) {
     let waits = |(_, folio): (Pfn, &memmap::Folio)| matches!(folio.kind, FolioKind::Leaving(_));
-    if p.with_memmap(|map| map.find(pfn).is_some_and(waits)) {
+    if p.with_memmap(pfn, |map| map.find(pfn).is_some_and(waits)) {
         quiesce(p);
     }
 }
@@ -122,7 +122,7 @@ fn work_off<P: Env>(p: &mut P, work: Deferred) {
     match work {
         Deferred::Destroy(folio) => {
             p.with_pool(folio.hstate, |pool| pool.leaving -= ONE);
-            p.with_memmap(|map| map.set_kind(folio.pfn, FolioKind::Huge(slot_of(folio))));
+            p.with_memmap(folio.pfn, |map| map.set_kind(folio.pfn, FolioKind::Huge(folio.at())));
             let h = p.hstate(folio.hstate);
             let (Gone::Yes | Gone::No) = destroy_folio(p, h, folio);
         }
@@ -144,11 +144,7 @@ pub(crate) fn destroy_in<P: Env>(p: &mut P, hstate: Hstate, folio: HugeFolio, co
 #[cold]
 fn put_off<P: Env>(p: &mut P, folio: HugeFolio) {
     p.with_pool(folio.hstate, |pool| pool.leaving += ONE);
-    p.with_memmap(|map| map.set_kind(folio.pfn, FolioKind::Leaving(slot_of(folio))));
+    p.with_memmap(folio.pfn, |map| map.set_kind(folio.pfn, FolioKind::Leaving(folio.at())));
     p.with_deferred(|deferred| deferred.put(Deferred::Destroy(folio)));
     p.emit(|| Event::PutOff { hstate: folio.hstate, folio: folio.pfn });
-}
-
-const fn slot_of(folio: HugeFolio) -> HugeSlot {
-    HugeSlot { hstate: folio.hstate, slot: folio.slot }
 }

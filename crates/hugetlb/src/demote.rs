@@ -2,7 +2,7 @@
 
 use alloc_crate::vec::Vec;
 
-use memmap::{FolioKind, HugeSlot};
+use memmap::FolioKind;
 use units::{Event, HstateId, HugeCount, HugeSize, NodeId, Nodemask, Pfn, Scope};
 use vmemmap::{HugeBlock, NoMetadata};
 
@@ -110,7 +110,6 @@ pub fn set_demote_size<P: Env>(
 fn split<P: Env>(p: &mut P, folio: HugeFolio, larger: Hstate, smaller: Hstate) {
     let parts = larger.order.pages().get() >> smaller.order.get();
     let slots: Vec<u32> = p.with_pool(smaller.id, |pool| (0..parts).map(|_| pool.new_slot()).collect());
-    p.with_pool(larger.id, |pool| pool.drop_slot(folio.slot));
     let mut pieces = Vec::with_capacity(slots.len());
     let mut pfn = folio.pfn;
     for slot in slots {
@@ -118,14 +117,15 @@ fn split<P: Env>(p: &mut P, folio: HugeFolio, larger: Hstate, smaller: Hstate) {
         pfn = Pfn::new(pfn.get() + smaller.order.pages().get());
     }
     // Before anybody can find them by their frames.
-    p.with_pool(smaller.id, |pool| pieces.iter().for_each(|&piece| pool.place(piece)));
-    p.with_memmap(|map| {
+    pieces.iter().for_each(|&piece| p.with_records(piece.at(), |records| records.place(piece)));
+    p.with_memmap(folio.pfn, |map| {
         map.release(folio.pfn);
         for piece in &pieces {
-            let kind = FolioKind::Huge(HugeSlot { hstate: smaller.id, slot: piece.slot });
+            let kind = FolioKind::Huge(piece.at());
             map.claim(piece.pfn, smaller.order, kind);
         }
     });
+    p.with_pool(larger.id, |pool| pool.drop_slot(folio.slot));
     let split = page_alloc::split(p, folio.zone_ref(), folio.pfn, larger.order, smaller.order);
     debug_assert_eq!(split, Ok(()), "a folio of a pool is what the page allocator handed out");
     let zone = folio.zone_ref();

@@ -1,9 +1,9 @@
 //! Free huge pages that become ordinary memory, one by one.
 
-use units::{Blame, Event, HugeCount, HugeSize, Ledger, PageCount, Pfn};
+use units::{Blame, Event, HugeCount, HugeSize, Ledger, NodeId, PageCount, Pfn};
 
 use crate::deferred::settle;
-use crate::pool::{Joins, ONE, Pool};
+use crate::pool::{Condition, Joins, ONE, Pool};
 use crate::surplus::destroy_restored;
 use vmemmap::NoMetadata;
 
@@ -65,17 +65,21 @@ pub fn dissolve<P: Env>(p: &mut P, pfn: Pfn) -> Result<Dissolved, DissolveError>
     settle(p, pfn);
     let Some(folio) = crate::folio_of(p, pfn) else { return Ok(Dissolved::NotHuge) };
     let h = p.hstate(folio.hstate);
-    if p.with_memmap(|map| map.get(folio.pfn).is_none_or(|record| record.refs() > 0)) {
+    if p.with_memmap(folio.pfn, |map| map.get(folio.pfn).is_none_or(|record| record.refs() > 0)) {
         return Err(DissolveError::InUse { pfn: folio.pfn });
     }
     if !h.resizable {
         return Err(DissolveError::Permanent(h.size));
     }
-    let kind = p.with_pool(folio.hstate, |pool| pool.dissolve(folio))?;
-    // Whoever took it from the shelf meanwhile has it, and the ledger has one page too few.
-    if !p.with_shelf(folio.hstate, folio.node, |shelf| shelf.take(folio)) {
-        p.with_pool(folio.hstate, |pool| pool.undo_dissolve(folio, kind));
+    let condition = p.with_records(folio.at(), |records| records.condition(folio));
+    let kind = p.with_pool(folio.hstate, |pool| pool.dissolve(folio, condition))?;
+    let Some(found) = p.with_shelf(folio.hstate, folio.node, |shelf| shelf.take(folio)) else {
+        // Whoever took it from the shelf meanwhile has it, and the ledger has one page too few.
+        p.with_pool(folio.hstate, |pool| pool.undo_dissolve(folio.node, kind, condition));
         return Err(DissolveError::InUse { pfn: folio.pfn });
+    };
+    if found != condition {
+        p.with_pool(folio.hstate, |pool| pool.correct(folio.node, found));
     }
     if let Err(lacking) = vmemmap::restore(p, folio.pfn) {
         put_back(p, folio, kind);
@@ -89,14 +93,14 @@ pub fn dissolve<P: Env>(p: &mut P, pfn: Pfn) -> Result<Dissolved, DissolveError>
 /// Shelf first: what the ledger counts can be taken.
 #[cold]
 fn put_back<P: Env>(p: &mut P, folio: HugeFolio, kind: Joins) {
-    let poisoned = p.with_pool(folio.hstate, |pool| pool.condition(folio)) == crate::pool::Condition::Poisoned;
+    let condition = p.with_records(folio.at(), |records| records.condition(folio));
     p.with_shelf(folio.hstate, folio.node, |shelf| {
         shelf.put(folio);
-        if poisoned {
+        if condition == Condition::Poisoned {
             shelf.set_aside(folio);
         }
     });
-    p.with_pool(folio.hstate, |pool| pool.undo_dissolve(folio, kind));
+    p.with_pool(folio.hstate, |pool| pool.undo_dissolve(folio.node, kind, condition));
 }
 
 /// Dissolves every free huge page of a range, from below; those before the first that stays are gone.
@@ -114,13 +118,12 @@ pub fn dissolve_range<P: Env>(p: &mut P, start: Pfn, end: Pfn, step: PageCount) 
 }
 
 impl Pool {
-    fn dissolve(&mut self, folio: HugeFolio) -> Result<Joins, DissolveError> {
+    fn dissolve(&mut self, folio: HugeFolio, condition: Condition) -> Result<Joins, DissolveError> {
         if self.available().is_zero() {
             return Err(DissolveError::Reserved { free: self.free, resv: self.resv });
         }
-        let condition = self.condition(folio);
         let node = self.node(folio.node);
-        let there = if condition == crate::pool::Condition::Poisoned { node.poisoned } else { node.sound() };
+        let there = if condition == Condition::Poisoned { node.poisoned } else { node.sound() };
         if there.is_zero() {
             return Err(DissolveError::InUse { pfn: folio.pfn });
         }
@@ -132,11 +135,20 @@ impl Pool {
         Ok(kind)
     }
 
-    fn undo_dissolve(&mut self, folio: HugeFolio, kind: Joins) {
-        self.add_page(folio.node, kind);
-        self.add_free(folio.node);
-        if self.condition(folio) == crate::pool::Condition::Poisoned {
-            self.nodes[folio.node.index()].poisoned += ONE;
+    /// A page was taken as sound that broke at that moment, or the other way round.
+    fn correct(&mut self, node: NodeId, found: Condition) {
+        let poisoned = &mut self.nodes[node.index()].poisoned;
+        match found {
+            Condition::Poisoned => *poisoned -= ONE,
+            Condition::Sound => *poisoned += ONE,
+        }
+    }
+
+    fn undo_dissolve(&mut self, node: NodeId, kind: Joins, condition: Condition) {
+        self.add_page(node, kind);
+        self.add_free(node);
+        if condition == Condition::Poisoned {
+            self.nodes[node.index()].poisoned += ONE;
         }
         if kind == Joins::Persistent {
             self.max += ONE;
@@ -165,19 +177,17 @@ mod tests {
             slot,
         };
         for kind in [Joins::Persistent, Joins::Persistent, Joins::Surplus] {
-            let slot = pool.new_slot();
-            pool.place(folio(slot));
             pool.add_page(node, kind);
             pool.add_free(node);
         }
         pool.max = HugeCount::new(2);
-        assert_eq!(pool.dissolve(folio(0)), Ok(Joins::Surplus));
+        assert_eq!(pool.dissolve(folio(0), Condition::Sound), Ok(Joins::Surplus));
         assert_eq!((pool.max.get(), pool.nr.get(), pool.surplus.get()), (2, 2, 0));
-        assert_eq!(pool.dissolve(folio(1)), Ok(Joins::Persistent));
+        assert_eq!(pool.dissolve(folio(1), Condition::Sound), Ok(Joins::Persistent));
         assert_eq!((pool.max.get(), pool.nr.get(), pool.surplus.get()), (1, 1, 0));
         // Somebody has taken the last one meanwhile: the ledger is as before.
-        let kind = pool.dissolve(folio(2)).unwrap_or(Joins::Surplus);
-        pool.undo_dissolve(folio(2), kind);
+        let kind = pool.dissolve(folio(2), Condition::Sound).unwrap_or(Joins::Surplus);
+        pool.undo_dissolve(node, kind, Condition::Sound);
         assert_eq!((pool.max.get(), pool.nr.get(), pool.free.get()), (1, 1, 1));
     }
 }

@@ -23,7 +23,7 @@ pub fn put_folio<P: Env>(p: &mut P, pfn: Pfn, refs: u64) {
 /// As [`put_folio`], where perhaps nobody may wait: what cannot be done there is put off until somebody calls [`crate::quiesce`].
 #[inline]
 pub fn put_folio_in<P: Env>(p: &mut P, pfn: Pfn, refs: u64, context: Context) {
-    match p.with_memmap(|map| map.put_refs(pfn, refs)) {
+    match p.with_memmap(pfn, |map| map.put_refs(pfn, refs)) {
         None | Some(Last(FolioKind::Poisoned)) => (),
         Some(Last(FolioKind::Page)) => free_page(p, pfn),
         Some(Last(FolioKind::Huge(at))) => free_huge(p, at, context),
@@ -36,10 +36,10 @@ pub fn put_folio_in<P: Env>(p: &mut P, pfn: Pfn, refs: u64, context: Context) {
 /// decides whether the page stays.
 pub(crate) fn free_huge<P: Env>(p: &mut P, at: HugeSlot, context: Context) {
     let hstate = at.hstate;
-    let (folio, old, condition) = p.with_pool(hstate, |pool| {
-        let folio = pool.folio(hstate, at.slot);
+    let (folio, old, condition) = p.with_records(at, |records| {
+        let folio = records.folio(hstate, at.slot);
         let fresh = Record::new(folio);
-        (folio, core::mem::replace(pool.record(folio), fresh), pool.condition(folio))
+        (folio, core::mem::replace(records.record(folio), fresh), records.condition(folio))
     });
     // Owed still: no mapping was the last to keep it, but a pin, or somebody who was to move it.
     let owed = old.owed_to.is_some_and(|(map, index)| restore_owed(p, folio, map, index));
@@ -91,7 +91,7 @@ fn come_back<P: Env>(p: &mut P, folio: HugeFolio, restored: bool, condition: Con
 
 /// An ordinary block goes back to the page allocator.
 fn free_page<P: Env>(p: &mut P, pfn: Pfn) {
-    let order = p.with_memmap(|map| {
+    let order = p.with_memmap(pfn, |map| {
         let order = map.get(pfn).map(|folio| folio.order);
         map.release(pfn);
         order
@@ -123,14 +123,20 @@ fn uncharge<P: Env>(p: &mut P, folio: HugeFolio, old: &Record) {
 /// The huge folio that a frame is a part of.
 #[doc(alias("page_folio", "folio_test_hugetlb"))]
 pub fn folio_of<P: Env>(p: &mut P, pfn: Pfn) -> Option<HugeFolio> {
-    let start = p.with_memmap(|map| map.find(pfn).map(|(start, _)| start))?;
+    let start = p.with_memmap(pfn, |map| map.find(pfn).map(|(start, _)| start))?;
     folio_at(p, start)
 }
 
 /// The huge folio that starts at `pfn`, if one does.
 pub fn folio_at<P: Env>(p: &mut P, pfn: Pfn) -> Option<HugeFolio> {
-    match p.with_memmap(|map| map.get(pfn).map(|folio| folio.kind)) {
-        Some(FolioKind::Huge(at)) => Some(p.with_pool(at.hstate, |pool| pool.folio(at.hstate, at.slot))),
+    let at = slot_at(p, pfn)?;
+    Some(p.with_records(at, |records| records.folio(at.hstate, at.slot)))
+}
+
+/// Where the data of the huge folio that starts at `pfn` are kept, if one does.
+pub fn slot_at<P: Env>(p: &mut P, pfn: Pfn) -> Option<HugeSlot> {
+    match p.with_memmap(pfn, |map| map.get(pfn).map(|folio| folio.kind)) {
+        Some(FolioKind::Huge(at)) => Some(at),
         _ => None,
     }
 }

@@ -54,11 +54,11 @@ impl Isolated {
 /// It cannot be moved now; nothing is changed.
 #[doc(alias("folio_isolate_hugetlb", "isolate_hugetlb"))]
 pub fn isolate<P: Env>(p: &mut P, folio: HugeFolio) -> Result<Isolated, IsolateError> {
-    let home = p.with_pool(folio.hstate, |pool| {
-        if pool.is_poisoned(folio) {
+    let home = p.with_records(folio.at(), |records| {
+        if records.is_poisoned(folio.at()) {
             return Err(IsolateError::Poisoned(folio.pfn));
         }
-        let record = pool.record(folio);
+        let record = records.record(folio);
         let home = record.home.ok_or(IsolateError::NotInstalled(folio.pfn))?;
         if record.isolated {
             return Err(IsolateError::Isolated(folio.pfn));
@@ -66,7 +66,7 @@ pub fn isolate<P: Env>(p: &mut P, folio: HugeFolio) -> Result<Isolated, IsolateE
         record.isolated = true;
         Ok(home)
     })?;
-    let alive = p.with_memmap(|map| {
+    let alive = p.with_memmap(folio.pfn, |map| {
         let alive = map.get(folio.pfn).is_some_and(|record| record.refs() > 0);
         if alive {
             map.get_refs(folio.pfn, 1);
@@ -74,7 +74,7 @@ pub fn isolate<P: Env>(p: &mut P, folio: HugeFolio) -> Result<Isolated, IsolateE
         alive
     });
     if !alive {
-        p.with_pool(folio.hstate, |pool| pool.record(folio).isolated = false);
+        p.with_records(folio.at(), |records| records.record(folio).isolated = false);
         return Err(IsolateError::NotInstalled(folio.pfn));
     }
     Ok(Isolated { folio, home })
@@ -84,6 +84,6 @@ pub fn isolate<P: Env>(p: &mut P, folio: HugeFolio) -> Result<Isolated, IsolateE
 #[doc(alias = "folio_putback_hugetlb")]
 pub fn put_back<P: Env>(p: &mut P, isolated: Isolated) {
     let Isolated { folio, .. } = isolated;
-    p.with_pool(folio.hstate, |pool| pool.record(folio).isolated = false);
+    p.with_records(folio.at(), |records| records.record(folio).isolated = false);
     crate::put_folio(p, folio.pfn, 1);
 }

@@ -31,6 +31,7 @@ mod migrate;
 mod poison;
 mod pool;
 mod record;
+mod records;
 mod region;
 mod replace;
 mod reserve;
@@ -49,7 +50,7 @@ pub use balance::{Balance, Claim};
 pub use deferred::{Deferred, DeferredWork, quiesce, settle};
 pub use demote::{DemoteError, demote, set_demote_size};
 pub use dissolve::{DissolveError, Dissolved, dissolve, dissolve_range};
-pub use free::{folio_at, folio_of, put_folio, put_folio_in};
+pub use free::{folio_at, folio_of, put_folio, put_folio_in, slot_at};
 pub use hstate::{Hstate, Hstates};
 pub use isolate::{IsolateError, Isolated, isolate, put_back};
 pub use map_alloc::{MapAlloc, Purpose, alloc_for_mapping};
@@ -59,6 +60,7 @@ pub use poison::{
 };
 pub use pool::{NodeCounts, Pool, Tries};
 pub use record::{HugeFolio, Payers};
+pub use records::Records;
 pub use region::{Piece, RegionSet};
 pub use replace::{ReplaceError, replace};
 pub use reserve::{
@@ -72,6 +74,7 @@ pub use shelf::Shelf;
 pub use subpool::{Subpool, SubpoolFull, end_subpool};
 pub use surplus::SurplusRefusal;
 
+use memmap::HugeSlot;
 use units::{HstateId, NodeId, ResvMapId, SubpoolId};
 
 /// What this room needs: everything the descriptors, the page allocator and the charges need, and sections over its own parts.
@@ -81,6 +84,9 @@ pub trait Env: vmemmap::Env + charge::Env {
 
     /// The section of one pool's ledger.
     fn with_pool<R>(&mut self, id: HstateId, f: impl FnOnce(&mut Pool) -> R) -> R;
+
+    /// The section of what a pool keeps of some of its folios, that in `at` among them: whoever enters it may ask inside for that folio alone.
+    fn with_records<R>(&mut self, at: HugeSlot, f: impl FnOnce(&mut Records) -> R) -> R;
 
     /// The section of one node's shelf of one pool.
     fn with_shelf<R>(&mut self, id: HstateId, node: NodeId, f: impl FnOnce(&mut Shelf) -> R) -> R;

@@ -118,7 +118,7 @@ fn settle_race<P: Env>(p: &mut P, want: &MapAlloc, folio: HugeFolio) {
     if let Some(id) = want.subpool {
         give_back(p, want.hstate, id, Return { pages: ONE, held: ONE, why: MountReturn::Done });
     }
-    let owner = p.with_pool(want.hstate, |pool| pool.record(folio).rsvd_owner.take());
+    let owner = p.with_records(folio.at(), |records| records.record(folio).rsvd_owner.take());
     if owner.is_some() {
         let counter = charge::Counter::Rsvd(want.hstate);
         p.with_charges(|c| c.uncharge(charge::Receipt { owner, counter, pages: ONE }));

@@ -2,10 +2,10 @@
 
 use page_alloc::Pin;
 use policy::Placement;
-use units::{Blame, GfpFlags, HstateId, HugeCount, Ledger, Nodemask};
+use units::{Blame, GfpFlags, HstateId, HugeCount, Ledger, NodeId, Nodemask};
 
 use crate::alloc::dequeue;
-use crate::pool::{Joins, ONE};
+use crate::pool::{Joins, ONE, Pool};
 use crate::surplus::{asked_by, new_folio};
 use crate::{AllocFlags, AllocRequest, Env, HugeFolio};
 
@@ -72,7 +72,7 @@ pub fn alloc_target<P: Env>(p: &mut P, hstate: HstateId, target: &Target) -> Res
     flags.set(AllocFlags::LONG_PIN, pin == Pin::Long);
     let request = AllocRequest { hstate, placement, allowed, flags, cgroup: None };
     if let Some(folio) = dequeue(p, &request) {
-        p.with_memmap(|map| map.get_refs(folio.pfn, 1));
+        p.with_memmap(folio.pfn, |map| map.get_refs(folio.pfn, 1));
         return Ok(folio);
     }
     let h = p.hstate(hstate);
@@ -84,12 +84,9 @@ pub fn alloc_target<P: Env>(p: &mut P, hstate: HstateId, target: &Target) -> Res
     let slot = p.with_pool(hstate, |pool| pool.new_slot());
     let folio = new_folio(p, h, slot, placement, asked_by(allowed, pin), GfpFlags::RETRY_MAYFAIL | here)
         .map_err(|refusal| NoTarget::NoPages { available, refusal })?;
-    p.with_pool(hstate, |pool| {
-        pool.place(folio);
-        pool.add_page(folio.node, Joins::Persistent);
-        pool.record(folio).temporary = true;
-    });
-    p.with_memmap(|map| map.get_refs(folio.pfn, 1));
+    p.with_records(folio.at(), |records| records.record(folio).temporary = true);
+    p.with_pool(hstate, |pool| pool.add_page(folio.node, Joins::Persistent));
+    p.with_memmap(folio.pfn, |map| map.get_refs(folio.pfn, 1));
     Ok(folio)
 }
 
@@ -99,38 +96,52 @@ pub fn alloc_target<P: Env>(p: &mut P, hstate: HstateId, target: &Target) -> Res
 #[doc(alias("move_hugetlb_state", "hugetlb_cgroup_migrate", "mem_cgroup_migrate"))]
 pub fn move_state<P: Env>(p: &mut P, from: HugeFolio, to: HugeFolio) {
     let hstate = from.hstate;
-    let (usage, owed) = p.with_pool(hstate, |pool| {
-        let old = *pool.record(from);
-        let made = core::mem::take(&mut pool.record(to).temporary);
-        let new = pool.record(to);
+    let old = p.with_records(from.at(), |records| {
+        let left = records.record(from);
+        let old = *left;
+        left.subpool = None;
+        (left.usage_owner, left.rsvd_owner, left.memory_owner) = (None, None, None);
+        (left.home, left.owed_to) = (None, None);
+        old
+    });
+    let made = p.with_records(to.at(), |records| {
+        let new = records.record(to);
         new.subpool = old.subpool;
         (new.usage_owner, new.rsvd_owner) = (old.usage_owner, old.rsvd_owner);
         new.memory_owner = old.memory_owner;
         (new.home, new.owed_to) = (old.home, old.owed_to);
-        let left = pool.record(from);
-        left.subpool = None;
-        (left.usage_owner, left.rsvd_owner, left.memory_owner) = (None, None, None);
-        (left.home, left.owed_to) = (None, None);
-        left.temporary |= made;
+        let made = core::mem::take(&mut new.temporary);
         // As on Linux 6.18: what was made on the page's own node stays there as long as it is used.
-        pool.record(to).isolated = made && from.node == to.node;
-        if made && from.node != to.node && !pool.node(from.node).surplus.is_zero() {
-            pool.nodes[from.node.index()].surplus -= ONE;
-            pool.nodes[to.node.index()].surplus += ONE;
-        }
-        (old.usage_owner, old.owed_to)
+        new.isolated = made && from.node == to.node;
+        made
     });
-    if let Some(owner) = usage {
+    if made {
+        p.with_records(from.at(), |records| records.record(from).temporary = true);
+    }
+    if made && from.node != to.node {
+        p.with_pool(hstate, |pool| pool.move_surplus(from.node, to.node));
+    }
+    if let Some(owner) = old.usage_owner {
         p.with_charges(|c| {
             c.displace(owner, hstate, from.node);
             c.place(owner, hstate, to.node);
         });
     }
-    if let Some((map, index)) = owed {
+    if let Some((map, index)) = old.owed_to {
         p.with_resv_map(map, |m| {
             if let Some(folio) = m.owed.get_mut(&index).filter(|folio| **folio == from.pfn) {
                 *folio = to.pfn;
             }
         });
+    }
+}
+
+impl Pool {
+    /// A surplus page of one node, if it has any, is one of another.
+    fn move_surplus(&mut self, from: NodeId, to: NodeId) {
+        if !self.node(from).surplus.is_zero() {
+            self.nodes[from.index()].surplus -= ONE;
+            self.nodes[to.index()].surplus += ONE;
+        }
     }
 }

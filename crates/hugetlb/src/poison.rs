@@ -7,11 +7,11 @@
 use alloc_crate::collections::BTreeSet;
 use alloc_crate::vec::Vec;
 
-use memmap::FolioKind;
+use memmap::{FolioKind, HugeSlot};
 use units::{Event, Order, PageCount, Pfn, Site};
 
-use crate::pool::{Condition, ONE, Pool};
-use crate::{Env, HugeFolio};
+use crate::pool::{Condition, ONE};
+use crate::{Env, HugeFolio, Records};
 
 /// Broken base pages of one folio.
 #[doc(alias("raw_hwp_page", "raw_hwp_list_head"))]
@@ -62,7 +62,7 @@ pub enum UnpoisonError {
 /// Writes down that a page that works is to be used no longer. The note has room already: there is none in the folio before.
 pub fn mark_poison<P: Env>(p: &mut P, folio: HugeFolio, pfn: Pfn) {
     let offset = pfn.get() - folio.pfn.get();
-    p.with_pool(folio.hstate, |pool| pool.poison.entry(folio.slot).or_default().pages.insert(offset));
+    p.with_records(folio.at(), |records| records.poison.entry(folio.slot).or_default().pages.insert(offset));
     p.emit(|| Event::Poisoned { pfn });
 }
 
@@ -70,7 +70,7 @@ pub fn mark_poison<P: Env>(p: &mut P, folio: HugeFolio, pfn: Pfn) {
 #[doc(alias = "folio_set_hugetlb_hwpoison")]
 pub fn record_poison<P: Env>(p: &mut P, folio: HugeFolio, pfn: Pfn) -> Found {
     let offset = pfn.get() - folio.pfn.get();
-    let known = p.with_pool(folio.hstate, |pool| match pool.poison.get(&folio.slot) {
+    let known = p.with_records(folio.at(), |records| match records.poison.get(&folio.slot) {
         None => Found::Sound,
         Some(poison) if poison.pages.contains(&offset) => Found::SamePage,
         Some(_) => Found::OtherPage,
@@ -79,8 +79,8 @@ pub fn record_poison<P: Env>(p: &mut P, folio: HugeFolio, pfn: Pfn) -> Found {
         return known;
     }
     let refused = p.refused(Site::RawPoison);
-    p.with_pool(folio.hstate, |pool| {
-        let poison = pool.poison.entry(folio.slot).or_default();
+    p.with_records(folio.at(), |records| {
+        let poison = records.poison.entry(folio.slot).or_default();
         if refused {
             poison.unreliable = true;
         } else {
@@ -115,15 +115,15 @@ pub fn set_aside<P: Env>(p: &mut P, folio: HugeFolio) -> bool {
 /// It was never broken, somebody uses it, or it is not known which of its pages were broken.
 #[doc(alias("folio_clear_hugetlb_hwpoison", "unpoison_memory"))]
 pub fn unpoison_folio<P: Env>(p: &mut P, folio: HugeFolio, pfn: Pfn) -> Result<(), UnpoisonError> {
-    let refs = p.with_memmap(|map| map.get(folio.pfn).map_or(0, memmap::Folio::refs));
+    let refs = p.with_memmap(folio.pfn, |map| map.get(folio.pfn).map_or(0, memmap::Folio::refs));
     let optimised = p.with_vmemmap(|vmemmap| vmemmap.is_optimised(folio.pfn));
-    p.with_pool(folio.hstate, |pool| match pool.poison.get(&folio.slot) {
+    p.with_records(folio.at(), |records| match records.poison.get(&folio.slot) {
         None => Err(UnpoisonError::NotPoisoned(pfn)),
         Some(_) if optimised => Err(UnpoisonError::Optimised(pfn)),
         Some(_) if refs > 0 => Err(UnpoisonError::InUse { pfn, refs }),
         Some(poison) if poison.unreliable => Err(UnpoisonError::Unreliable(pfn)),
         Some(_) => {
-            pool.poison.remove(&folio.slot);
+            records.poison.remove(&folio.slot);
             Ok(())
         }
     })?;
@@ -137,7 +137,7 @@ pub fn unpoison_folio<P: Env>(p: &mut P, folio: HugeFolio, pfn: Pfn) -> Result<(
 /// # Errors
 /// It is not marked as broken, or was left behind with others of which nothing is certain.
 pub fn unpoison_ordinary<P: Env>(p: &mut P, pfn: Pfn) -> Result<(), UnpoisonError> {
-    let order = p.with_memmap(|map| match map.find(pfn) {
+    let order = p.with_memmap(pfn, |map| match map.find(pfn) {
         Some((_, folio)) if folio.kind == FolioKind::Poisoned && folio.order > Order::ZERO => {
             Err(UnpoisonError::Unreliable(pfn))
         }
@@ -158,9 +158,9 @@ pub fn unpoison_ordinary<P: Env>(p: &mut P, pfn: Pfn) -> Result<(), UnpoisonErro
 
 /// A page that was written down as broken is to be used after all.
 pub fn spare<P: Env>(p: &mut P, folio: HugeFolio, pfn: Pfn) {
-    let sound = p.with_pool(folio.hstate, |pool| {
-        pool.forget_poison(folio, pfn);
-        !pool.is_poisoned(folio)
+    let sound = p.with_records(folio.at(), |records| {
+        records.forget_poison(folio, pfn);
+        !records.is_poisoned(folio.at())
     });
     if sound {
         readmit(p, folio);
@@ -180,7 +180,7 @@ fn readmit<P: Env>(p: &mut P, folio: HugeFolio) {
 #[cold]
 pub(crate) fn keep_poisoned<P: Env>(p: &mut P, folio: HugeFolio, order: Order, poison: &RawPoison) {
     if poison.unreliable {
-        p.with_memmap(|map| map.claim(folio.pfn, order, FolioKind::Poisoned));
+        p.with_memmap(folio.pfn, |map| map.claim(folio.pfn, order, FolioKind::Poisoned));
         return;
     }
     let broken: Vec<Pfn> = poison.pages.iter().map(|&offset| folio.pfn.offset(PageCount::new(offset))).collect();
@@ -195,7 +195,7 @@ fn keep_broken<P: Env>(p: &mut P, folio: HugeFolio, pfn: Pfn, order: Order, brok
         return;
     }
     let Some(half) = order.get().checked_sub(1).map(Order::new) else {
-        p.with_memmap(|map| map.claim(pfn, Order::ZERO, FolioKind::Poisoned));
+        p.with_memmap(pfn, |map| map.claim(pfn, Order::ZERO, FolioKind::Poisoned));
         return;
     };
     let split = page_alloc::split(p, folio.zone_ref(), pfn, order, half);
@@ -206,15 +206,17 @@ fn keep_broken<P: Env>(p: &mut P, folio: HugeFolio, pfn: Pfn, order: Order, brok
     keep_broken(p, folio, middle, half, high);
 }
 
-impl Pool {
+impl Records {
     /// What a folio is good for.
     #[inline]
     pub(crate) fn condition(&self, folio: HugeFolio) -> Condition {
-        if self.poison.is_empty() || !self.poison.contains_key(&folio.slot) {
-            Condition::Sound
-        } else {
-            Condition::Poisoned
-        }
+        if self.is_poisoned(folio.at()) { Condition::Poisoned } else { Condition::Sound }
+    }
+
+    /// What is known of a folio that leaves the pool.
+    #[inline]
+    pub(crate) fn take_poison(&mut self, folio: HugeFolio) -> Option<RawPoison> {
+        if self.poison.is_empty() { None } else { self.poison.remove(&folio.slot) }
     }
 
     fn forget_poison(&mut self, folio: HugeFolio, pfn: Pfn) {
@@ -236,8 +238,8 @@ impl Pool {
     /// Is some memory of a folio broken?
     #[doc(alias = "folio_test_hwpoison")]
     #[must_use]
-    pub fn is_poisoned(&self, folio: HugeFolio) -> bool {
-        self.condition(folio) == Condition::Poisoned
+    pub fn is_poisoned(&self, at: HugeSlot) -> bool {
+        !self.poison.is_empty() && self.poison.contains_key(&at.slot)
     }
 
     /// The first frame from `pfn` on, inside the folio, that is broken. Of a folio about which nothing is certain any frame may be.

@@ -1,13 +1,13 @@
 //! The ledger of one hstate.
 
-use alloc_crate::collections::{BTreeMap, BTreeSet};
+use alloc_crate::collections::BTreeSet;
 use alloc_crate::string::String;
 use alloc_crate::vec::Vec;
 
-use units::{HstateId, HugeCount, HugeIndex, InodeId, Name, NodeId, Nodemask, SubpoolId};
+use units::{HstateId, HugeCount, Name, NodeId, Nodemask};
 
-use crate::poison::RawPoison;
 use crate::record::{HugeFolio, Payers, Record};
+use crate::records::Records;
 use crate::{Balance, Claim};
 
 /// Counters of one node of a pool.
@@ -48,10 +48,11 @@ pub struct Pool {
     pub(crate) nodes: Vec<NodeCounts>,
     pub(crate) next_to_alloc: NodeId,
     pub(crate) next_to_free: NodeId,
-    records: Vec<Record>,
+    /// Slots that there are, and those among them that mean nothing.
+    slots: u32,
     vacant: Vec<u32>,
-    /// What is known of broken memory in its folios, by slot.
-    pub(crate) poison: BTreeMap<u32, RawPoison>,
+    /// What is in them. Elsewhere while many threads work on the pool.
+    records: Records,
     /// How asking the page allocator for pages went.
     #[cfg_attr(feature = "serde", serde(default))]
     pub(crate) tries: Tries,
@@ -96,9 +97,9 @@ impl Pool {
             nodes: alloc_crate::vec![NodeCounts::default(); last_node.index() + 1],
             next_to_alloc: NodeId::new(0),
             next_to_free: NodeId::new(0),
-            records: Vec::new(),
+            slots: 0,
             vacant: Vec::new(),
-            poison: BTreeMap::new(),
+            records: Records::default(),
             tries: Tries::default(),
             leaving: HugeCount::ZERO,
         }
@@ -216,13 +217,6 @@ impl Pool {
         node.free += ONE;
     }
 
-    /// Writes down where a new page lies. Before it lies on the shelf: whoever has a claim may take it from there at once.
-    #[inline]
-    pub(crate) fn place(&mut self, folio: HugeFolio) {
-        let record = self.record(folio);
-        (record.pfn, record.node, record.zone, record.source) = (folio.pfn, folio.node, folio.zone, folio.source);
-    }
-
     /// A page joined the pool.
     #[inline]
     pub(crate) fn add_page(&mut self, node: NodeId, kind: Joins) {
@@ -326,52 +320,32 @@ impl Pool {
         }
     }
 
+    /// A slot for what is kept of a page; [`Records::place`] makes it that page's.
     #[inline]
     pub(crate) fn new_slot(&mut self) -> u32 {
         self.vacant.pop().unwrap_or_else(|| {
-            self.records.push(Record::default());
-            u32::try_from(self.records.len() - 1).expect("a pool has less than 2^32 pages")
+            self.slots = self.slots.checked_add(1).expect("a pool has less than 2^32 pages");
+            self.slots - 1
         })
     }
 
-    /// The record must be as fresh as [`Pool::new_slot`] gave it or a free page has it.
+    /// What is in the slot must be of a free page, or of none.
     #[inline]
     pub(crate) fn drop_slot(&mut self, slot: u32) {
-        debug_assert!(self.records[slot as usize].is_fresh(), "slot {slot} still means something");
         self.vacant.push(slot);
     }
 
-    #[inline]
-    pub(crate) fn record(&mut self, folio: HugeFolio) -> &mut Record {
-        &mut self.records[folio.slot as usize]
+    /// What it keeps of its folios.
+    #[must_use]
+    pub const fn records(&self) -> &Records {
+        &self.records
     }
 
-    /// The folio whose data are kept in `slot`.
+    /// What it keeps of its folios, to be changed or taken from it while many threads work on it.
     #[must_use]
     #[inline]
-    pub fn folio(&self, hstate: HstateId, slot: u32) -> HugeFolio {
-        self.records[slot as usize].folio(hstate, slot)
-    }
-
-    /// The file and index at which a folio is mapped or cached; nothing while it is free or on its way there.
-    #[doc(alias("folio_mapping", "folio_index"))]
-    #[must_use]
-    pub fn home(&self, folio: HugeFolio) -> Option<(InodeId, HugeIndex)> {
-        self.records[folio.slot as usize].home
-    }
-
-    /// Pages of a folio that was split that nobody has any more, and that wait for the others.
-    #[doc(alias = "nr_waiting")]
-    #[must_use]
-    pub fn waiting(&self, folio: HugeFolio) -> units::PageCount {
-        self.records[folio.slot as usize].waiting
-    }
-
-    /// The limits of the mount that a folio counts against.
-    #[doc(alias = "hugetlb_folio_subpool")]
-    #[must_use]
-    pub fn subpool_of(&self, folio: HugeFolio) -> Option<SubpoolId> {
-        self.records[folio.slot as usize].subpool
+    pub const fn records_mut(&mut self) -> &mut Records {
+        &mut self.records
     }
 
     /// How asking the page allocator for pages went.
@@ -395,13 +369,13 @@ impl Pool {
             memory: record.memory_owner,
         };
         let somebody = |payers: &Payers| payers.usage.or(payers.rsvd).or(payers.memory).is_some();
-        self.records.iter().map(payers).filter(somebody)
+        self.records.all().iter().map(payers).filter(somebody)
     }
 
     /// Its folios, in the order of their slots.
     pub fn folios(&self, hstate: HstateId) -> impl Iterator<Item = HugeFolio> {
         let vacant: BTreeSet<u32> = self.vacant.iter().copied().collect();
-        let live = (0..).zip(&self.records).filter(move |(slot, _)| !vacant.contains(slot));
+        let live = (0..).zip(self.records.all()).filter(move |(slot, _)| !vacant.contains(slot));
         live.map(move |(slot, record)| record.folio(hstate, slot))
     }
 
@@ -410,10 +384,13 @@ impl Pool {
     /// # Errors
     /// What is not.
     pub fn check(&self, nodes: usize, hstates: usize) -> Result<(), String> {
-        if self.nodes.len() != nodes || self.records.iter().any(|record| record.node.index() >= nodes) {
+        if self.nodes.len() != nodes || self.records.all().iter().any(|record| record.node.index() >= nodes) {
             return Err(alloc_crate::format!("it counts by other nodes than the {nodes} that there are"));
         }
-        if let Some(slot) = self.poison.keys().find(|&&slot| slot as usize >= self.records.len()) {
+        if self.records.all().len() > self.slots as usize {
+            return Err(alloc_crate::format!("it has {} records in {} slots", self.records.all().len(), self.slots));
+        }
+        if let Some(slot) = self.records.poison.keys().find(|&&slot| slot as usize >= self.records.all().len()) {
             return Err(alloc_crate::format!("broken memory is known of slot {slot}, which is not there"));
         }
         match self.demote_to.filter(|to| to.index() >= hstates) {
@@ -425,7 +402,7 @@ impl Pool {
     /// Every place where it names something.
     pub fn names(&mut self) -> Vec<Name<'_>> {
         let mut names = Vec::new();
-        for record in &mut self.records {
+        for record in self.records.all_mut() {
             names.extend(record.home.as_mut().map(|(inode, _)| Name::from(inode)));
             names.extend(record.subpool.as_mut().map(Name::from));
             names.extend(record.usage_owner.as_mut().map(Name::from));
@@ -467,11 +444,16 @@ impl Pool {
         if let Some(node) = self.nodes.iter().find(|n| n.free > n.nr) {
             return Err(alloc_crate::format!("a node has {node:?}"));
         }
-        let vacant: BTreeSet<_> = self.vacant.iter().filter(|&&slot| (slot as usize) < self.records.len()).collect();
+        let vacant: BTreeSet<_> = self.vacant.iter().filter(|&&slot| slot < self.slots).collect();
         if vacant.len() != self.vacant.len() {
             return Err("a vacant record is listed twice, or is none".into());
         }
-        let live = self.records.len() - vacant.len();
+        let mut left =
+            (0..).zip(self.records.all()).filter(|(slot, record)| vacant.contains(slot) && !record.is_fresh());
+        if let Some((slot, record)) = left.next() {
+            return Err(alloc_crate::format!("slot {slot} is vacant and still means something: {record:?}"));
+        }
+        let live = self.slots as usize - vacant.len();
         if u64::try_from(live) != Ok(self.nr.saturating_add(self.leaving).get()) {
             return Err(alloc_crate::format!("{live} records for {} pages and {} leaving", self.nr, self.leaving));
         }

@@ -49,10 +49,10 @@ pub fn replace<P: Env>(p: &mut P, old: HugeFolio) -> Result<(), ReplaceError> {
     if h.gigantic {
         return Err(ReplaceError::Gigantic(h.size));
     }
-    if p.with_memmap(|map| map.get(old.pfn).is_none_or(|record| record.refs() > 0)) {
+    if p.with_memmap(old.pfn, |map| map.get(old.pfn).is_none_or(|record| record.refs() > 0)) {
         return Err(ReplaceError::InUse(old.pfn));
     }
-    if p.with_pool(h.id, |pool| pool.is_poisoned(old)) {
+    if p.with_records(old.at(), |records| records.is_poisoned(old.at())) {
         return Err(ReplaceError::Poisoned(old.pfn));
     }
     // As ordinary memory it has all its descriptors; should it stay after all, it keeps them.
@@ -61,15 +61,14 @@ pub fn replace<P: Env>(p: &mut P, old: HugeFolio) -> Result<(), ReplaceError> {
     let task = asked_by(Nodemask::ALL, page_alloc::Pin::Short);
     let here = GfpFlags::THISNODE | GfpFlags::RETRY_MAYFAIL;
     let new = new_folio(p, h, slot, Placement::local(old.node), task, here)?;
-    p.with_pool(h.id, |pool| pool.place(new));
     // The ledger counts as many as before, so whoever has a claim finds a page all the while.
     let spare = p.with_shelf(h.id, old.node, |shelf| {
         shelf.put(new);
-        if shelf.take(old) {
+        if shelf.take(old).is_some() {
             return None;
         }
         // Somebody has taken it meanwhile: the shelf has one too many.
-        Some(if shelf.take(new) { new } else { shelf.take_claimed() })
+        Some(if shelf.take(new).is_some() { new } else { shelf.take_claimed() })
     });
     match spare {
         Some(spare) => {

@@ -177,7 +177,6 @@ fn step_by_step<P: Env>(p: &mut P, h: Hstate, target: Target, first: Step) {
                 if let Ok(folio) = new_folio(p, h, slot, Placement::local(node), task, effort) {
                     refused_before = refused_before.without(node);
                     refused_in_a_row = Nodemask::EMPTY;
-                    p.with_pool(h.id, |pool| pool.place(folio));
                     p.with_shelf(h.id, folio.node, |shelf| shelf.put(folio));
                     p.emit(|| Event::PoolGrew { hstate: h.id, node: folio.node });
                     p.with_pool(h.id, |pool| {

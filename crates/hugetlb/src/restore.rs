@@ -13,8 +13,8 @@ use crate::{Env, HugeFolio};
 /// The page is in a page cache or gets its first mapping: the reservation that it came with is spent, and from here on it can be moved.
 #[doc(alias("folio_clear_hugetlb_restore_reserve", "folio_set_hugetlb_migratable"))]
 pub fn installed<P: Env>(p: &mut P, folio: HugeFolio, inode: InodeId, index: HugeIndex) {
-    p.with_pool(folio.hstate, |pool| {
-        let record = pool.record(folio);
+    p.with_records(folio.at(), |records| {
+        let record = records.record(folio);
         record.restore_reserve = false;
         record.home = Some((inode, index));
     });
@@ -23,7 +23,7 @@ pub fn installed<P: Env>(p: &mut P, folio: HugeFolio, inode: InodeId, index: Hug
 /// Whose mount's limits the page counts against.
 #[doc(alias = "hugetlb_set_folio_subpool")]
 pub fn count_against<P: Env>(p: &mut P, folio: HugeFolio, subpool: Option<SubpoolId>) {
-    p.with_pool(folio.hstate, |pool| pool.record(folio).subpool = subpool);
+    p.with_records(folio.at(), |records| records.record(folio).subpool = subpool);
 }
 
 /// The owner's area `vma` dropped its mapping of an anonymous folio that others still map, or keep in another way.
@@ -43,7 +43,7 @@ pub fn still_mapped<P: Env>(p: &mut P, folio: HugeFolio, map: ResvMapId, index: 
         consumed
     });
     if owed == Some(true) {
-        p.with_pool(folio.hstate, |pool| pool.record(folio).owed_to = Some((map, index)));
+        p.with_records(folio.at(), |records| records.record(folio).owed_to = Some((map, index)));
     }
 }
 
@@ -51,9 +51,10 @@ pub fn still_mapped<P: Env>(p: &mut P, folio: HugeFolio, map: ResvMapId, index: 
 /// place is to be promised again, freeing the folio gives the reservation back.
 #[doc(alias("folio_set_hugetlb_restore_reserve", "__unmap_hugepage_range"))]
 pub fn last_unmap<P: Env>(p: &mut P, folio: HugeFolio, dropped_by: Holder, index: HugeIndex) {
-    let (surplus, owed) = p.with_pool(folio.hstate, |pool| (pool.surplus(), pool.record(folio).owed_to.take()));
+    let owed = p.with_records(folio.at(), |records| records.record(folio).owed_to.take());
     let restored = match (dropped_by, owed) {
         (Holder::Owner(map), _) => {
+            let surplus = p.with_pool(folio.hstate, |pool| pool.surplus());
             let restored = surplus.is_zero() && un_consume(p, Holder::Owner(map), index);
             if restored {
                 p.emit(|| Event::OwnerRestored(OwnerPage { hstate: folio.hstate, map, index }));
@@ -64,7 +65,7 @@ pub fn last_unmap<P: Env>(p: &mut P, folio: HugeFolio, dropped_by: Holder, index
         _ => false,
     };
     if restored {
-        p.with_pool(folio.hstate, |pool| pool.record(folio).restore_reserve = true);
+        p.with_records(folio.at(), |records| records.record(folio).restore_reserve = true);
     }
 }
 
@@ -82,8 +83,8 @@ pub fn owner_installed<P: Env>(p: &mut P, map: ResvMapId, index: HugeIndex) {
 /// A page was allocated for `index` and then not used. Makes the map say what it said before, or gives the reservation back
 /// with the page. Never for a folio that was in a page cache.
 pub fn restore_reserve_on_error<P: Env>(p: &mut P, folio: HugeFolio, holder: Holder, index: HugeIndex) {
-    let came_reserved = p.with_pool(folio.hstate, |pool| pool.record(folio).restore_reserve);
-    let set = |p: &mut P, on: bool| p.with_pool(folio.hstate, |pool| pool.record(folio).restore_reserve = on);
+    let came_reserved = p.with_records(folio.at(), |records| records.record(folio).restore_reserve);
+    let set = |p: &mut P, on: bool| p.with_records(folio.at(), |records| records.record(folio).restore_reserve = on);
     match (came_reserved, needs(p, holder, index)) {
         (true, Err(_)) => set(p, false),
         (true, Ok(ticket)) if !ticket.reserved() => give(p, ticket),

@@ -33,11 +33,12 @@ pub const FREEZE_TRIES: u32 = if cfg!(shuttle) { 2 } else { 1000 };
 /// Freezes with patience: a reference that somebody took to look at a folio is gone soon.
 fn freeze<P: Env>(
     p: &mut P,
+    pfn: Pfn,
     mut attempt: impl FnMut(&mut memmap::MemMap) -> Result<(), Referenced>,
 ) -> Result<(), Referenced> {
     let mut tries = 1;
     loop {
-        match p.with_memmap(&mut attempt) {
+        match p.with_memmap(pfn, &mut attempt) {
             Err(_) if tries < FREEZE_TRIES => tries += 1,
             frozen => return frozen,
         }
@@ -54,7 +55,7 @@ struct Part {
 }
 
 fn part_at<P: Env>(p: &mut P, pfn: Pfn) -> Option<Part> {
-    p.with_memmap(|map| {
+    p.with_memmap(pfn, |map| {
         let folio = map.get(pfn)?;
         match folio.kind {
             memmap::FolioKind::Huge(slot) => Some(Part { order: folio.order, slot, of: None }),
@@ -68,16 +69,16 @@ fn part_at<P: Env>(p: &mut P, pfn: Pfn) -> Option<Part> {
 }
 
 fn page_of<P: Env>(p: &mut P, slot: HugeSlot) -> HugeFolio {
-    p.with_pool(slot.hstate, |pool| pool.folio(slot.hstate, slot.slot))
+    p.with_records(slot, |records| records.folio(slot.hstate, slot.slot))
 }
 
 /// The lowest broken frame of a range.
 fn broken_in<P: Env>(p: &mut P, slot: HugeSlot, first: Pfn, order: Order) -> Option<Pfn> {
-    p.with_pool(slot.hstate, |pool| {
-        if !pool.has_poison() {
+    p.with_records(slot, |records| {
+        if !records.has_poison() {
             return None;
         }
-        let page = pool.folio(slot.hstate, slot.slot);
-        pool.first_broken(page, first).filter(|&pfn| pfn < first.offset(order.pages()))
+        let page = records.folio(slot.hstate, slot.slot);
+        records.first_broken(page, first).filter(|&pfn| pfn < first.offset(order.pages()))
     })
 }

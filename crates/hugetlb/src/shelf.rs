@@ -4,6 +4,7 @@ use alloc_crate::string::String;
 use alloc_crate::vec::Vec;
 
 use crate::HugeFolio;
+use crate::pool::Condition;
 
 /// The free folios, last in first out. It only follows: [`crate::Pool`] decides who may take.
 #[doc(alias = "hugepage_freelists")]
@@ -54,12 +55,11 @@ impl Shelf {
         Some(self.folios.remove(at))
     }
 
-    /// Takes a certain folio, if it is there, after the ledger let one of its kind go.
-    pub(crate) fn take(&mut self, folio: HugeFolio) -> bool {
-        let Some(at) = self.folios.iter().position(|there| there.slot == folio.slot) else { return false };
+    /// Takes a certain folio, if it is there, after the ledger let one of its kind go. Of which kind it was found.
+    pub(crate) fn take(&mut self, folio: HugeFolio) -> Option<Condition> {
+        let at = self.folios.iter().position(|there| there.slot == folio.slot)?;
         self.folios.remove(at);
-        self.poisoned.retain(|&slot| slot != folio.slot);
-        true
+        Some(if self.readmit(folio) { Condition::Poisoned } else { Condition::Sound })
     }
 
     /// The memory of a folio is broken. Was it healthy, and is it there?

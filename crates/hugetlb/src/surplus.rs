@@ -1,13 +1,12 @@
 //! Pages made and unmade: the seam to the page allocator.
 
-use memmap::{FolioKind, HugeSlot};
+use memmap::FolioKind;
 use page_alloc::{Block, NoPages, PageRequest, Pin, Source, Task};
 use policy::{Mode, Placement, ZoneRef};
 use units::{Blame, GfpFlags, HugeCount, Ledger, NodeId, Nodemask, Order, Pfn};
 
 use crate::poison::keep_poisoned;
 use crate::pool::{Condition, Joins, ONE, Pool};
-use crate::record::Record;
 use crate::{Env, Hstate, HugeFolio};
 
 /// No surplus page could be made.
@@ -76,10 +75,12 @@ pub(crate) fn new_folio<P: Env>(
     match found {
         Ok((Block { pfn, zone, .. }, source)) => {
             note(p, hstate, &placement, Some(zone.node));
-            let kind = FolioKind::Huge(HugeSlot { hstate: hstate.id, slot });
-            p.with_memmap(|map| map.claim(pfn, hstate.order, kind));
+            let folio = HugeFolio { pfn, hstate: hstate.id, node: zone.node, zone: zone.kind, source, slot };
+            // Before anybody can find it by its frames.
+            p.with_records(folio.at(), |records| records.place(folio));
+            p.with_memmap(pfn, |map| map.claim(pfn, hstate.order, FolioKind::Huge(folio.at())));
             optimise(p, pfn, hstate.order, zone);
-            Ok(HugeFolio { pfn, hstate: hstate.id, node: zone.node, zone: zone.kind, source, slot })
+            Ok(folio)
         }
         Err(refusal) => {
             note(p, hstate, &placement, None);
@@ -134,9 +135,9 @@ pub(crate) enum Gone {
 
 #[cold]
 fn keep_as_surplus<P: Env>(p: &mut P, folio: HugeFolio) {
-    let condition = p.with_pool(folio.hstate, |pool| {
-        *pool.record(folio) = Record::new(folio);
-        pool.condition(folio)
+    let condition = p.with_records(folio.at(), |records| {
+        records.place(folio);
+        records.condition(folio)
     });
     p.with_shelf(folio.hstate, folio.node, |shelf| {
         shelf.put(folio);
@@ -151,11 +152,10 @@ fn keep_as_surplus<P: Env>(p: &mut P, folio: HugeFolio) {
 /// The same for a folio that has all its descriptors.
 #[inline]
 pub(crate) fn destroy_restored<P: Env>(p: &mut P, hstate: Hstate, folio: HugeFolio) {
-    let poison = p.with_pool(hstate.id, |pool| {
-        pool.drop_slot(folio.slot);
-        if pool.poison.is_empty() { None } else { pool.poison.remove(&folio.slot) }
-    });
-    p.with_memmap(|map| map.release(folio.pfn));
+    p.with_memmap(folio.pfn, |map| map.release(folio.pfn));
+    let poison = p.with_records(folio.at(), |records| records.take_poison(folio));
+    // Last of all: from here on the slot may be another page's.
+    p.with_pool(hstate.id, |pool| pool.drop_slot(folio.slot));
     if let Some(poison) = poison {
         keep_poisoned(p, folio, hstate.order, &poison);
     } else {
@@ -182,7 +182,6 @@ pub(crate) fn alloc_surplus<P: Env>(
     let counted = p.with_pool(hstate.id, |pool| {
         pool.balance().surplus_room()?;
         pool.add_page(folio.node, Joins::Surplus);
-        *pool.record(folio) = Record::new(folio);
         Ok(())
     });
     if let Err(refusal) = counted {

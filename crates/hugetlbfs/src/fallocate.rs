@@ -132,7 +132,7 @@ fn allocate_page<P: Env>(p: &mut P, id: InodeId, index: HugeIndex, origin: &Orig
     };
     let folio = hugetlb::alloc_for_mapping(p, &want).map_err(|refusal| FallocateError::Refused { index, refusal })?;
     let bytes = p.hstate(hstate).size.bytes();
-    p.with_contents(|contents| contents.zero(folio.pfn, Bytes::ZERO, bytes));
+    p.with_contents(folio.pfn, |contents| contents.zero(folio.pfn, Bytes::ZERO, bytes));
     let added = filemap::add_to_cache(p, id, index, folio);
     if added.is_err() {
         hugetlb::restore_reserve_on_error(p, folio, want.holder, index);
@@ -182,7 +182,7 @@ fn zero_edges<P: Env>(p: &mut P, id: InodeId, page: units::HugeSize, offset: Byt
         if stop - at < page.bytes()
             && let Some(pfn) = p.with_cache(id, |cache| cache.get(index)).flatten()
         {
-            p.with_contents(|contents| contents.zero(pfn, at - start, stop - at));
+            p.with_contents(pfn, |contents| contents.zero(pfn, at - start, stop - at));
         }
         // Whole pages in between are not edges: go on at the last one.
         let last = page.offset_of(page.index_floor(end));

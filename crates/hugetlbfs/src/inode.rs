@@ -269,7 +269,8 @@ fn kept_page<P: Env>(p: &mut P, id: InodeId) -> Option<HugeIndex> {
     let of_cache = p.hstate(hstate).cache_refs();
     let pages: Vec<_> = p.with_cache(id, |cache| cache.iter().collect())?;
     let is_kept = |folio: &memmap::Folio| folio.refs() > of_cache + u64::from(folio.mapcount());
-    p.with_memmap(|map| pages.into_iter().find(|&(_, pfn)| map.get(pfn).is_some_and(is_kept)).map(|(index, _)| index))
+    let kept = |&(_, pfn): &_| p.with_memmap(pfn, |map| map.get(pfn).is_some_and(is_kept));
+    pages.into_iter().find(kept).map(|(index, _)| index)
 }
 
 fn evict<P: Env>(p: &mut P, id: InodeId) {

@@ -54,7 +54,7 @@ pub fn page_for_pin<P: Env>(p: &mut P, id: InodeId, index: HugeIndex, origin: &O
             }
             let cached = p.with_cache(id, |cache| cache.get(index)).flatten();
             if let Some(pfn) = cached {
-                p.with_memmap(|map| map.get_refs(pfn, 1));
+                p.with_memmap(pfn, |map| map.get_refs(pfn, 1));
                 return Ok(pfn);
             }
             fill(p, id, index, origin)
@@ -77,7 +77,7 @@ fn fill<P: Env>(p: &mut P, id: InodeId, index: HugeIndex, origin: &Origin) -> Re
         None => Err(PageForPinError::Node { resv: p.with_pool(hstate, |pool| pool.resv()) }),
         Some(folio) => {
             let bytes = p.hstate(hstate).size.bytes();
-            p.with_contents(|contents| contents.zero(folio.pfn, Bytes::ZERO, bytes));
+            p.with_contents(folio.pfn, |contents| contents.zero(folio.pfn, Bytes::ZERO, bytes));
             hugetlb::count_against(p, folio, subpool);
             match filemap::add_to_cache(p, id, index, folio) {
                 Ok(()) => Ok(folio.pfn),

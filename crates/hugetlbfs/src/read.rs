@@ -44,7 +44,7 @@ pub fn read<P: Env>(
     while at < offset + n && bytes.len() < keep {
         let index = page.index_floor(at);
         let byte = match p.with_cache(id, |cache| cache.get(index)).flatten() {
-            Some(pfn) => p.with_contents(|contents| contents.read(pfn, at - page.offset_of(index))),
+            Some(pfn) => p.with_contents(pfn, |contents| contents.read(pfn, at - page.offset_of(index))),
             None => 0,
         };
         bytes.push(byte);
@@ -56,9 +56,6 @@ pub fn read<P: Env>(
 /// Where the first broken base page of a part of a file begins, or the part itself if that is inside the page.
 #[doc(alias = "adjust_range_hwpoison")]
 fn first_broken<P: Env>(p: &mut P, id: InodeId, hstate: HstateId, from: Bytes, end: Bytes) -> Option<Bytes> {
-    if !p.with_pool(hstate, |pool| pool.has_poison()) {
-        return None;
-    }
     let h = p.hstate(hstate);
     let base = h.size.bytes().get() >> h.order.get();
     let mut at = from;
@@ -68,7 +65,7 @@ fn first_broken<P: Env>(p: &mut P, id: InodeId, hstate: HstateId, from: Bytes, e
         let cached = p.with_cache(id, |cache| cache.get(index)).flatten();
         if let Some(folio) = cached.and_then(|pfn| hugetlb::folio_at(p, pfn)) {
             let frame = folio.pfn.offset(PageCount::new((at - start).get() / base));
-            let broken = p.with_pool(hstate, |pool| pool.first_broken(folio, frame));
+            let broken = p.with_records(folio.at(), |records| records.first_broken(folio, frame));
             if let Some(broken) = broken {
                 let offset = start + Bytes::new((broken.get() - folio.pfn.get()) * base);
                 return Some(offset.max(from)).filter(|&offset| offset < end);

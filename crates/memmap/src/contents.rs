@@ -25,6 +25,22 @@ impl Contents {
         Self { shift, bytes: bytes.into_iter().filter(|&(_, byte)| byte != 0).collect() }
     }
 
+    /// The contents of so many parts of memory; `part` says which one a frame lies in.
+    #[must_use]
+    pub fn take_apart(self, parts: usize, part: impl Fn(Pfn) -> usize) -> Vec<Self> {
+        let mut all: Vec<Self> = (0..parts).map(|_| Self::new(self.shift)).collect();
+        for (at, byte) in self.bytes {
+            all[part(Pfn::new(at >> self.shift.get()))].bytes.insert(at, byte);
+        }
+        all
+    }
+
+    /// The contents of all memory, of those of its parts.
+    #[must_use]
+    pub fn put_together(shift: PageShift, parts: impl IntoIterator<Item = Self>) -> Self {
+        Self { shift, bytes: parts.into_iter().flat_map(|part| part.bytes).collect() }
+    }
+
     /// All bytes that are not zero, by address.
     pub fn bytes(&self) -> impl Iterator<Item = (u64, u8)> {
         self.bytes.iter().map(|(&at, &byte)| (at, byte))
@@ -55,14 +71,18 @@ impl Contents {
         }
     }
 
-    /// Copies a block of `len` bytes over another one.
-    #[doc(alias("copy_user_large_folio", "copy_user_huge_page"))]
-    pub fn copy(&mut self, from: Pfn, to: Pfn, len: Bytes) {
-        self.zero(to, Bytes::ZERO, len);
-        let (from, to) = (self.address(from), self.address(to));
-        let copied: Vec<(u64, u8)> =
-            self.bytes.range(from..from + len.get()).map(|(&at, &byte)| (at - from + to, byte)).collect();
-        self.bytes.extend(copied);
+    /// What is in a block of `len` bytes, by distance from its start.
+    #[must_use]
+    pub fn block(&self, folio: Pfn, len: Bytes) -> Vec<(u64, u8)> {
+        let from = self.address(folio);
+        self.bytes.range(from..from + len.get()).map(|(&at, &byte)| (at - from, byte)).collect()
+    }
+
+    /// Makes a block of `len` bytes what [`Contents::block`] said of another one.
+    pub fn fill(&mut self, folio: Pfn, len: Bytes, bytes: Vec<(u64, u8)>) {
+        self.zero(folio, Bytes::ZERO, len);
+        let to = self.address(folio);
+        self.bytes.extend(bytes.into_iter().map(|(at, byte)| (to + at, byte)));
     }
 
     const fn address(&self, folio: Pfn) -> u64 {
@@ -80,7 +100,7 @@ mod tests {
         let (a, b, len) = (Pfn::new(0), Pfn::new(512), Bytes::mib(2));
         contents.write(a, Bytes::ZERO, 7);
         contents.write(b, Bytes::kib(4), 9);
-        contents.copy(a, b, len);
+        contents.fill(b, len, contents.block(a, len));
         assert_eq!((contents.read(b, Bytes::ZERO), contents.read(b, Bytes::kib(4))), (7, 0));
         contents.zero(a, Bytes::ZERO, len);
         assert_eq!((contents.read(a, Bytes::ZERO), contents.read(b, Bytes::ZERO)), (0, 7));

@@ -1,5 +1,6 @@
 //! Folio records.
 
+use alloc::vec::Vec;
 use core::fmt;
 
 use units::{Order, PageCount, Pfn};
@@ -333,6 +334,32 @@ impl MemMap {
             folios.insert(pfn, folio);
         }
         Self { folios, splits: Splits::NONE, refs_max: REFS_MAX }
+    }
+
+    /// The maps of so many parts of memory; `part` says which one a frame lies in. No folio may lie in two.
+    #[must_use]
+    pub fn take_apart(self, parts: usize, part: impl Fn(Pfn) -> usize) -> Vec<Self> {
+        let new = || Self::new().with_refs_max(self.refs_max);
+        let mut maps: Vec<Self> = (0..parts).map(|_| new()).collect();
+        for (pfn, folio) in self.folios.into_records() {
+            maps[part(pfn)].folios.insert(pfn, folio);
+        }
+        for (pfn, split) in self.splits.0 {
+            maps[part(pfn)].splits.0.insert(pfn, split);
+        }
+        maps
+    }
+
+    /// The map of all memory, of those of its parts.
+    #[must_use]
+    pub fn put_together(parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut parts = parts.into_iter();
+        let mut all = parts.next().unwrap_or_default();
+        for Self { folios, splits, .. } in parts {
+            folios.into_records().for_each(|(pfn, folio)| _ = all.folios.insert(pfn, folio));
+            all.splits.0.extend(splits.0);
+        }
+        all
     }
 
     /// Recounts: no two folios overlap, every folio starts at a multiple of its size, no mapping or pin lacks its reference.

@@ -71,7 +71,7 @@ pub struct Referenced {
 
 /// All folios that are in pieces, by first frame.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Splits(BTreeMap<Pfn, Split>);
+pub(crate) struct Splits(pub(crate) BTreeMap<Pfn, Split>);
 
 impl Splits {
     pub(crate) const NONE: Self = Self(BTreeMap::new());

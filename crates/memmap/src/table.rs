@@ -86,6 +86,11 @@ impl Table {
         self.slots.iter().flatten().map(|(_, folio)| folio)
     }
 
+    /// All records, in no order.
+    pub(crate) fn into_records(self) -> impl Iterator<Item = (Pfn, Folio)> {
+        self.slots.into_iter().flatten()
+    }
+
     /// All records in ascending order of frame.
     pub(crate) fn sorted(&self) -> Vec<(Pfn, &Folio)> {
         let mut all: Vec<_> = self.slots.iter().flatten().map(|(pfn, folio)| (*pfn, folio)).collect();

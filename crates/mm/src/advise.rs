@@ -230,7 +230,7 @@ fn make_whole<P: Env>(p: &mut P, mm: MmId, vma: &Vma, addr: Vaddr) {
         Some((pieces.pfn(), pieces.leaves().saturating_sub(1)))
     });
     let Some((pfn, surplus)) = taken.flatten() else { return };
-    p.with_memmap(|map| {
+    p.with_memmap(pfn, |map| {
         (0..surplus).for_each(|_| _ = map.remove_mapping(pfn));
         if writable {
             map.mark_written(pfn);

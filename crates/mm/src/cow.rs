@@ -22,10 +22,11 @@ pub(crate) enum Copying {
 /// otherwise the area gets a copy. The owner of reservations never fails for want of a page: it takes the page from its children.
 pub(crate) fn write_to_protected<P: Env>(p: &mut P, place: &Place<'_>, entry: Entry) -> Result<Pfn, FaultError> {
     let vma = &place.vma;
-    let (anonymous, mapcount) =
-        p.with_memmap(|map| map.get(entry.pfn).map(|f| (f.is_anonymous(), f.mapcount()))).unwrap_or((false, 0));
+    let (anonymous, mapcount) = p
+        .with_memmap(entry.pfn, |map| map.get(entry.pfn).map(|f| (f.is_anonymous(), f.mapcount())))
+        .unwrap_or((false, 0));
     if vma.is_shared() || (anonymous && mapcount == 1) {
-        p.with_memmap(|map| map.mark_written(entry.pfn));
+        p.with_memmap(entry.pfn, |map| map.mark_written(entry.pfn));
         p.with_table(place.mm, |table| table.make_writable(place.addr));
         return Ok(entry.pfn);
     }
@@ -36,7 +37,7 @@ pub(crate) fn write_to_protected<P: Env>(p: &mut P, place: &Place<'_>, entry: En
 pub(crate) fn copy<P: Env>(p: &mut P, place: &Place<'_>, entry: Entry, what: Copying) -> Result<Pfn, FaultError> {
     let vma = &place.vma;
     let write = what == Copying::Write;
-    let anonymous = p.with_memmap(|map| map.get(entry.pfn).is_some_and(memmap::Folio::is_anonymous));
+    let anonymous = p.with_memmap(entry.pfn, |map| map.get(entry.pfn).is_some_and(memmap::Folio::is_anonymous));
     let from_owner = vma.owner.is_some() && anonymous;
     let purpose = if from_owner { Purpose::CowFromOwner } else { Purpose::Instantiate };
     if p.refused(Site::TablePage) {
@@ -45,24 +46,24 @@ pub(crate) fn copy<P: Env>(p: &mut P, place: &Place<'_>, entry: Entry, what: Cop
     match alloc_page(p, place, purpose) {
         Ok((folio, _)) => {
             prepare_anon(p, place.mm, &place.vma);
-            p.with_contents(|contents| contents.copy(entry.pfn, folio.pfn, vma.size.bytes()));
+            memmap::copy(p, entry.pfn, folio.pfn, vma.size.bytes());
             anon_installed(p, place, folio);
             let uffd_wp = entry.uffd_wp && !write;
             let copy = Entry { pfn: folio.pfn, writable: write, uffd_wp, dirty: write, size: vma.size };
-            p.with_memmap(|map| {
+            p.with_memmap(copy.pfn, |map| {
                 map.add_mapping(copy.pfn, MappedBy::Anonymous);
                 if write {
                     map.mark_written(copy.pfn);
                 }
-                map.remove_mapping(entry.pfn);
             });
+            p.with_memmap(entry.pfn, |map| map.remove_mapping(entry.pfn));
             p.with_table(place.mm, |table| table.set(place.addr, copy));
             hugetlb::put_folio(p, entry.pfn, 1);
             Ok(folio.pfn)
         }
         Err(_) if from_owner && steal(p, place, entry.pfn) => {
             if write {
-                p.with_memmap(|map| map.mark_written(entry.pfn));
+                p.with_memmap(entry.pfn, |map| map.mark_written(entry.pfn));
                 p.with_table(place.mm, |table| table.make_writable(place.addr));
             }
             Ok(entry.pfn)
@@ -93,5 +94,5 @@ fn steal<P: Env>(p: &mut P, place: &Place<'_>, pfn: Pfn) -> bool {
             }
         }
     });
-    p.with_memmap(|map| map.get(pfn).is_some_and(|folio| folio.mapcount() == 1))
+    p.with_memmap(pfn, |map| map.get(pfn).is_some_and(|folio| folio.mapcount() == 1))
 }

@@ -234,7 +234,7 @@ fn in_pieces<P: Env>(
                 return Err(FaultError::UserfaultWriteProtected { addr: place.addr });
             }
             p.with_table(place.mm, |table| table.make_piece_writable(place.addr, offset));
-            p.with_memmap(|map| map.mark_written(pfn));
+            p.with_memmap(pfn, |map| map.mark_written(pfn));
             Ok(pfn)
         }
     }
@@ -274,7 +274,7 @@ fn fill_hole<P: Env>(
 fn sound_part<P: Env>(p: &mut P, place: &Place<'_>, pfn: Pfn, hole: Piece, offset: Bytes) -> Result<Piece, FaultError> {
     let paging = p.paging();
     let mut part = hole;
-    while has_broken(p, &place.vma, pfn, part) {
+    while has_broken(p, pfn, part) {
         let poisoned = FaultError::Poisoned { addr: place.addr + part.offset, size: part.size };
         let size = Pieces::smaller(paging, part.size).ok_or(poisoned)?;
         part = Piece { offset: Bytes::new(offset.get() - offset.get() % size.get()), size, ..part };
@@ -283,15 +283,12 @@ fn sound_part<P: Env>(p: &mut P, place: &Place<'_>, pfn: Pfn, hole: Piece, offse
 }
 
 /// Is any memory of a part of the folio at `pfn` broken?
-pub(crate) fn has_broken<P: Env>(p: &mut P, vma: &Vma, pfn: Pfn, part: Piece) -> bool {
-    if !p.with_pool(vma.hstate, |pool| pool.has_poison()) {
-        return false;
-    }
+pub(crate) fn has_broken<P: Env>(p: &mut P, pfn: Pfn, part: Piece) -> bool {
     let shift = p.page_shift();
     let first = pfn.offset(shift.pages_floor(part.offset));
     let past = first.offset(shift.pages_floor(part.size));
     let Some(folio) = hugetlb::folio_at(p, pfn) else { return false };
-    p.with_pool(vma.hstate, |pool| pool.first_broken(folio, first)).is_some_and(|broken| broken < past)
+    p.with_records(folio.at(), |records| records.first_broken(folio, first)).is_some_and(|broken| broken < past)
 }
 
 /// The address that a watcher is told: of the base page, where pieces as small may be mapped.
@@ -315,7 +312,7 @@ pub(crate) fn install_piece<P: Env>(
     pfn: Pfn,
     piece: Piece,
 ) -> Result<PieceState, NotInstalled> {
-    p.with_memmap(|map| map.try_get_refs(pfn, 1)).map_err(NotInstalled::TooManyRefs)?;
+    p.with_memmap(pfn, |map| map.try_get_refs(pfn, 1)).map_err(NotInstalled::TooManyRefs)?;
     let paging = p.paging();
     let (addr, size) = (place.addr, place.vma.size);
     let mapped = p.with_table(place.mm, |table| table.map_piece(paging, addr, pfn, size, piece)).flatten();
@@ -323,7 +320,7 @@ pub(crate) fn install_piece<P: Env>(
         hugetlb::put_folio(p, pfn, 1);
         return Err(NotInstalled::Occupied);
     };
-    p.with_memmap(|map| {
+    p.with_memmap(pfn, |map| {
         map.add_mapping(pfn, MappedBy::File);
         if matches!(state, PieceState::Page { writable: true, .. }) {
             map.mark_written(pfn);
@@ -347,12 +344,12 @@ fn no_page<P: Env>(p: &mut P, place: &Place<'_>, offset: Bytes, touch: Touch) ->
     }
     let cached = p.with_cache(vma.inode, |cache| cache.get(place.index)).flatten();
     let (pfn, by) = match cached {
-        Some(pfn) if is_poisoned(p, vma, pfn) => return to_broken(p, place, pfn, offset, touch),
+        Some(pfn) if is_poisoned(p, pfn) => return to_broken(p, place, pfn, offset, touch),
         Some(_) if vma.is_watched(UffdModes::MINOR) => {
             return Err(FaultError::UserfaultMinor { addr: told_addr(p, place, offset) });
         }
         Some(pfn) => {
-            p.with_memmap(|map| map.try_get_refs(pfn, 1))?;
+            p.with_memmap(pfn, |map| map.try_get_refs(pfn, 1))?;
             (pfn, MappedBy::File)
         }
         None => instantiate(p, place)?,
@@ -378,9 +375,8 @@ fn to_broken<P: Env>(p: &mut P, place: &Place<'_>, pfn: Pfn, offset: Bytes, touc
 }
 
 /// Has the folio that a file has at some place broken memory?
-pub(crate) fn is_poisoned<P: Env>(p: &mut P, vma: &Vma, pfn: Pfn) -> bool {
-    p.with_pool(vma.hstate, |pool| pool.has_poison())
-        && hugetlb::folio_at(p, pfn).is_some_and(|folio| p.with_pool(vma.hstate, |pool| pool.is_poisoned(folio)))
+pub(crate) fn is_poisoned<P: Env>(p: &mut P, pfn: Pfn) -> bool {
+    hugetlb::slot_at(p, pfn).is_some_and(|at| p.with_records(at, |records| records.is_poisoned(at)))
 }
 
 /// A page for a place that has none: into the cache of a shared file, or anonymous. The mapping to come takes its reference.
@@ -396,7 +392,7 @@ fn instantiate<P: Env>(p: &mut P, place: &Place<'_>) -> Result<(Pfn, MappedBy), 
         prepare_anon(p, place.mm, &place.vma);
     }
     let (folio, want) = alloc_page(p, place, Purpose::Instantiate)?;
-    p.with_contents(|contents| contents.zero(folio.pfn, Bytes::ZERO, vma.size.bytes()));
+    p.with_contents(folio.pfn, |contents| contents.zero(folio.pfn, Bytes::ZERO, vma.size.bytes()));
     keep(p, place, folio, &want, Ok(()))
 }
 
@@ -476,7 +472,7 @@ pub(crate) fn anon_installed<P: Env>(p: &mut P, place: &Place<'_>, folio: HugeFo
 
 /// Maps a folio whose reference the entry takes over.
 pub(crate) fn install<P: Env>(p: &mut P, place: &Place<'_>, entry: Entry, by: MappedBy) {
-    p.with_memmap(|map| {
+    p.with_memmap(entry.pfn, |map| {
         map.add_mapping(entry.pfn, by);
         if entry.writable {
             map.mark_written(entry.pfn);

@@ -101,7 +101,7 @@ fn copy_area<P: Env>(p: &mut P, parent: MmId, child: MmId, vma: &Vma, origin: &O
                 copy_pinned(p, [parent, child], &copy, addr, entry, origin)?;
                 continue;
             }
-            p.with_memmap(|map| {
+            p.with_memmap(entry.pfn, |map| {
                 map.try_get_refs(entry.pfn, 1)?;
                 // The folio stays what it is, anonymous or the file's.
                 map.add_mapping(entry.pfn, MappedBy::File);
@@ -119,7 +119,7 @@ fn copy_pieces<P: Env>(p: &mut P, [parent, child]: [MmId; 2], vma: &Vma) -> Resu
         table.pieces_over(vma.range).map(|(addr, pieces)| (addr, pieces.child())).collect::<Vec<_>>()
     });
     for (addr, pieces) in pieces.unwrap_or_default() {
-        p.with_memmap(|map| {
+        p.with_memmap(pieces.pfn(), |map| {
             map.try_get_refs(pieces.pfn(), pieces.leaves().into())?;
             (0..pieces.leaves()).for_each(|_| map.add_mapping(pieces.pfn(), MappedBy::File));
             Ok::<_, TooManyRefs>(())
@@ -132,7 +132,7 @@ fn copy_pieces<P: Env>(p: &mut P, [parent, child]: [MmId; 2], vma: &Vma) -> Resu
 /// Is it a page of its own that somebody keeps where it is?
 #[doc(alias("folio_needs_cow_for_dma", "folio_maybe_dma_pinned"))]
 fn is_pinned<P: Env>(p: &mut P, pfn: Pfn) -> bool {
-    p.with_memmap(|map| map.get(pfn).is_some_and(|folio| folio.is_anonymous() && folio.pins() > 0))
+    p.with_memmap(pfn, |map| map.get(pfn).is_some_and(|folio| folio.is_anonymous() && folio.pins() > 0))
 }
 
 /// The child gets a page of its own, and the parent keeps its own as it was.
@@ -147,7 +147,7 @@ fn copy_pinned<P: Env>(
     let place = Place { mm: child, vma: *area, addr, index: area.index_of(addr), origin, pin: Pin::Short };
     let (folio, _) =
         alloc_page(p, &place, Purpose::Instantiate).map_err(|refusal| ForkError::NoCopy { addr, refusal })?;
-    p.with_contents(|contents| contents.copy(entry.pfn, folio.pfn, area.size.bytes()));
+    memmap::copy(p, entry.pfn, folio.pfn, area.size.bytes());
     anon_installed(p, &place, folio);
     let writable = area.prot.contains(Prot::WRITE);
     install(

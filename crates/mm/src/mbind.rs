@@ -229,7 +229,7 @@ fn move_elsewhere<P: Env>(p: &mut P, elsewhere: Vec<(Pfn, u32, Target)>, existin
     let (mut stay, mut taken) = (HugeCount::ZERO, BTreeSet::new());
     for (pfn, entries, target) in elsewhere {
         // A page that others map too is left to them, and that is no failure.
-        let shared = p.with_memmap(|map| map.get(pfn).is_some_and(|folio| folio.mapcount() > entries));
+        let shared = p.with_memmap(pfn, |map| map.get(pfn).is_some_and(|folio| folio.mapcount() > entries));
         let moves = scope == MoveScope::All || !shared;
         // As on Linux: a page that is mapped twice is found twice, and cannot be moved a second time.
         if moves && (!taken.insert(pfn) || migrate(p, pfn, &target).is_err()) {

@@ -82,7 +82,7 @@ pub fn migrate_isolated<P: Env>(
 ) -> Result<Migrated, MigrateError> {
     let from = isolated.folio();
     // Ours may be the last reference; then there is nothing to move.
-    if p.with_memmap(|map| map.get(from.pfn).is_none_or(|record| record.refs() == 1)) {
+    if p.with_memmap(from.pfn, |map| map.get(from.pfn).is_none_or(|record| record.refs() == 1)) {
         given_up(p, from);
         hugetlb::put_back(p, isolated);
         return Ok(Migrated::Freed);
@@ -113,9 +113,9 @@ pub fn migrate_isolated<P: Env>(
 /// Every reference but the mover's must be one that can be moved.
 fn may_move<P: Env>(p: &mut P, from: HugeFolio, inode: InodeId, index: HugeIndex) -> Result<(), MigrateError> {
     let cached = p.with_cache(inode, |cache| cache.get(index)).flatten() == Some(from.pfn);
-    let found = p.with_memmap(|map| map.get(from.pfn).map(|r| (r.refs(), r.mapcount(), r.pins())));
+    let found = p.with_memmap(from.pfn, |map| map.get(from.pfn).map(|r| (r.refs(), r.mapcount(), r.pins())));
     let (refs, mapcount, pins) = found.unwrap_or_default();
-    let subpool = p.with_pool(from.hstate, |pool| pool.subpool_of(from));
+    let subpool = p.with_records(from.at(), |records| records.subpool_of(from));
     // As on Linux, which cannot tell a private page of such a mount from one that is being taken out of its file.
     if subpool.is_some() && !cached {
         return Err(MigrateError::Truncated(from.pfn));
@@ -127,25 +127,22 @@ fn may_move<P: Env>(p: &mut P, from: HugeFolio, inode: InodeId, index: HugeIndex
 
 fn move_page<P: Env>(p: &mut P, from: HugeFolio, to: HugeFolio, inode: InodeId, index: HugeIndex) {
     let size = p.hstate(from.hstate).size;
-    p.with_contents(|contents| contents.copy(from.pfn, to.pfn, size.bytes()));
+    memmap::copy(p, from.pfn, to.pfn, size.bytes());
     hugetlb::move_state(p, from, to);
-    let anonymous = p.with_memmap(|map| {
+    let (dirty, anonymous) = p.with_memmap(from.pfn, |map| {
         let old = map.get(from.pfn).map(|folio| (folio.is_dirty(), folio.is_anonymous()));
-        let (dirty, anonymous) = old.unwrap_or_default();
-        if dirty {
-            map.mark_written(to.pfn);
-        }
-        anonymous
+        old.unwrap_or_default()
     });
+    if dirty {
+        p.with_memmap(to.pfn, |map| map.mark_written(to.pfn));
+    }
     let by = if anonymous { MappedBy::Anonymous } else { MappedBy::File };
     for (area, addr, entries) in places_of(p, inode, index, from.pfn) {
-        p.with_memmap(|map| {
+        p.with_memmap(to.pfn, |map| {
             map.get_refs(to.pfn, entries.into());
-            for _ in 0..entries {
-                map.add_mapping(to.pfn, by);
-                map.remove_mapping(from.pfn);
-            }
+            (0..entries).for_each(|_| map.add_mapping(to.pfn, by));
         });
+        p.with_memmap(from.pfn, |map| (0..entries).for_each(|_| _ = map.remove_mapping(from.pfn)));
         p.with_table(area.mm, |table| match table.get(addr) {
             Some(entry) => _ = table.set(addr, Entry { pfn: to.pfn, ..entry }),
             None => table.move_pieces(addr, to.pfn),

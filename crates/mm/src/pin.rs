@@ -137,7 +137,7 @@ pub fn pin_file<P: Env>(p: &mut P, inode: InodeId, range: HugeRange, origin: &Or
     for index in range.iter() {
         let pin = loop {
             let had = hugetlbfs::page_for_pin(p, inode, index, origin).map_err(PinError::from).and_then(|pfn| {
-                p.with_memmap(|map| map.keep(pfn));
+                p.with_memmap(pfn, |map| map.keep(pfn));
                 bring_out(p, Pin(PinNote { folio: pfn, page: pfn, kind: PinKind::LongTerm }), origin)
             });
             match had {
@@ -202,7 +202,7 @@ fn grab<P: Env>(
             let mapped = p.with_table(mm, |table| table.folio_at(start)).flatten();
             let there = mapped.is_some_and(|(pfn, _)| pfn == hit.pfn);
             if there {
-                p.with_memmap(|map| {
+                p.with_memmap(hit.pfn, |map| {
                     map.try_get_refs(hit.pfn, 1)?;
                     if kind != PinKind::Reference {
                         map.keep(hit.pfn);
@@ -225,7 +225,7 @@ fn must_unshare<P: Env>(p: &mut P, place: &Place<'_>, pfn: Pfn, touch: Touch, ki
     if place.vma.is_shared() || touch == Touch::Write || kind == PinKind::Reference {
         return false;
     }
-    let found = p.with_memmap(|map| map.get(pfn).map(|folio| (folio.is_anonymous(), folio.mapcount())));
+    let found = p.with_memmap(pfn, |map| map.get(pfn).map(|folio| (folio.is_anonymous(), folio.mapcount())));
     found.is_some_and(|(anonymous, mapcount)| if anonymous { mapcount > 1 } else { kind == PinKind::LongTerm })
 }
 
@@ -249,7 +249,7 @@ pub fn unpin<P: Env>(p: &mut P, pin: Pin) {
 pub fn unpin_in<P: Env>(p: &mut P, pin: Pin, context: Context) {
     let PinNote { folio, kind, .. } = pin.0;
     if kind != PinKind::Reference {
-        p.with_memmap(|map| map.unpin(folio));
+        p.with_memmap(folio, |map| map.unpin(folio));
     }
     hugetlb::put_folio_in(p, folio, 1, context);
 }

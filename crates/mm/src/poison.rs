@@ -116,7 +116,7 @@ fn fail<P: Env>(p: &mut P, (folio, pfn): (HugeFolio, Pfn), tell: impl Fn(MmId) -
 /// Takes a reference if there is one already.
 #[doc(alias = "folio_try_get")]
 fn take_reference<P: Env>(p: &mut P, folio: HugeFolio) -> bool {
-    p.with_memmap(|map| {
+    p.with_memmap(folio.pfn, |map| {
         let in_use = map.get(folio.pfn).is_some_and(|record| record.refs() > 0);
         if in_use {
             map.get_refs(folio.pfn, 1);
@@ -141,9 +141,9 @@ fn unmap_poisoned<P: Env>(
     (folio, pfn): (HugeFolio, Pfn),
     tell: impl Fn(MmId) -> Warned,
 ) -> Option<Vec<Victim>> {
-    let (home, certain) = p.with_pool(folio.hstate, |pool| (pool.home(folio), pool.knows_broken(folio)));
+    let (home, certain) = p.with_records(folio.at(), |records| (records.home(folio), records.knows_broken(folio)));
     let (inode, index) = home?;
-    let dirty = p.with_memmap(|map| map.get(folio.pfn).is_some_and(memmap::Folio::is_dirty));
+    let dirty = p.with_memmap(folio.pfn, |map| map.get(folio.pfn).is_some_and(memmap::Folio::is_dirty));
     let warned = |mm| if dirty { tell(mm) } else { Warned::ByAccess };
     let offset = p.page_shift().total(PageCount::new(pfn.get() - folio.pfn.get()));
     let victims = alone(p, inode, |p| {
@@ -198,7 +198,7 @@ fn take_part<P: Env>(p: &mut P, mm: MmId, (addr, folio): (Vaddr, HugeFolio), off
         return Part::NotTaken;
     };
     let more = taken.after.saturating_sub(taken.before);
-    let refused = p.with_memmap(|map| {
+    let refused = p.with_memmap(folio.pfn, |map| {
         map.try_get_refs(folio.pfn, more.into())?;
         (0..more).for_each(|_| map.add_mapping(folio.pfn, MappedBy::File));
         Ok::<_, TooManyRefs>(())
@@ -211,7 +211,7 @@ fn take_part<P: Env>(p: &mut P, mm: MmId, (addr, folio): (Vaddr, HugeFolio), off
 }
 
 fn drop_mappings<P: Env>(p: &mut P, folio: HugeFolio, entries: u32) {
-    p.with_memmap(|map| (0..entries).for_each(|_| _ = map.remove_mapping(folio.pfn)));
+    p.with_memmap(folio.pfn, |map| (0..entries).for_each(|_| _ = map.remove_mapping(folio.pfn)));
     if entries > 0 {
         hugetlb::put_folio(p, folio.pfn, entries.into());
     }
@@ -220,14 +220,14 @@ fn drop_mappings<P: Env>(p: &mut P, folio: HugeFolio, entries: u32) {
 /// Ends the reference that a failure held: what nobody else has is dissolved. A file's page is kept by it for good, so that it never comes
 /// back from the file to be of use.
 fn let_go<P: Env>(p: &mut P, folio: HugeFolio) -> Failed {
-    let home = p.with_pool(folio.hstate, |pool| pool.home(folio));
+    let home = p.with_records(folio.at(), |records| records.home(folio));
     let cached =
         home.is_some_and(|(inode, index)| p.with_cache(inode, |cache| cache.get(index)).flatten() == Some(folio.pfn));
     if cached {
-        p.with_memmap(|map| map.keep(folio.pfn));
+        p.with_memmap(folio.pfn, |map| map.keep(folio.pfn));
         return Failed::Cached;
     }
-    let left = p.with_memmap(|map| map.get(folio.pfn).map_or(0, memmap::Folio::refs)).saturating_sub(1);
+    let left = p.with_memmap(folio.pfn, |map| map.get(folio.pfn).map_or(0, memmap::Folio::refs)).saturating_sub(1);
     hugetlb::put_folio(p, folio.pfn, 1);
     // Surplus pages have left with their last reference.
     if left == 0 { dissolve(p, folio) } else { Failed::Referenced }
@@ -291,10 +291,10 @@ impl Blame for SoftOfflineError {
 pub fn soft_offline<P: Env>(p: &mut P, pfn: Pfn, target: &Target) -> Result<SoftOfflined, SoftOfflineError> {
     hugetlb::settle(p, pfn);
     let free = while_it_is_whole(p, pfn, |p, folio| {
-        if p.with_pool(folio.hstate, |pool| pool.is_poisoned(folio)) {
+        if p.with_records(folio.at(), |records| records.is_poisoned(folio.at())) {
             return Ok(Ok(SoftOfflined::Known));
         }
-        if p.with_memmap(|map| map.get(folio.pfn).is_some_and(|record| record.refs() > 0)) {
+        if p.with_memmap(folio.pfn, |map| map.get(folio.pfn).is_some_and(|record| record.refs() > 0)) {
             return Err(folio);
         }
         hugetlb::mark_poison(p, folio, pfn);

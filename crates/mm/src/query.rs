@@ -71,7 +71,7 @@ pub fn page_state<P: Env>(p: &mut P, mm: MmId, addr: Vaddr) -> PageState {
         };
     }
     let Some(entry) = entry else { return if marker { PageState::Marker } else { PageState::Absent } };
-    let folio = p.with_memmap(|map| map.get(entry.pfn).map(|f| (f.is_anonymous(), f.mapcount() == 1)));
+    let folio = p.with_memmap(entry.pfn, |map| map.get(entry.pfn).map(|f| (f.is_anonymous(), f.mapcount() == 1)));
     let (anonymous, exclusive) = folio.unwrap_or((false, false));
     PageState::Present { anonymous, exclusive, uffd_wp: entry.uffd_wp }
 }
@@ -84,7 +84,7 @@ pub fn smaps<P: Env>(p: &mut P, mm: MmId, range: VaddrRange) -> Smaps {
     for vma in areas {
         let entries = p.with_table(mm, |table| table.over(vma.range).collect::<Vec<_>>());
         for (_, entry) in entries.unwrap_or_default() {
-            let mapcount = p.with_memmap(|map| map.get(entry.pfn).map_or(0, memmap::Folio::mapcount));
+            let mapcount = p.with_memmap(entry.pfn, |map| map.get(entry.pfn).map_or(0, memmap::Folio::mapcount));
             let bytes = if mapcount > 1 { &mut sum.shared } else { &mut sum.private };
             *bytes += entry.size.bytes();
             if let Some(of_level) = sum.by_level.get_mut(p.paging().level_of(entry.size)) {
@@ -98,7 +98,7 @@ pub fn smaps<P: Env>(p: &mut P, mm: MmId, range: VaddrRange) -> Smaps {
         });
         for (pfn, leaves, mapped, by_level) in pieces.unwrap_or_default() {
             sum.by_level.iter_mut().zip(by_level).for_each(|(sum, more)| *sum += more);
-            let mapcount = p.with_memmap(|map| map.get(pfn).map_or(0, memmap::Folio::mapcount));
+            let mapcount = p.with_memmap(pfn, |map| map.get(pfn).map_or(0, memmap::Folio::mapcount));
             *(if mapcount > leaves { &mut sum.shared } else { &mut sum.private }) += mapped;
         }
     }
@@ -157,7 +157,7 @@ fn add_run(runs: &mut Vec<(VaddrRange, bool)>, part: VaddrRange, present: bool) 
 #[doc(alias = "page_mapcount")]
 pub fn mapcount_of<P: Env>(p: &mut P, pfn: Pfn) -> Option<u32> {
     let folio = hugetlb::folio_of(p, pfn)?;
-    let Some((inode, index)) = p.with_pool(folio.hstate, |pool| pool.home(folio)) else { return Some(0) };
+    let Some((inode, index)) = p.with_records(folio.at(), |records| records.home(folio)) else { return Some(0) };
     let offset = p.page_shift().total(PageCount::new(pfn.get() - folio.pfn.get()));
     let size = p.hstate(folio.hstate).size;
     let mut count = 0;

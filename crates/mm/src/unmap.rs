@@ -120,7 +120,7 @@ fn zap<P: Env>(p: &mut P, area: &MappedArea, range: HugeRange, markers: Markers,
     let pieces = pieces.unwrap_or_default();
     for (_, pieces) in pieces {
         // Each has a reference of its own. Only shared areas have pieces, so no reservation is asked about.
-        p.with_memmap(|map| (0..pieces.leaves()).for_each(|_| _ = map.remove_mapping(pieces.pfn())));
+        p.with_memmap(pieces.pfn(), |map| (0..pieces.leaves()).for_each(|_| _ = map.remove_mapping(pieces.pfn())));
         freed.extend((0..pieces.leaves()).map(|_| pieces.pfn()));
     }
     let taken = p.with_table(area.mm, |table| {
@@ -136,7 +136,7 @@ fn zap<P: Env>(p: &mut P, area: &MappedArea, range: HugeRange, markers: Markers,
     });
     for (addr, entry) in taken.unwrap_or_default() {
         let index = area.range.start.offset(size.count_floor(addr.since(area.start)));
-        let (anonymous, refs, left) = p.with_memmap(|map| {
+        let (anonymous, refs, left) = p.with_memmap(entry.pfn, |map| {
             let found = map.get(entry.pfn).map(|folio| (folio.is_anonymous(), folio.refs()));
             let (anonymous, refs) = found.unwrap_or_default();
             (anonymous, refs, map.remove_mapping(entry.pfn))

@@ -16,7 +16,7 @@ pub fn vacate<P: Env>(p: &mut P, pfn: Pfn, reason: MoveReason) -> Moved {
         return Moved::Busy;
     }
     hugetlb::settle(p, pfn);
-    if p.with_memmap(|map| map.split_around(pfn).is_some()) {
+    if p.with_memmap(pfn, |map| map.split_around(pfn).is_some()) {
         // The pieces of a page lie beside each other for as long as it is in pieces.
         return Moved::Busy;
     }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use memmap::FolioKind;
+use memmap::{Folio, FolioKind};
 use policy::{Placement, Reach, ZoneRef};
 use units::{Blame, GfpFlags, Ledger, Order, PageCount, Pfn, Site, ZoneKind};
 use zone::{AllocFlags, BadFree, Found, Held, Want, Zone};
@@ -199,9 +199,11 @@ pub fn relocate<P: Env>(p: &mut P, to: &Move) -> Moved {
     }
     let moved = p.with_blocks(|blocks| blocks.relocate(to));
     if moved == Moved::Moved {
-        p.with_memmap(|map| {
+        p.with_memmap(to.from, |map| {
             let _ = map.put_refs(to.from, 1);
             map.release(to.from);
+        });
+        p.with_memmap(to.to, |map| {
             map.claim(to.to, to.order, FolioKind::Page);
             map.get_refs(to.to, 1);
         });
@@ -297,14 +299,16 @@ pub(crate) fn range_to_the_end<P: Env>(p: &mut P, wanted: ContigRequest) -> Resu
 /// The huge pages of a range and what was one and is not free yet, those that nobody uses before the others: what is moved must not be moved into the range.
 pub fn huge_in<P: Env>(p: &mut P, zone: ZoneRef, start: Pfn, end: Pfn) -> Vec<Found> {
     let used = p.with_zone(zone, |parts| parts.zone.in_use(start, end)).unwrap_or_default();
-    p.with_memmap(|map| {
-        let large = |kind| matches!(kind, FolioKind::Huge(_) | FolioKind::Leaving(_));
-        let huge = |found: &Found| map.get(found.pfn).filter(|folio| large(folio.kind));
-        let is_used = |found: &Found| huge(found).is_some_and(|folio| folio.refs() > 0);
-        let mut pages: Vec<Found> = used.into_iter().filter(|found| huge(found).is_some()).collect();
-        pages.sort_by_key(|found| (is_used(found), found.pfn));
-        pages
-    })
+    let large = |folio: &&Folio| matches!(folio.kind, FolioKind::Huge(_) | FolioKind::Leaving(_));
+    let mut pages: Vec<(bool, Found)> = used
+        .into_iter()
+        .filter_map(|found| {
+            let refs = p.with_memmap(found.pfn, |map| map.get(found.pfn).filter(large).map(Folio::refs))?;
+            Some((refs > 0, found))
+        })
+        .collect();
+    pages.sort_by_key(|&(used, found)| (used, found.pfn));
+    pages.into_iter().map(|(_, found)| found).collect()
 }
 
 /// Takes exactly these frames as one block, for somebody who holds it under a name from now on. What is in them is moved away.
@@ -320,7 +324,7 @@ pub fn take_frames<P: Env>(p: &mut P, pfn: Pfn, order: Order, gfp: GfpFlags) -> 
     let gfp = gfp | GfpFlags::COMP;
     let wanted = ContigRequest { zone, start: pfn, pages: order.pages(), area: Area::Ordinary, gfp };
     range_to_the_end(p, wanted)?;
-    p.with_memmap(|map| {
+    p.with_memmap(pfn, |map| {
         map.claim(pfn, order, FolioKind::Page);
         map.get_refs(pfn, 1);
     });
@@ -380,7 +384,7 @@ pub fn take_block<P: Env>(p: &mut P, request: &PageRequest, placement: &Placemen
     if movable {
         let _ = p.with_zone(zone, |parts| parts.zone.mark_movable(pfn, order));
     }
-    p.with_memmap(|map| {
+    p.with_memmap(pfn, |map| {
         map.claim(pfn, order, FolioKind::Page);
         map.get_refs(pfn, 1);
     });
@@ -393,7 +397,7 @@ pub fn take_block<P: Env>(p: &mut P, request: &PageRequest, placement: &Placemen
 /// There is no such block, or it is pinned.
 pub fn put_block<P: Env>(p: &mut P, block: units::BlockId) -> Result<(), BlockError> {
     let HeldBlock { pfn, order, zone, .. } = p.with_blocks(|blocks| blocks.put(block))?;
-    p.with_memmap(|map| {
+    p.with_memmap(pfn, |map| {
         let _ = map.put_refs(pfn, 1);
         map.release(pfn);
     });

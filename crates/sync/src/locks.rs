@@ -72,8 +72,9 @@ impl<T> Section<T> {
 }
 
 /// Exclusion that guards no data: a scope. Many objects share a table of these by hash, so a thread must never hold two of
-/// one rank.
+/// one rank. It has a pair of cache lines of its own, as a [`Section`] has.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct Gate {
     lock: RawRwLock<()>,
 }

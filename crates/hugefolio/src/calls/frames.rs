@@ -136,7 +136,7 @@ pub(super) fn mapping_at<P: Env>(p: &mut P, pid: Pid, addr: Vaddr) -> Option<Map
         leaves,
         tables,
         broken,
-        refs: folio.and_then(|pfn| p.with_memmap(|map| map.get(pfn).map(memmap::Folio::refs))),
+        refs: folio.and_then(|pfn| p.with_memmap(pfn, |map| map.get(pfn).map(memmap::Folio::refs))),
         mapcount: base.and_then(|base| mm::mapcount_of(p, base)).unwrap_or(0),
     })
 }
@@ -234,7 +234,7 @@ pub(super) fn move_page<P: Env>(
     if folio.node == node {
         return Ok(node);
     }
-    if scope == MoveScope::Own && p.with_memmap(|map| map.get(folio.pfn).is_some_and(|r| r.mapcount() > 1)) {
+    if scope == MoveScope::Own && p.with_memmap(folio.pfn, |map| map.get(folio.pfn).is_some_and(|r| r.mapcount() > 1)) {
         return Err(MovePageError::Shared(addr));
     }
     mm::migrate(p, folio.pfn, &there(node))?;
@@ -300,16 +300,17 @@ pub(super) fn soft_offline<P: Env>(
 }
 
 pub(super) fn frame<P: Env>(p: &mut P, pfn: Pfn) -> Frame {
-    let found =
-        p.with_memmap(|map| map.find(pfn).map(|(start, folio)| (start, folio.kind, folio.refs(), folio.mapcount())));
+    let found = p.with_memmap(pfn, |map| {
+        map.find(pfn).map(|(start, folio)| (start, folio.kind, folio.refs(), folio.mapcount()))
+    });
     match found {
         None => Frame::Free,
         Some((_, FolioKind::Poisoned, ..)) => Frame::Broken,
         Some((_, FolioKind::Leaving(_), ..)) => Frame::Leaving,
         Some((start, FolioKind::Huge(slot), refs, mapcount)) => {
-            let (folio, poisoned) = p.with_pool(slot.hstate, |pool| {
-                let folio = pool.folio(slot.hstate, slot.slot);
-                (folio, pool.is_poisoned(folio))
+            let (folio, poisoned) = p.with_records(slot, |records| {
+                let folio = records.folio(slot.hstate, slot.slot);
+                (folio, records.is_poisoned(folio.at()))
             });
             let poisoned = if poisoned { Poison::Some } else { Poison::None };
             Frame::Huge { start, node: folio.node, refs, mapcount, poisoned }

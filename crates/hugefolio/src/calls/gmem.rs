@@ -227,7 +227,7 @@ pub trait GuestMemory: Env + Sized {
     /// Why the access fails.
     fn gmem_read(&mut self, pid: Pid, view: GmemView, offset: Bytes) -> Result<u8, CallError<HostFault>> {
         let (pfn, at) = touched(self, pid, view, offset)?;
-        Ok(self.with_contents(|contents| contents.read(pfn, at)))
+        Ok(self.with_contents(pfn, |contents| contents.read(pfn, at)))
     }
 
     /// The host writes a byte by a mapping.
@@ -236,7 +236,7 @@ pub trait GuestMemory: Env + Sized {
     /// Why the access fails.
     fn gmem_write(&mut self, pid: Pid, view: GmemView, offset: Bytes, value: u8) -> Result<(), CallError<HostFault>> {
         let (pfn, at) = touched(self, pid, view, offset)?;
-        self.with_contents(|contents| contents.write(pfn, at, value));
+        self.with_contents(pfn, |contents| contents.write(pfn, at, value));
         Ok(())
     }
 
@@ -270,7 +270,7 @@ pub trait GuestMemory: Env + Sized {
         let index = page_of(self, offset);
         let page = ::gmem::guest_fault(self, file, index, &by).map_err(GmemCallError::Failed)?;
         let at = inside(self, offset);
-        let value = self.with_contents(|contents| {
+        let value = self.with_contents(page.pfn, |contents| {
             write.into_iter().for_each(|value| contents.write(page.pfn, at, value));
             contents.read(page.pfn, at)
         });

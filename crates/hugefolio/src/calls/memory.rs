@@ -117,14 +117,14 @@ pub(super) fn mmap<P: Env>(p: &mut P, pid: Pid, call: &MapCall) -> Result<Vaddr,
 pub(super) fn read_byte<P: Env>(p: &mut P, pid: Pid, addr: Vaddr) -> Result<u8, CallError<FaultError>> {
     in_space(p, pid, |p, mm, origin| {
         let hit = mm::fault(p, mm, origin, addr, Touch::Read)?;
-        Ok(p.with_contents(|contents| contents.read(hit.pfn, hit.offset)))
+        Ok(p.with_contents(hit.pfn, |contents| contents.read(hit.pfn, hit.offset)))
     })
 }
 
 pub(super) fn write_byte<P: Env>(p: &mut P, pid: Pid, addr: Vaddr, value: u8) -> Result<(), CallError<FaultError>> {
     in_space(p, pid, |p, mm, origin| {
         let hit = mm::fault(p, mm, origin, addr, Touch::Write)?;
-        p.with_contents(|contents| contents.write(hit.pfn, hit.offset, value));
+        p.with_contents(hit.pfn, |contents| contents.write(hit.pfn, hit.offset, value));
         Ok(())
     })
 }

@@ -106,7 +106,7 @@ fn empty_node<P: Env>(
     let mut taken = BTreeSet::new();
     for (pfn, entries) in leaving {
         // What others map too is left to them, and that is no failure.
-        let shared = p.with_memmap(|map| map.get(pfn).is_some_and(|folio| folio.mapcount() > entries));
+        let shared = p.with_memmap(pfn, |map| map.get(pfn).is_some_and(|folio| folio.mapcount() > entries));
         if scope == MoveScope::Own && shared {
             continue;
         }

@@ -34,8 +34,9 @@ pub(super) fn lines<P: Env>(p: &mut P, pid: Pid) -> Option<Vec<NumaMapsLine>> {
         let mut nodes: BTreeMap<NodeId, HugeCount> = BTreeMap::new();
         for (_, entry) in entries {
             let Some(folio) = hugetlb::folio_at(p, entry.pfn) else { continue };
-            let (anonymous, mapcount) =
-                p.with_memmap(|map| map.get(entry.pfn).map_or((false, 0), |f| (f.is_anonymous(), f.mapcount())));
+            let (anonymous, mapcount) = p.with_memmap(entry.pfn, |map| {
+                map.get(entry.pfn).map_or((false, 0), |f| (f.is_anonymous(), f.mapcount()))
+            });
             line.pages += ONE;
             // What is in a file counts as written always.
             let written = entry.dirty || !anonymous;
@@ -49,7 +50,8 @@ pub(super) fn lines<P: Env>(p: &mut P, pid: Pid) -> Option<Vec<NumaMapsLine>> {
         for pfn in in_pieces.unwrap_or_default() {
             let Some(folio) = hugetlb::folio_at(p, pfn) else { continue };
             (line.pages, line.dirty) = (line.pages + ONE, line.dirty + ONE);
-            line.most_mappings = line.most_mappings.max(p.with_memmap(|map| map.get(pfn).map_or(0, |f| f.mapcount())));
+            line.most_mappings =
+                line.most_mappings.max(p.with_memmap(pfn, |map| map.get(pfn).map_or(0, |f| f.mapcount())));
             *nodes.entry(folio.node).or_insert(HugeCount::ZERO) += ONE;
         }
         line.nodes = nodes.into_iter().collect();

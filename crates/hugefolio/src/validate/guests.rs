@@ -101,14 +101,17 @@ impl Machine {
                 waiting += if piece.refs() == 0 { pages.get() } else { 0 };
             }
             let pool = &self.pools[split.slot.hstate.index()];
-            let page = pool.folio(split.slot.hstate, split.slot.slot);
-            if pool.waiting(page).get() != waiting {
-                return broken(format!("{waiting} pages of {first} wait, and {} are counted", pool.waiting(page)));
+            let page = pool.records().folio(split.slot.hstate, split.slot.slot);
+            if pool.records().waiting(page).get() != waiting {
+                return broken(format!(
+                    "{waiting} pages of {first} wait, and {} are counted",
+                    pool.records().waiting(page)
+                ));
             }
         }
         for (n, pool) in (0..=u8::MAX).zip(&self.pools) {
             let whole = |page: &hugetlb::HugeFolio| self.memmap.split_around(page.pfn).is_none();
-            let waits = |page: &hugetlb::HugeFolio| !pool.waiting(*page).is_zero();
+            let waits = |page: &hugetlb::HugeFolio| !pool.records().waiting(*page).is_zero();
             if let Some(page) = pool.folios(units::HstateId::new(n)).filter(whole).find(waits) {
                 return broken(format!("pages of {} wait, which is whole", page.pfn));
             }

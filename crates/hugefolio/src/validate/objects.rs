@@ -94,7 +94,9 @@ impl Machine {
     fn is_to_be_gathered(&self, folio: HugeFolio) -> bool {
         self.memmap.split_around(folio.pfn).is_some_and(|(first, order, slot)| {
             let pool = &self.pools[slot.hstate.index()];
-            first == folio.pfn && folio.in_slot(slot.hstate, slot.slot) && pool.waiting(folio) == order.pages()
+            first == folio.pfn
+                && folio.in_slot(slot.hstate, slot.slot)
+                && pool.records().waiting(folio) == order.pages()
         })
     }
 

@@ -84,14 +84,14 @@ impl Machine {
         match self.memmap.get(found.pfn).map(|folio| (folio, folio.kind)) {
             Some((folio, FolioKind::Huge(at))) => {
                 let pool = &self.pools[at.hstate.index()];
-                let huge = pool.folio(at.hstate, at.slot);
+                let huge = pool.records().folio(at.hstate, at.slot);
                 let size = self.config.hstates.get(at.hstate).size;
                 let mend = match (is_idle(folio), pool.available()) {
                     (true, HugeCount::ZERO) => Mend::DropReservation,
                     (true, _) => Mend::ShrinkPool,
                     (false, _) => Mend::LetGo,
                 };
-                (Holder::Pool { size, refs: folio.refs(), home: pool.home(huge) }, mend)
+                (Holder::Pool { size, refs: folio.refs(), home: pool.records().home(huge) }, mend)
             }
             Some((_, FolioKind::Leaving(_))) => (Holder::Leaving, Mend::Move),
             Some((_, FolioKind::Poisoned)) => (Holder::Broken, Mend::Nothing),

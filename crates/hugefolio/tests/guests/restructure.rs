@@ -29,7 +29,7 @@ fn taken(machine: &mut Machine, page: HugeSize) -> Pfn {
     };
     let folio = hugetlb::hugetlb_alloc_folio(machine, &request).unwrap();
     let pages = machine.folio(folio.pfn).unwrap().1.order.pages();
-    machine.with_memmap(|map| map.get_refs(folio.pfn, pages.get() - 1));
+    machine.with_memmap(folio.pfn, |map| map.get_refs(folio.pfn, pages.get() - 1));
     folio.pfn
 }
 
@@ -84,15 +84,15 @@ fn in_steps_and_back() {
 fn somebody_else_keeps_a_folio_as_it_is() {
     let mut m = machine(HugeSize::M2, 1);
     let first = taken(&mut m, HugeSize::M2);
-    m.with_memmap(|map| map.pin(first));
+    m.with_memmap(first, |map| map.pin(first));
     let refused = restructure::split(&mut m, first, Order::ZERO).unwrap_err();
     assert!(matches!(refused, SplitError::Referenced(held) if (held.refs, held.expected) == (513, 512)));
     assert_eq!((refused.errno(), order(&m, first)), (Errno::EAGAIN, 9));
-    m.with_memmap(|map| map.unpin(first));
+    m.with_memmap(first, |map| map.unpin(first));
     hugetlb::put_folio(&mut m, first, 1);
     restructure::split(&mut m, first, Order::ZERO).unwrap();
     // The lowest of two that are held is told.
-    m.with_memmap(|map| {
+    m.with_memmap(at(first, 7), |map| {
         map.pin(at(first, 7));
         map.pin(at(first, 9));
     });
@@ -204,9 +204,9 @@ fn a_split_gigabyte_is_a_few_runs() {
     let first = taken(&mut m, HugeSize::G1);
     restructure::split(&mut m, first, Order::ZERO).unwrap();
     assert_eq!(m.pieces_of(first).count(), 1);
-    m.with_memmap(|map| map.pin(at(first, 1000)));
+    m.with_memmap(at(first, 1000), |map| map.pin(at(first, 1000)));
     assert_eq!(m.pieces_of(first).map(|(_, pages, _)| pages.get()).collect::<Vec<_>>(), [1000, 1, (1 << 18) - 1001]);
-    m.with_memmap(|map| map.unpin(at(first, 1000)));
+    m.with_memmap(at(first, 1000), |map| map.unpin(at(first, 1000)));
     hugetlb::put_folio(&mut m, at(first, 1000), 1);
     assert_eq!(m.pieces_of(first).count(), 1);
 }

@@ -61,7 +61,7 @@ pub struct PreparedMerge {
 /// # Errors
 /// The lowest piece that somebody else refers to, a broken page, or a request that makes no sense.
 pub fn prepare_merge<P: Env>(p: &mut P, first: Pfn, to: Order) -> Result<PreparedMerge, MergeError> {
-    let found = p.with_memmap(|map| {
+    let found = p.with_memmap(first, |map| {
         let (start, whole, slot) = map.split_around(first)?;
         let smaller = map.get(first).is_some_and(|piece| piece.order < to);
         Some((smaller && to <= whole && (to < whole || start == first), whole, slot))
@@ -73,7 +73,7 @@ pub fn prepare_merge<P: Env>(p: &mut P, first: Pfn, to: Order) -> Result<Prepare
     if let Some(pfn) = broken_in(p, slot, first, to) {
         return Err(MergeError::Poisoned { pfn });
     }
-    freeze(p, |map| map.freeze_pieces(first, to)).map_err(MergeError::Referenced)?;
+    freeze(p, first, |map| map.freeze_pieces(first, to)).map_err(MergeError::Referenced)?;
     Ok(PreparedMerge { first, to, whole, slot })
 }
 
@@ -86,13 +86,13 @@ impl PreparedMerge {
             let zone = page_of(p, slot).zone_ref();
             optimise(p, first, whole, zone);
         }
-        p.with_memmap(|map| map.merge(first, to));
+        p.with_memmap(first, |map| map.merge(first, to));
         p.emit(|| Event::Merged { hstate: slot.hstate, folio: first, to });
     }
 
     /// Leaves them as they were.
     pub fn abandon<P: Env>(self, p: &mut P) {
-        p.with_memmap(|map| map.thaw_pieces(self.first, self.to));
+        p.with_memmap(self.first, |map| map.thaw_pieces(self.first, self.to));
     }
 }
 

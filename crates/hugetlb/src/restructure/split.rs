@@ -71,14 +71,14 @@ pub fn prepare_split<P: Env>(p: &mut P, pfn: Pfn, to: Order) -> Result<PreparedS
         return Err(SplitError::Poisoned { pfn });
     }
     let refs = part.order.pages().get();
-    freeze(p, |map| map.freeze(pfn, refs)).map_err(SplitError::Referenced)?;
+    freeze(p, pfn, |map| map.freeze(pfn, refs)).map_err(SplitError::Referenced)?;
     // A shared tail must never be written, and each piece has a descriptor of its own.
     let restored = match part.of {
         Some(_) => Restored::Whole,
         None => match vmemmap::restore(p, pfn) {
             Ok(restored) => restored,
             Err(lacking) => {
-                p.with_memmap(|map| map.thaw(pfn, refs));
+                p.with_memmap(pfn, |map| map.thaw(pfn, refs));
                 return Err(lacking.into());
             }
         },
@@ -90,7 +90,7 @@ impl PreparedSplit {
     /// Splits it.
     pub fn commit<P: Env>(self, p: &mut P) {
         let Self { pfn, part, to, .. } = self;
-        p.with_memmap(|map| map.split(pfn, to));
+        p.with_memmap(pfn, |map| map.split(pfn, to));
         p.emit(|| Event::Split { hstate: part.slot.hstate, folio: pfn, from: part.order, to });
     }
 
@@ -101,7 +101,7 @@ impl PreparedSplit {
             let zone = page_of(p, part.slot).zone_ref();
             optimise(p, pfn, part.order, zone);
         }
-        p.with_memmap(|map| map.thaw(pfn, part.order.pages().get()));
+        p.with_memmap(pfn, |map| map.thaw(pfn, part.order.pages().get()));
     }
 }
 

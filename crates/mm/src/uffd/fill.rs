@@ -252,14 +252,14 @@ fn fill_locked<P: Env>(p: &mut P, place: &Place<'_>, source: Source<'_>, from: B
         Source::Cached => {
             let pfn = cached.ok_or(FillRefusal::NotCached(place.index))?;
             let in_pieces = vma.flags.contains(VmaFlags::PIECES);
-            if is_poisoned(p, vma, pfn) {
+            if is_poisoned(p, pfn) {
                 let part = FillRefusal::BrokenPart(place.addr);
                 return Err(if in_pieces { part } else { FillRefusal::Poisoned(place.index) });
             }
             if present {
                 return Err(FillRefusal::Exists(place.addr));
             }
-            p.with_memmap(|map| map.try_get_refs(pfn, 1))?;
+            p.with_memmap(pfn, |map| map.try_get_refs(pfn, 1))?;
             let noted = in_pieces && p.with_table(place.mm, |table| table.has_marker(place.addr)) == Some(true);
             (pfn, MappedBy::File, noted)
         }
@@ -281,7 +281,7 @@ fn map_piece<P: Env>(p: &mut P, place: &Place<'_>, offset: Bytes, left: Bytes) -
     let pfn = cached.ok_or(FillRefusal::NotCached(place.index))?;
     let size = Pieces::largest(p.paging(), vma.size, offset, left);
     let piece = Piece { offset, size, state: PieceState::page(vma.prot.contains(Prot::WRITE)) };
-    if has_broken(p, vma, pfn, piece) {
+    if has_broken(p, pfn, piece) {
         return Err(FillRefusal::BrokenPart(place.addr + offset));
     }
     match install_piece(p, place, pfn, piece) {
@@ -307,7 +307,7 @@ fn copied_page<P: Env>(
 /// Writes the part of the payload that begins `from` bytes in.
 fn write<P: Env>(p: &mut P, folio: HugeFolio, payload: Payload<'_>, from: Bytes, len: Bytes) {
     let base = p.page_shift().bytes();
-    p.with_contents(|contents| {
+    p.with_contents(folio.pfn, |contents| {
         contents.zero(folio.pfn, Bytes::ZERO, len);
         match payload {
             Payload::Bytes(bytes) => {

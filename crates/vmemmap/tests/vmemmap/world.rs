@@ -183,11 +183,11 @@ impl Scopes for World {
 }
 
 impl memmap::Env for World {
-    fn with_memmap<R>(&mut self, f: impl FnOnce(&mut MemMap) -> R) -> R {
+    fn with_memmap<R>(&mut self, _: Pfn, f: impl FnOnce(&mut MemMap) -> R) -> R {
         f(&mut self.memmap)
     }
 
-    fn with_contents<R>(&mut self, f: impl FnOnce(&mut Contents) -> R) -> R {
+    fn with_contents<R>(&mut self, _: Pfn, f: impl FnOnce(&mut Contents) -> R) -> R {
         f(&mut self.contents)
     }
 }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use units::{Bytes, HstateId, InodeId, PageCount};
+use units::{Bytes, HstateId, HugeIndex, HugeRange, InodeId, PageCount};
 
 use crate::Env;
 
@@ -58,12 +58,14 @@ pub fn read<P: Env>(
 fn first_broken<P: Env>(p: &mut P, id: InodeId, hstate: HstateId, from: Bytes, end: Bytes) -> Option<Bytes> {
     let h = p.hstate(hstate);
     let base = h.size.bytes().get() >> h.order.get();
-    let mut at = from;
-    while at < end {
-        let index = h.size.index_floor(at);
+    // Only pages that are there: a file may be as long as can be said.
+    let mut rest = HugeRange::new(h.size.index_floor(from), h.size.index_ceil(end));
+    while let Some((index, pfn)) =
+        p.with_cache(id, |cache| cache.first_in(rest).and_then(|i| Some((i, cache.get(i)?)))).flatten()
+    {
         let start = h.size.offset_of(index);
-        let cached = p.with_cache(id, |cache| cache.get(index)).flatten();
-        if let Some(folio) = cached.and_then(|pfn| hugetlb::folio_at(p, pfn)) {
+        let at = start.max(from);
+        if let Some(folio) = hugetlb::folio_at(p, pfn) {
             let frame = folio.pfn.offset(PageCount::new((at - start).get() / base));
             let broken = p.with_records(folio.at(), |records| records.first_broken(folio, frame));
             if let Some(broken) = broken {
@@ -71,7 +73,7 @@ fn first_broken<P: Env>(p: &mut P, id: InodeId, hstate: HstateId, from: Bytes, e
                 return Some(offset.max(from)).filter(|&offset| offset < end);
             }
         }
-        at = start + h.size.bytes();
+        rest.start = HugeIndex::new(index.get() + 1);
     }
     None
 }

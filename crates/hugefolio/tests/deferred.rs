@@ -129,3 +129,19 @@ fn a_saved_machine_has_it() {
     copy.quiesce();
     assert_eq!((copy.frame(folio), pool(&mut copy)), (Frame::Free, [0, 0, 0]));
 }
+
+/// A block above the largest order was once taken as one block and left as base pages, where something had to be moved out of its range first and
+/// nobody had asked for a block that stays whole: no recount held any more, and nothing could give it back.
+#[test]
+fn a_block_out_of_which_something_moved_is_one_block() {
+    let mut machine = Machine::builder().node(NodeId::new(0), Bytes::gib(4)).build().unwrap();
+    let request = |order, gfp| PageRequest::new(Order::new(order), gfp, NodeId::new(0));
+    let base = machine.alloc_pages(&request(0, GfpFlags::HIGHUSER_MOVABLE)).unwrap();
+    let at = machine.block(base).unwrap().pfn;
+    let large = machine.alloc_pages(&request(11, GfpFlags::KERNEL)).unwrap();
+    machine.validate().unwrap();
+    assert_eq!(machine.block(large).unwrap().pfn, at, "the page was in the first range, and left it");
+    machine.free_pages(large).unwrap();
+    machine.free_pages(base).unwrap();
+    machine.validate().unwrap();
+}

@@ -255,8 +255,8 @@ fn range_of<P: Env>(p: &mut P, zone: ZoneRef, request: &PageRequest, migratetype
 /// Tries one aligned range after the other in which nothing stays where it is.
 fn range_by_moving<P: Env>(p: &mut P, zone: ZoneRef, request: &PageRequest) -> Option<Pfn> {
     let pages = request.order.pages();
-    // Effort is no wish that a range can have.
-    let gfp = request.gfp.difference(GfpFlags::NORETRY);
+    // Effort is no wish that a range can have; and it is one block that goes back as one, whoever asks.
+    let gfp = request.gfp.difference(GfpFlags::NORETRY) | GfpFlags::COMP;
     let spans = p.with_zone(zone, |parts| parts.zone.layout().spans.clone())?;
     for (start, end) in spans {
         let mut at = start.get().next_multiple_of(pages.get());

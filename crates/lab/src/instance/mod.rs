@@ -384,7 +384,8 @@ impl Instance {
         self.machine.quiesce();
         self.machine.drain_pages();
         let sizes: Vec<HugeSize> = self.machine.hstates().iter().map(|hstate| hstate.size).collect();
-        for size in sizes {
+        // Twice: the pages of one size may be the memory that the descriptors of another one lack.
+        for &size in sizes.iter().chain(&sizes) {
             let all = ResizeNodes::Global(Nodemask::ALL);
             // Surplus pages that nobody promised stay in a pool that shrinks; they become persistent first.
             let nr = self.machine.pool(size).map_or(HugeCount::ZERO, |pool| pool.nr);

@@ -134,7 +134,7 @@ pub const ROWS: [Row; 45] = [
     row("walk_to_page", "small", "paging: walk to a page of 4 KiB").at_most(60),
     row("map_gigabyte", "small", "paging: 1 GiB mapped in pages of 4 KiB, a page").of(1 << 18).at_most(15),
     row("collapse_gigabyte", "mixed", "paging: 1 GiB of 1,023 pages made one, a page").of(1_023).at_most(20),
-    row("continue_part", "first", "mm: CONTINUE of 4 KiB into an empty mapping of 1 GiB").of(1).at_most(2_600),
+    row("continue_part", "first", "mm: CONTINUE of 4 KiB into an empty mapping of 1 GiB").of(1).at_most(600),
     row("alloc_and_free", "base", "page_alloc: alloc + free of a base page"),
     row("alloc_and_free", "huge", "page_alloc: alloc + free of a block of 2 MiB"),
     row("restore_and_optimise", "huge", "vmemmap: restore + optimise of a 2 MiB page").at_most(400),

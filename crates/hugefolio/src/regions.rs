@@ -8,6 +8,8 @@ use sync::Rank;
 use sync::locks::Section;
 use units::{NodeId, Pfn, ZoneKind};
 
+use crate::shared::Ledger;
+
 /// Which frames lie on which node. No folio lies on two.
 #[derive(Clone, Debug)]
 pub(crate) struct Frames {
@@ -76,8 +78,8 @@ impl BySlot {
     }
 
     /// Gives it back.
-    pub(crate) fn into_pool(self, pool: Section<Pool>) -> Pool {
-        let mut pool = pool.into_inner();
+    pub(crate) fn into_pool(self, ledger: Ledger) -> Pool {
+        let mut pool = ledger.pool.into_inner();
         *pool.records_mut() = Records::put_together(self.0.into_iter().map(Section::into_inner));
         pool
     }

@@ -9,7 +9,7 @@ use hugetlbfs::{Inode, Mount};
 use memmap::{Contents, MemMap};
 use mm::{PageTable, Userfault, VmaTree};
 use page_alloc::{Blocks, CmaAreas, NodeState, OwnLists, PageAllocator, ZoneSlot, Zones};
-use sync::locks::{Gate, Section};
+use sync::locks::{Gate, Glance, Section};
 use units::{CpuId, Event, GmemId, InodeId, MmId, MountId, NodeId, Pid, ResvMapId, SubpoolId, UffdId};
 
 use vmemmap::Vmemmap;
@@ -72,7 +72,7 @@ pub struct SharedMachine {
     pub(crate) cma: Section<CmaAreas>,
     pub(crate) charges: Section<Charges>,
     /// Without what they keep of their folios, which is in `records`.
-    pub(crate) pools: Vec<Section<Pool>>,
+    pub(crate) pools: Vec<Ledger>,
     pub(crate) records: Vec<BySlot>,
     pub(crate) shelves: Vec<Vec<Section<Shelf>>>,
     pub(crate) resv_maps: Spread<ResvMapId, ResvMap>,
@@ -91,6 +91,20 @@ pub struct SharedMachine {
     pub(crate) sysctls: Section<Sysctls>,
     cpus: Section<BTreeSet<CpuId>>,
     pub(crate) gates: Gates,
+}
+
+/// What a pool counts.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    pub(crate) pool: Section<Pool>,
+    /// Its surplus pages. Each unmap looks whether there are any.
+    pub(crate) surplus: Glance,
+}
+
+impl Ledger {
+    fn new(pool: Pool) -> Self {
+        Self { surplus: Glance::new(pool.surplus().get()), pool: Section::new(rank::POOLS, pool) }
+    }
 }
 
 /// Locks that guard no data: the scopes.
@@ -217,7 +231,12 @@ impl SharedMachine {
             blocks: self.blocks.into_inner(),
             cma: self.cma.into_inner(),
             charges: self.charges.into_inner(),
-            pools: self.pools.into_iter().zip(self.records).map(|(pool, records)| records.into_pool(pool)).collect(),
+            pools: self
+                .pools
+                .into_iter()
+                .zip(self.records)
+                .map(|(ledger, records)| records.into_pool(ledger))
+                .collect(),
             shelves: self
                 .shelves
                 .into_iter()
@@ -261,7 +280,7 @@ impl From<Machine> for SharedMachine {
             blocks: Section::new(rank::BLOCKS, m.blocks),
             cma: Section::new(rank::CMA, m.cma),
             charges: Section::new(rank::CHARGES, m.charges),
-            pools: m.pools.into_iter().map(|pool| Section::new(rank::POOLS, pool)).collect(),
+            pools: m.pools.into_iter().map(Ledger::new).collect(),
             records,
             shelves: m
                 .shelves

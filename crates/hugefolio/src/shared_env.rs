@@ -15,8 +15,8 @@ use slotmap::Key;
 use sync::Rank;
 use sync::locks::Gate;
 use units::{
-    Access, Event, GmemId, HstateId, HugeRange, InodeId, MmId, MountId, NodeId, PageCount, PageShift, Pfn, Pid,
-    ResvMapId, Scope, Scopes, Site, SubpoolId, UffdId, Vaddr, VmaId,
+    Access, Event, GmemId, HstateId, HugeCount, HugeRange, InodeId, MmId, MountId, NodeId, PageCount, PageShift, Pfn,
+    Pid, ResvMapId, Scope, Scopes, Site, SubpoolId, UffdId, Vaddr, VmaId,
 };
 use vmemmap::Vmemmap;
 use zone::tuning::PcpTuning;
@@ -192,7 +192,16 @@ impl hugetlb::Env for OnCpu<'_> {
     }
 
     fn with_pool<R>(&mut self, id: HstateId, f: impl FnOnce(&mut Pool) -> R) -> R {
-        self.shared.pools[id.index()].with(f)
+        let ledger = &self.shared.pools[id.index()];
+        ledger.pool.with(|pool| {
+            let result = f(pool);
+            ledger.surplus.show(pool.surplus().get());
+            result
+        })
+    }
+
+    fn surplus_pages(&mut self, id: HstateId) -> HugeCount {
+        HugeCount::new(self.shared.pools[id.index()].surplus.number())
     }
 
     fn with_records<R>(&mut self, at: HugeSlot, f: impl FnOnce(&mut Records) -> R) -> R {

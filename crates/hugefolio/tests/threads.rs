@@ -177,3 +177,39 @@ fn pages_go_from_node_to_node_between_threads() {
     let pool = machine.pool(HugeSize::M2).unwrap();
     assert_eq!((pool.nr.get(), pool.free.get()), (32, 32));
 }
+
+/// A shared machine shows its surplus pages beside the ledger, and an unmap looks there whether the place that it leaves is promised again. What is
+/// shown must follow the ledger both ways: here it was 0 when the machine became a shared one, then 1, then 0 again.
+#[test]
+fn an_unmap_knows_of_surplus_pages_that_came_and_went() {
+    let mut machine = Machine::builder().node(NodeId::new(0), Bytes::mib(128)).cmdline("hugepages=2").build().unwrap();
+    machine.set_nr_overcommit(HugeSize::M2, HugeCount::new(1)).unwrap();
+    let mut steps = machine.clone();
+    let alone = promises_of_an_unmapped_page(&mut steps);
+    let shared = SharedMachine::from(machine);
+    let mut cpu = shared.check_out(CpuId::new(0)).unwrap();
+    let together = promises_of_an_unmapped_page(&mut shared.on(&mut cpu));
+    assert_eq!(together, alone);
+    assert_eq!(together, [0, 1].map(HugeCount::new), "beside a surplus page, and without one");
+    shared.check_in(cpu);
+    shared.into_machine().validate().unwrap();
+}
+
+/// How many pages are promised after an owner's page was let go: while there is a surplus page, and when it is gone.
+fn promises_of_an_unmapped_page(m: &mut impl Calls) -> [HugeCount; 2] {
+    let pid = m.spawn();
+    let own = m.mmap(pid, &MapCall::anonymous(PAGE, Share::Private)).unwrap();
+    let call = MapCall { flags: MapFlags::NORESERVE, ..MapCall::anonymous(pages(2), Share::Private) };
+    let others = m.mmap(pid, &call).unwrap();
+    for at in [own, others, others + PAGE] {
+        m.write_byte(pid, at, 1).unwrap();
+    }
+    assert_eq!(m.pool(HugeSize::M2).unwrap().surplus, HugeCount::new(1));
+    m.madvise(pid, own, PAGE, Advice::DontNeed).unwrap();
+    let beside = m.pool(HugeSize::M2).unwrap().resv;
+    m.munmap(pid, others, pages(2)).unwrap();
+    assert_eq!(m.pool(HugeSize::M2).unwrap().surplus, HugeCount::ZERO);
+    m.write_byte(pid, own, 1).unwrap();
+    m.madvise(pid, own, PAGE, Advice::DontNeed).unwrap();
+    [beside, m.pool(HugeSize::M2).unwrap().resv]
+}

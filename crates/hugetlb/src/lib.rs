@@ -75,7 +75,7 @@ pub use subpool::{Subpool, SubpoolFull, end_subpool};
 pub use surplus::SurplusRefusal;
 
 use memmap::HugeSlot;
-use units::{HstateId, NodeId, ResvMapId, SubpoolId};
+use units::{HstateId, HugeCount, NodeId, ResvMapId, SubpoolId};
 
 /// What this room needs: everything the descriptors, the page allocator and the charges need, and sections over its own parts.
 pub trait Env: vmemmap::Env + charge::Env {
@@ -84,6 +84,12 @@ pub trait Env: vmemmap::Env + charge::Env {
 
     /// The section of one pool's ledger.
     fn with_pool<R>(&mut self, id: HstateId, f: impl FnOnce(&mut Pool) -> R) -> R;
+
+    /// How many surplus pages a pool has. Read beside the ledger where threads share it, so it may be a moment old.
+    #[doc(alias = "surplus_huge_pages")]
+    fn surplus_pages(&mut self, id: HstateId) -> HugeCount {
+        self.with_pool(id, |pool| pool.surplus())
+    }
 
     /// The section of what a pool keeps of some of its folios, that in `at` among them: whoever enters it may ask inside for that folio alone.
     fn with_records<R>(&mut self, at: HugeSlot, f: impl FnOnce(&mut Records) -> R) -> R;

@@ -29,7 +29,7 @@ pub fn count_against<P: Env>(p: &mut P, folio: HugeFolio, subpool: Option<Subpoo
 /// The owner's area `vma` dropped its mapping of an anonymous folio that others still map, or keep in another way.
 #[doc(alias = "__unmap_hugepage_range")]
 pub fn still_mapped<P: Env>(p: &mut P, folio: HugeFolio, map: ResvMapId, index: HugeIndex, vma: VmaId) {
-    let surplus = p.with_pool(folio.hstate, |pool| pool.surplus());
+    let surplus = p.surplus_pages(folio.hstate);
     let page = OwnerPage { hstate: folio.hstate, map, index };
     p.emit(|| Event::OwnerLetGo { page, folio: folio.pfn, surplus, vma });
     if !surplus.is_zero() {
@@ -54,7 +54,7 @@ pub fn last_unmap<P: Env>(p: &mut P, folio: HugeFolio, dropped_by: Holder, index
     let owed = p.with_records(folio.at(), |records| records.record(folio).owed_to.take());
     let restored = match (dropped_by, owed) {
         (Holder::Owner(map), _) => {
-            let surplus = p.with_pool(folio.hstate, |pool| pool.surplus());
+            let surplus = p.surplus_pages(folio.hstate);
             let restored = surplus.is_zero() && un_consume(p, Holder::Owner(map), index);
             if restored {
                 p.emit(|| Event::OwnerRestored(OwnerPage { hstate: folio.hstate, map, index }));

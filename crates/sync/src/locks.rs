@@ -6,9 +6,14 @@
 #[cfg(not(shuttle))]
 use parking_lot::{Mutex as RawMutex, RwLock as RawRwLock};
 #[cfg(shuttle)]
+use shuttle::sync::atomic::AtomicU64;
+#[cfg(shuttle)]
 use shuttle::sync::{Mutex as RawMutex, RwLock as RawRwLock};
 
 use core::cell::RefCell;
+#[cfg(not(shuttle))]
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering;
 
 use crate::{Rank, RankStack};
 
@@ -68,6 +73,31 @@ impl<T> Section<T> {
         return self.state.into_inner();
         #[cfg(shuttle)]
         self.state.into_inner().expect("a panic ends a shuttle run")
+    }
+}
+
+/// A number of a [`Section`] that may be read without entering it, and may then be a moment old. Its cache lines are of no interest to anybody while
+/// the number stays as it is.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Glance(AtomicU64);
+
+impl Glance {
+    /// Shows `number`.
+    pub fn new(number: u64) -> Self {
+        Self(AtomicU64::new(number))
+    }
+
+    /// Shows `number` from now on. For who is in the section that it is of.
+    pub fn show(&self, number: u64) {
+        if self.0.load(Ordering::Relaxed) != number {
+            self.0.store(number, Ordering::Release);
+        }
+    }
+
+    /// What it shows.
+    pub fn number(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
     }
 }
 

@@ -43,18 +43,18 @@ impl Drop for Entered {
 }
 
 /// State behind a lock: a section. It begins a pair of cache lines of its own, so that who works in one section does not slow down who works in
-/// the next one in memory.
+/// the next one in memory. The lock comes first there, and the beginning of the state is next to it.
 #[derive(Debug)]
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub struct Section<T> {
-    rank: Rank,
     state: RawMutex<T>,
+    rank: Rank,
 }
 
 impl<T> Section<T> {
     /// Puts `state` behind a lock of that rank.
     pub fn new(rank: Rank, state: T) -> Self {
-        Self { rank, state: RawMutex::new(state) }
+        Self { state: RawMutex::new(state), rank }
     }
 
     /// Runs `f` on the state, alone.

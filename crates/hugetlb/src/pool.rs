@@ -4,15 +4,16 @@ use alloc_crate::collections::BTreeSet;
 use alloc_crate::string::String;
 use alloc_crate::vec::Vec;
 
+use core::ops::{Deref, DerefMut};
+
 use units::{HstateId, HugeCount, Name, NodeId, Nodemask};
 
 use crate::record::{HugeFolio, Payers, Record};
 use crate::records::Records;
 use crate::{Balance, Claim};
 
-/// Counters of one node of a pool. They have a line of cache of their own, so that threads on different nodes do not wait for each other's.
+/// Counters of one node of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(align(64))]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct NodeCounts {
     /// All pages on the node.
@@ -34,6 +35,28 @@ impl NodeCounts {
     }
 }
 
+/// Counters of a node in a line of cache of their own: threads on different nodes do not wait for each other's.
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
+#[repr(align(64))]
+pub(crate) struct OwnLine(NodeCounts);
+
+impl Deref for OwnLine {
+    type Target = NodeCounts;
+
+    #[inline]
+    fn deref(&self) -> &NodeCounts {
+        &self.0
+    }
+}
+
+impl DerefMut for OwnLine {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut NodeCounts {
+        &mut self.0
+    }
+}
+
 /// All counters of one hstate. The section that decides.
 ///
 /// What nearly every path changes comes first, in the order written: it shares one line of cache with the lock of the section.
@@ -49,7 +72,7 @@ pub struct Pool {
     pub(crate) surplus: HugeCount,
     pub(crate) overcommit: HugeCount,
     pub(crate) demote_to: Option<HstateId>,
-    pub(crate) nodes: Vec<NodeCounts>,
+    pub(crate) nodes: Vec<OwnLine>,
     pub(crate) next_to_alloc: NodeId,
     pub(crate) next_to_free: NodeId,
     /// Slots that there are, and those among them that mean nothing.
@@ -98,7 +121,7 @@ impl Pool {
             surplus: HugeCount::ZERO,
             overcommit: HugeCount::ZERO,
             demote_to,
-            nodes: alloc_crate::vec![NodeCounts::default(); last_node.index() + 1],
+            nodes: alloc_crate::vec![OwnLine::default(); last_node.index() + 1],
             next_to_alloc: NodeId::new(0),
             next_to_free: NodeId::new(0),
             slots: 0,
@@ -179,7 +202,7 @@ impl Pool {
     #[must_use]
     #[inline]
     pub fn node(&self, node: NodeId) -> NodeCounts {
-        self.nodes.get(node.index()).copied().unwrap_or_default()
+        self.nodes.get(node.index()).copied().unwrap_or_default().0
     }
 
     /// Takes a free page of `node` off the count, if the account has one there. The shelf of that node then has one to take.
@@ -314,7 +337,7 @@ impl Pool {
         let mut node = first;
         loop {
             let next = allowed.next_after(node)?;
-            if self.nodes.get(node.index()).is_some_and(&fits) {
+            if self.nodes.get(node.index()).is_some_and(|counts| fits(counts)) {
                 return Some((Some(node), next));
             }
             if next == first {
@@ -422,14 +445,11 @@ impl Pool {
     /// # Errors
     /// What is broken.
     pub fn validate(&self) -> Result<(), String> {
-        let sum = |f| {
-            self.nodes
-                .iter()
-                .map::<HugeCount, fn(&NodeCounts) -> HugeCount>(f)
-                .fold(HugeCount::ZERO, HugeCount::saturating_add)
+        let sum = |f: fn(&NodeCounts) -> HugeCount| {
+            self.nodes.iter().map(|counts| f(counts)).fold(HugeCount::ZERO, HugeCount::saturating_add)
         };
         if let Some(node) = self.nodes.iter().find(|n| n.poisoned > n.free) {
-            return Err(alloc_crate::format!("a node has more broken pages than free ones: {node:?}"));
+            return Err(alloc_crate::format!("a node has more broken pages than free ones: {:?}", node.0));
         }
         let sums = (sum(|n| n.nr), sum(|n| n.free), sum(|n| n.surplus));
         if sums != (self.nr, self.free, self.surplus) {
@@ -446,7 +466,7 @@ impl Pool {
         }
         // A node may have more surplus than pages: a shrink takes free pages wherever they are.
         if let Some(node) = self.nodes.iter().find(|n| n.free > n.nr) {
-            return Err(alloc_crate::format!("a node has {node:?}"));
+            return Err(alloc_crate::format!("a node has {:?}", node.0));
         }
         let vacant: BTreeSet<_> = self.vacant.iter().filter(|&&slot| slot < self.slots).collect();
         if vacant.len() != self.vacant.len() {

@@ -40,6 +40,7 @@ pub fn memory_failure<P: Env>(p: &mut P, id: GmemId, index: PageIndex) -> Result
             return Ok(if new == Some(true) { Found::Sound } else { Found::SamePage });
         };
         let page = p.with_records(slot, |records| records.folio(slot.hstate, slot.slot));
-        Ok(hugetlb::record_poison(p, page, pfn))
+        // The file has the page, so it is still one.
+        Ok(hugetlb::record_poison(p, page, pfn).unwrap_or(Found::Sound))
     })
 }

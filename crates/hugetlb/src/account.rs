@@ -7,6 +7,7 @@ use alloc_crate::vec::Vec;
 use policy::Placement;
 use units::{HstateId, HugeCount, NodeId, Nodemask};
 
+use crate::free::look_again;
 use crate::pool::{Condition, Fate, Joins, Pool};
 use crate::surplus::{alloc_surplus, asked_by, destroy_claimed};
 use crate::{Env, HugeFolio, ReserveRefusal};
@@ -95,6 +96,7 @@ fn gather_surplus<P: Env>(
         match short {
             Ok(leaving) => {
                 leaving.into_iter().for_each(|node| destroy_claimed(p, h, node, Condition::Sound));
+                made.into_iter().for_each(|folio| look_again(p, folio, Condition::Sound));
                 return Ok(());
             }
             Err((short, free, resv)) => {

@@ -3,6 +3,7 @@
 use units::{Blame, Event, HugeCount, HugeSize, Ledger, NodeId, PageCount, Pfn};
 
 use crate::deferred::settle;
+use crate::free::shelve;
 use crate::pool::{Condition, Joins, ONE, Pool};
 use crate::surplus::destroy_restored;
 use vmemmap::NoMetadata;
@@ -90,17 +91,10 @@ pub fn dissolve<P: Env>(p: &mut P, pfn: Pfn) -> Result<Dissolved, DissolveError>
     Ok(Dissolved::Done)
 }
 
-/// Shelf first: what the ledger counts can be taken.
 #[cold]
 fn put_back<P: Env>(p: &mut P, folio: HugeFolio, kind: Joins) {
     let condition = p.with_records(folio.at(), |records| records.condition(folio));
-    p.with_shelf(folio.hstate, folio.node, |shelf| {
-        shelf.put(folio);
-        if condition == Condition::Poisoned {
-            shelf.set_aside(folio);
-        }
-    });
-    p.with_pool(folio.hstate, |pool| pool.undo_dissolve(folio.node, kind, condition));
+    shelve(p, folio, condition, |pool| pool.undo_dissolve(folio.node, kind, condition));
 }
 
 /// Dissolves every free huge page of a range, from below; those before the first that stays are gone.

@@ -5,7 +5,8 @@ use memmap::{FolioKind, HugeSlot, Last};
 use units::{Context, Event, MountReturn, Pfn};
 
 use crate::deferred::destroy_in;
-use crate::pool::{Condition, Fate, Joins, ONE};
+use crate::poison::{readmit, set_aside};
+use crate::pool::{Condition, Fate, Joins, ONE, Pool};
 use crate::record::Record;
 use crate::restore::restore_owed;
 use crate::restructure::piece_released;
@@ -69,13 +70,7 @@ pub(crate) fn free_huge<P: Env>(p: &mut P, at: HugeSlot, context: Context) {
 #[inline]
 fn come_back<P: Env>(p: &mut P, folio: HugeFolio, restored: bool, condition: Condition, context: Context) {
     let hstate = folio.hstate;
-    p.with_shelf(hstate, folio.node, |shelf| {
-        shelf.put(folio);
-        if condition == Condition::Poisoned {
-            shelf.set_aside(folio);
-        }
-    });
-    match p.with_pool(hstate, |pool| pool.settle_freed(folio.node, restored, condition)) {
+    match shelve(p, folio, condition, |pool| pool.settle_freed(folio.node, restored, condition)) {
         Fate::Kept => (),
         Fate::KeptForReservation => p.emit(|| Event::KeptForReservation { hstate, folio: folio.pfn }),
         Fate::Destroyed => {
@@ -86,6 +81,38 @@ fn come_back<P: Env>(p: &mut P, folio: HugeFolio, restored: bool, condition: Con
                 p.emit(|| Event::PoolShrank { hstate, node: folio.node });
             }
         }
+    }
+}
+
+/// Lays a folio that nobody has on its shelf, and then has the ledger count it: what it counts can be taken. Memory may break, or be trusted again, between
+/// the look at it and the shelf, where who writes that down does not find the folio; so it is looked at once more.
+#[inline]
+pub(crate) fn shelve<P: Env, R>(
+    p: &mut P,
+    folio: HugeFolio,
+    condition: Condition,
+    count: impl FnOnce(&mut Pool) -> R,
+) -> R {
+    p.with_shelf(folio.hstate, folio.node, |shelf| match condition {
+        Condition::Sound => shelf.put(folio),
+        Condition::Poisoned => shelf.put_broken(folio),
+    });
+    let counted = p.with_pool(folio.hstate, count);
+    if condition == Condition::Poisoned {
+        p.with_shelf(folio.hstate, folio.node, |shelf| shelf.arrived(folio));
+    }
+    look_again(p, folio, condition);
+    counted
+}
+
+/// What lies on its shelf in some condition may not be in it any more.
+#[inline]
+pub(crate) fn look_again<P: Env>(p: &mut P, folio: HugeFolio, condition: Condition) {
+    let now = p.with_records(folio.at(), |records| records.holds(folio).then(|| records.condition(folio)));
+    match (condition, now) {
+        (Condition::Sound, Some(Condition::Poisoned)) => _ = set_aside(p, folio),
+        (Condition::Poisoned, Some(Condition::Sound)) => readmit(p, folio),
+        _ => (),
     }
 }
 
@@ -130,7 +157,8 @@ pub fn folio_of<P: Env>(p: &mut P, pfn: Pfn) -> Option<HugeFolio> {
 /// The huge folio that starts at `pfn`, if one does.
 pub fn folio_at<P: Env>(p: &mut P, pfn: Pfn) -> Option<HugeFolio> {
     let at = slot_at(p, pfn)?;
-    Some(p.with_records(at, |records| records.folio(at.hstate, at.slot)))
+    // Its slot may be another folio's by now.
+    Some(p.with_records(at, |records| records.folio(at.hstate, at.slot))).filter(|folio| folio.pfn == pfn)
 }
 
 /// Where the data of the huge folio that starts at `pfn` are kept, if one does.

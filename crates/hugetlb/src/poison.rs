@@ -11,6 +11,7 @@ use memmap::{FolioKind, HugeSlot};
 use units::{Event, Order, PageCount, Pfn, Site};
 
 use crate::pool::{Condition, ONE};
+use crate::record::Record;
 use crate::{Env, HugeFolio, Records};
 
 /// Broken base pages of one folio.
@@ -59,36 +60,49 @@ pub enum UnpoisonError {
     Unreliable(Pfn),
 }
 
-/// Writes down that a page that works is to be used no longer. The note has room already: there is none in the folio before.
-pub fn mark_poison<P: Env>(p: &mut P, folio: HugeFolio, pfn: Pfn) {
+/// Writes down that a page that works is to be used no longer. The note has room already: there is none in the folio before. Nothing where the folio has
+/// left its pool meanwhile.
+pub fn mark_poison<P: Env>(p: &mut P, folio: HugeFolio, pfn: Pfn) -> Option<()> {
     let offset = pfn.get() - folio.pfn.get();
-    p.with_records(folio.at(), |records| records.poison.entry(folio.slot).or_default().pages.insert(offset));
+    p.with_records(folio.at(), |records| {
+        let marked = records.holds(folio);
+        marked.then(|| _ = records.poison.entry(folio.slot).or_default().pages.insert(offset))
+    })?;
     p.emit(|| Event::Poisoned { pfn });
+    Some(())
 }
 
-/// Writes down that a page of a folio is broken. Whether it is written down or not, the folio is poisoned from now on.
+/// Writes down that a page of a folio is broken. Whether it is written down or not, the folio is poisoned from now on. Nothing where the folio has left its
+/// pool meanwhile.
 #[doc(alias = "folio_set_hugetlb_hwpoison")]
-pub fn record_poison<P: Env>(p: &mut P, folio: HugeFolio, pfn: Pfn) -> Found {
+pub fn record_poison<P: Env>(p: &mut P, folio: HugeFolio, pfn: Pfn) -> Option<Found> {
     let offset = pfn.get() - folio.pfn.get();
-    let known = p.with_records(folio.at(), |records| match records.poison.get(&folio.slot) {
-        None => Found::Sound,
-        Some(poison) if poison.pages.contains(&offset) => Found::SamePage,
-        Some(_) => Found::OtherPage,
-    });
+    let known = p.with_records(folio.at(), |records| {
+        let known = match records.poison.get(&folio.slot) {
+            None => Found::Sound,
+            Some(poison) if poison.pages.contains(&offset) => Found::SamePage,
+            Some(_) => Found::OtherPage,
+        };
+        records.holds(folio).then_some(known)
+    })?;
     if known == Found::SamePage {
-        return known;
+        return Some(known);
     }
     let refused = p.refused(Site::RawPoison);
     p.with_records(folio.at(), |records| {
+        if !records.holds(folio) {
+            return None;
+        }
         let poison = records.poison.entry(folio.slot).or_default();
         if refused {
             poison.unreliable = true;
         } else {
             poison.pages.insert(offset);
         }
-    });
+        Some(())
+    })?;
     p.emit(|| Event::Poisoned { pfn });
-    known
+    Some(known)
 }
 
 /// Sets a free folio aside so that nobody gets it. Says whether it is; one that somebody has just taken is not.
@@ -117,7 +131,7 @@ pub fn set_aside<P: Env>(p: &mut P, folio: HugeFolio) -> bool {
 pub fn unpoison_folio<P: Env>(p: &mut P, folio: HugeFolio, pfn: Pfn) -> Result<(), UnpoisonError> {
     let refs = p.with_memmap(folio.pfn, |map| map.get(folio.pfn).map_or(0, memmap::Folio::refs));
     let optimised = p.with_vmemmap(|vmemmap| vmemmap.is_optimised(folio.pfn));
-    p.with_records(folio.at(), |records| match records.poison.get(&folio.slot) {
+    p.with_records(folio.at(), |records| match records.poison.get(&folio.slot).filter(|_| records.holds(folio)) {
         None => Err(UnpoisonError::NotPoisoned(pfn)),
         Some(_) if optimised => Err(UnpoisonError::Optimised(pfn)),
         Some(_) if refs > 0 => Err(UnpoisonError::InUse { pfn, refs }),
@@ -169,7 +183,7 @@ pub fn spare<P: Env>(p: &mut P, folio: HugeFolio, pfn: Pfn) {
 }
 
 /// A folio that was set aside can be had again. Shelf first: what the ledger lets somebody claim must be there to take.
-fn readmit<P: Env>(p: &mut P, folio: HugeFolio) {
+pub(crate) fn readmit<P: Env>(p: &mut P, folio: HugeFolio) {
     if p.with_shelf(folio.hstate, folio.node, |shelf| shelf.readmit(folio)) {
         p.with_pool(folio.hstate, |pool| pool.nodes[folio.node.index()].poisoned -= ONE);
     }
@@ -213,14 +227,17 @@ impl Records {
         if self.is_poisoned(folio.at()) { Condition::Poisoned } else { Condition::Sound }
     }
 
-    /// What is known of a folio that leaves the pool.
+    /// The folio leaves the pool, and its slot is nobody's: what is known of it.
     #[inline]
-    pub(crate) fn take_poison(&mut self, folio: HugeFolio) -> Option<RawPoison> {
+    pub(crate) fn leave(&mut self, folio: HugeFolio) -> Option<RawPoison> {
+        self.record(folio).pfn = Record::NOWHERE;
         if self.poison.is_empty() { None } else { self.poison.remove(&folio.slot) }
     }
 
     fn forget_poison(&mut self, folio: HugeFolio, pfn: Pfn) {
-        if let Some(poison) = self.poison.get_mut(&folio.slot) {
+        if self.holds(folio)
+            && let Some(poison) = self.poison.get_mut(&folio.slot)
+        {
             poison.pages.remove(&(pfn.get() - folio.pfn.get()));
             if poison.pages.is_empty() && !poison.unreliable {
                 self.poison.remove(&folio.slot);

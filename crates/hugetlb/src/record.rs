@@ -70,6 +70,9 @@ impl HugeFolio {
 }
 
 impl Record {
+    /// Where the folio is that a slot was about which means nothing any more.
+    pub(crate) const NOWHERE: Pfn = Pfn::new(u64::MAX);
+
     /// What is known of a folio that nobody uses.
     #[inline]
     pub(crate) fn new(folio: HugeFolio) -> Self {

@@ -97,6 +97,12 @@ impl Records {
         &self.list[self.index(slot)]
     }
 
+    /// Is the folio still what its slot is about? Whoever found it by its frames has to ask, unless he keeps it from going.
+    #[inline]
+    pub(crate) fn holds(&self, folio: HugeFolio) -> bool {
+        self.get(folio.slot).pfn == folio.pfn
+    }
+
     /// All records, in the order of their slots, of those that are whole.
     pub(crate) const fn all(&self) -> &[Record] {
         self.list.as_slice()

@@ -14,13 +14,16 @@ pub struct Shelf {
     folios: Vec<HugeFolio>,
     /// Slots of those among them whose memory is broken. Nobody gets them; they leave the pool first.
     poisoned: Vec<u32>,
+    /// Those of them that the ledger does not count as such yet. Nobody is at that in a machine at rest.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    arriving: Vec<u32>,
 }
 
 impl Shelf {
     /// Nothing free.
     #[must_use]
     pub const fn new() -> Self {
-        Self { folios: Vec::new(), poisoned: Vec::new() }
+        Self { folios: Vec::new(), poisoned: Vec::new(), arriving: Vec::new() }
     }
 
     /// Puts a folio on top. The ledger must not count it free before.
@@ -51,6 +54,7 @@ impl Shelf {
     #[cold]
     pub(crate) fn take_poisoned(&mut self) -> Option<HugeFolio> {
         let slot = self.poisoned.pop()?;
+        self.arriving.retain(|&there| there != slot);
         let at = self.folios.iter().position(|folio| folio.slot == slot)?;
         Some(self.folios.remove(at))
     }
@@ -59,6 +63,7 @@ impl Shelf {
     pub(crate) fn take(&mut self, folio: HugeFolio) -> Option<Condition> {
         let at = self.folios.iter().position(|there| there.slot == folio.slot)?;
         self.folios.remove(at);
+        self.arriving.retain(|&slot| slot != folio.slot);
         Some(if self.readmit(folio) { Condition::Poisoned } else { Condition::Sound })
     }
 
@@ -72,8 +77,25 @@ impl Shelf {
         new
     }
 
-    /// A folio that was set aside is as good as any other again. Was it one?
+    /// Puts a folio on top whose memory is broken, and which the ledger counts next: until [`Shelf::arrived`] it stays set aside.
+    #[cold]
+    pub(crate) fn put_broken(&mut self, folio: HugeFolio) {
+        self.folios.push(folio);
+        self.poisoned.push(folio.slot);
+        self.arriving.push(folio.slot);
+    }
+
+    /// The ledger counts the folio as broken.
+    #[cold]
+    pub(crate) fn arrived(&mut self, folio: HugeFolio) {
+        self.arriving.retain(|&slot| slot != folio.slot);
+    }
+
+    /// A folio that was set aside is as good as any other again. Was it one, which the ledger counts as such?
     pub(crate) fn readmit(&mut self, folio: HugeFolio) -> bool {
+        if self.arriving.contains(&folio.slot) {
+            return false;
+        }
         let before = self.poisoned.len();
         self.poisoned.retain(|&slot| slot != folio.slot);
         self.poisoned.len() < before

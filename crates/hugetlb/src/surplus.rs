@@ -5,6 +5,7 @@ use page_alloc::{Block, NoPages, PageRequest, Pin, Source, Task};
 use policy::{Mode, Placement, ZoneRef};
 use units::{Blame, GfpFlags, HugeCount, Ledger, NodeId, Nodemask, Order, Pfn};
 
+use crate::free::shelve;
 use crate::poison::keep_poisoned;
 use crate::pool::{Condition, Joins, ONE, Pool};
 use crate::{Env, Hstate, HugeFolio};
@@ -139,13 +140,7 @@ fn keep_as_surplus<P: Env>(p: &mut P, folio: HugeFolio) {
         records.place(folio);
         records.condition(folio)
     });
-    p.with_shelf(folio.hstate, folio.node, |shelf| {
-        shelf.put(folio);
-        if condition == Condition::Poisoned {
-            shelf.set_aside(folio);
-        }
-    });
-    p.with_pool(folio.hstate, |pool| pool.take_back_as_surplus(folio.node, condition));
+    shelve(p, folio, condition, |pool| pool.take_back_as_surplus(folio.node, condition));
     p.emit(|| units::Event::KeptForDescriptors { hstate: folio.hstate, folio: folio.pfn });
 }
 
@@ -153,7 +148,7 @@ fn keep_as_surplus<P: Env>(p: &mut P, folio: HugeFolio) {
 #[inline]
 pub(crate) fn destroy_restored<P: Env>(p: &mut P, hstate: Hstate, folio: HugeFolio) {
     p.with_memmap(folio.pfn, |map| map.release(folio.pfn));
-    let poison = p.with_records(folio.at(), |records| records.take_poison(folio));
+    let poison = p.with_records(folio.at(), |records| records.leave(folio));
     // Last of all: from here on the slot may be another page's.
     p.with_pool(hstate.id, |pool| pool.drop_slot(folio.slot));
     if let Some(poison) = poison {

@@ -67,7 +67,7 @@ pub struct MemoryFailure {
 pub fn memory_failure<P: Env>(p: &mut P, pfn: Pfn, tell: impl Fn(MmId) -> Warned) -> MemoryFailure {
     hugetlb::settle(p, pfn);
     let failed = while_it_is_whole(p, pfn, |p, folio| fail(p, (folio, pfn), tell));
-    failed.unwrap_or(MemoryFailure { outcome: Failed::NotHuge, victims: Vec::new() })
+    failed.flatten().unwrap_or(MemoryFailure { outcome: Failed::NotHuge, victims: Vec::new() })
 }
 
 /// Runs `f` with the huge page around `pfn`, which nobody splits or gives up meanwhile to make his pool smaller. Nothing where there is none.
@@ -86,9 +86,10 @@ fn while_it_is_whole<P: Env, R>(p: &mut P, pfn: Pfn, f: impl FnOnce(&mut P, Huge
     }
 }
 
-fn fail<P: Env>(p: &mut P, (folio, pfn): (HugeFolio, Pfn), tell: impl Fn(MmId) -> Warned) -> MemoryFailure {
-    let without_victims = |outcome| MemoryFailure { outcome, victims: Vec::new() };
-    let known = hugetlb::record_poison(p, folio, pfn);
+/// Nothing where the huge page left its pool before that was written down.
+fn fail<P: Env>(p: &mut P, (folio, pfn): (HugeFolio, Pfn), tell: impl Fn(MmId) -> Warned) -> Option<MemoryFailure> {
+    let without_victims = |outcome| Some(MemoryFailure { outcome, victims: Vec::new() });
+    let known = hugetlb::record_poison(p, folio, pfn)?;
     // A reference, so that it is not given back before all is done.
     let mut in_use = take_reference(p, folio);
     if known != Found::Sound {
@@ -98,7 +99,7 @@ fn fail<P: Env>(p: &mut P, (folio, pfn): (HugeFolio, Pfn), tell: impl Fn(MmId) -
             hugetlb::put_folio(p, folio.pfn, 1);
         }
         let outcome = if taken.is_some() { Failed::Cached } else { Failed::Known };
-        return MemoryFailure { outcome, victims: taken.unwrap_or_default() };
+        return Some(MemoryFailure { outcome, victims: taken.unwrap_or_default() });
     }
     if !in_use && hugetlb::set_aside(p, folio) {
         return without_victims(dissolve(p, folio));
@@ -110,7 +111,7 @@ fn fail<P: Env>(p: &mut P, (folio, pfn): (HugeFolio, Pfn), tell: impl Fn(MmId) -
     }
     let victims = unmap_poisoned(p, (folio, pfn), tell).unwrap_or_default();
     let outcome = let_go(p, folio);
-    MemoryFailure { outcome, victims }
+    Some(MemoryFailure { outcome, victims })
 }
 
 /// Takes a reference if there is one already.
@@ -297,7 +298,9 @@ pub fn soft_offline<P: Env>(p: &mut P, pfn: Pfn, target: &Target) -> Result<Soft
         if p.with_memmap(folio.pfn, |map| map.get(folio.pfn).is_some_and(|record| record.refs() > 0)) {
             return Err(folio);
         }
-        hugetlb::mark_poison(p, folio, pfn);
+        if hugetlb::mark_poison(p, folio, pfn).is_none() {
+            return Ok(Ok(SoftOfflined::NotHuge));
+        }
         hugetlb::set_aside(p, folio);
         Ok(offline_free(p, pfn))
     });
@@ -316,7 +319,7 @@ fn offline_used<P: Env>(
     target: &Target,
 ) -> Result<SoftOfflined, SoftOfflineError> {
     let isolated = hugetlb::isolate(p, folio).map_err(MigrateError::from)?;
-    let given_up = |p: &mut P, folio| hugetlb::mark_poison(p, folio, pfn);
+    let given_up = |p: &mut P, folio| _ = hugetlb::mark_poison(p, folio, pfn);
     let moved = migrate_isolated(p, isolated, target, given_up)?;
     // A page that was made for the move took the old one's place, which has left the pool.
     let rest = while_it_is_whole(p, pfn, |p, _| offline_free(p, pfn)).unwrap_or(Ok(SoftOfflined::Dissolved));

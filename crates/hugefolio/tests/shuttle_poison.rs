@@ -1,0 +1,152 @@
+//! Memory that breaks, or is to be used no longer, while its page comes back or is handed out: every interleaving that a schedule can give.
+//!
+//! Run with `cargo xtask ci shuttle`. The number of schedules is that of HUGEFOLIO_SCHEDULES; ten thousand are
+//! `HUGEFOLIO_SCHEDULES=10000 RUSTFLAGS="--cfg shuttle" cargo test -p hugefolio --test shuttle_poison --target-dir target/shuttle`. After each, all that there is is
+//! counted, and then whatever can be had is taken: nobody may get the page that broke.
+#![cfg(shuttle)]
+#![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
+
+mod schedules;
+
+use hugefolio::{
+    Admin, Bytes, Calls, Cause, Failed, Frame, HugeCount, HugeSize, Machine, MapCall, MapFlags, MountOptions, Moves,
+    NodeId, Nodemask, OpenCall, Pfn, Pid, Poison, ResizeNodes, Share, Vaddr,
+};
+use shuttle::sync::{Arc, Mutex};
+
+use schedules::{race, under_schedules};
+
+const SCHEDULES: usize = 500;
+const NODE: NodeId = NodeId::new(0);
+const PAGE: Bytes = HugeSize::M2.bytes();
+const EVERYWHERE: ResizeNodes = ResizeNodes::Global(Nodemask::of(NODE));
+
+/// How a page is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    Failure,
+    SoftOffline,
+}
+
+const LOSSES: [Loss; 2] = [Loss::Failure, Loss::SoftOffline];
+
+/// Whose pages the page in use is among.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pages {
+    Persistent(u64),
+    Surplus,
+}
+
+/// A machine with a page that a process has, and perhaps others that are free.
+fn in_use(pages: Pages) -> (Machine, Pid, Vaddr, Pfn) {
+    let count = if let Pages::Persistent(count) = pages { count } else { 0 };
+    let mut machine =
+        Machine::builder().node(NODE, Bytes::mib(32)).cmdline(&format!("hugepages={count}")).build().unwrap();
+    machine.set_nr_overcommit(HugeSize::M2, HugeCount::new(u64::from(pages == Pages::Surplus))).unwrap();
+    let pid = machine.spawn();
+    let at = machine.mmap(pid, &MapCall::anonymous(PAGE, Share::Private).with_flags(MapFlags::NORESERVE)).unwrap();
+    machine.write_byte(pid, at, 1).unwrap();
+    let pfn = machine.frame_at(pid, at).unwrap();
+    (machine, pid, at, pfn)
+}
+
+/// Nobody has the page any more, and nobody gets it where it is known to be lost.
+fn assert_nobody_gets_it(machine: &mut Machine, pfn: Pfn, lost: bool) {
+    machine.validate().unwrap_or_else(|broken| panic!("{broken}"));
+    let kept = |frame: Frame| matches!(frame, Frame::Broken | Frame::Huge { poisoned: Poison::Some, refs: 0, .. });
+    assert!(!lost || kept(machine.frame(pfn)), "{:?}", machine.frame(pfn));
+    machine.set_nr_hugepages(HugeSize::M2, HugeCount::new(64), EVERYWHERE).unwrap();
+    let (pid, pages) = (machine.spawn(), machine.pool(HugeSize::M2).unwrap().nr.get());
+    let call = MapCall::anonymous(Bytes::new(pages * PAGE.get()), Share::Private).with_flags(MapFlags::NORESERVE);
+    let at = machine.mmap(pid, &call).unwrap();
+    for n in 0..pages {
+        let _ = machine.write_byte(pid, at + Bytes::new(n * PAGE.get()), 1);
+    }
+    assert!(!lost || kept(machine.frame(pfn)), "{:?}", machine.frame(pfn));
+    machine.validate().unwrap_or_else(|broken| panic!("{broken}"));
+}
+
+/// Loses the page while `other` does something; says whether it is lost, in any way.
+fn lose_against(
+    machine: Machine,
+    (pfn, loss): (Pfn, Loss),
+    other: impl FnOnce(&mut hugefolio::OnCpu<'_>) + Send + 'static,
+) -> (Machine, bool) {
+    let told = Arc::new(Mutex::new(false));
+    let tell = told.clone();
+    let machine = race(machine, other, move |on| {
+        *tell.lock().unwrap() = match loss {
+            Loss::Failure => on.memory_failure(pfn, Cause::Test).outcome != Failed::NotHuge,
+            Loss::SoftOffline => on.soft_offline(pfn).is_ok_and(|done| done != hugefolio::SoftOfflined::NotHuge),
+        };
+    });
+    let lost = *told.lock().unwrap();
+    (machine, lost)
+}
+
+/// The owner exits. A page that leaves its pool then was written down as broken for a slot that was no page's any more, or another one's; one that stays lay
+/// on its shelf as a sound one.
+#[test]
+fn against_an_exit() {
+    for (pages, loss) in
+        [Pages::Surplus, Pages::Persistent(1), Pages::Persistent(2)].into_iter().flat_map(|p| LOSSES.map(|l| (p, l)))
+    {
+        under_schedules(SCHEDULES, move || {
+            let (machine, pid, _, pfn) = in_use(pages);
+            let (mut machine, lost) = lose_against(machine, (pfn, loss), move |on| assert!(on.exit(pid)));
+            assert_nobody_gets_it(&mut machine, pfn, lost);
+        });
+    }
+}
+
+/// A free page is handed out.
+#[test]
+fn against_a_touch() {
+    for (count, loss) in [1, 2].into_iter().flat_map(|n| LOSSES.map(|l| (n, l))) {
+        under_schedules(SCHEDULES, move || {
+            let (mut machine, pid, at, pfn) = in_use(Pages::Persistent(count));
+            machine.munmap(pid, at, PAGE).unwrap();
+            let call = MapCall::anonymous(PAGE, Share::Private).with_flags(MapFlags::NORESERVE);
+            let at = machine.mmap(pid, &call).unwrap();
+            let (mut machine, lost) = lose_against(machine, (pfn, loss), move |on| _ = on.write_byte(pid, at, 1));
+            assert!(machine.exit(pid));
+            assert_nobody_gets_it(&mut machine, pfn, lost);
+        });
+    }
+}
+
+/// A file gives up its page.
+#[test]
+fn against_a_truncate() {
+    for loss in LOSSES {
+        under_schedules(SCHEDULES, move || {
+            let mut machine = Machine::builder().node(NODE, Bytes::mib(32)).cmdline("hugepages=2").build().unwrap();
+            let hstate = machine.hstates().default_hstate().id;
+            let mount = machine.mount(&MountOptions::unlimited(hstate)).unwrap();
+            let pid = machine.spawn();
+            let fd = machine.open(pid, &OpenCall::create(mount, "file")).unwrap();
+            let at = machine.mmap(pid, &MapCall::file(fd, PAGE, Share::Shared)).unwrap();
+            machine.write_byte(pid, at, 1).unwrap();
+            let pfn = machine.frame_at(pid, at).unwrap();
+            let (mut machine, _) =
+                lose_against(machine, (pfn, loss), move |on| on.ftruncate(pid, fd, Bytes::ZERO).unwrap());
+            machine.validate().unwrap_or_else(|broken| panic!("{broken}"));
+            assert!(machine.exit(pid));
+        });
+    }
+}
+
+/// The pool shrinks, and the page that breaks is one of those that leave.
+#[test]
+fn against_a_shrink() {
+    for loss in LOSSES {
+        under_schedules(SCHEDULES, move || {
+            let (mut machine, pid, _, pfn) = in_use(Pages::Persistent(2));
+            assert!(machine.exit(pid));
+            let (mut machine, lost) = lose_against(machine, (pfn, loss), |on| {
+                on.set_nr_hugepages(HugeSize::M2, HugeCount::ZERO, EVERYWHERE).unwrap();
+            });
+            assert_nobody_gets_it(&mut machine, pfn, lost);
+        });
+    }
+}

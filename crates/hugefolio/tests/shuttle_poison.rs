@@ -9,8 +9,8 @@
 mod schedules;
 
 use hugefolio::{
-    Admin, Bytes, Calls, Cause, Failed, Frame, HugeCount, HugeSize, Machine, MapCall, MapFlags, MountOptions, Moves,
-    NodeId, Nodemask, OpenCall, Pfn, Pid, Poison, ResizeNodes, Share, Vaddr,
+    Admin, Bytes, Calls, Cause, Failed, Frame, GfpFlags, HugeCount, HugeSize, Machine, MapCall, MapFlags, MountOptions,
+    Moves, NodeId, Nodemask, OpenCall, Order, Pages as _, Pfn, Pid, Poison, ResizeNodes, Share, Vaddr,
 };
 use shuttle::sync::{Arc, Mutex};
 
@@ -110,6 +110,36 @@ fn against_a_touch() {
             let at = machine.mmap(pid, &call).unwrap();
             let (mut machine, lost) = lose_against(machine, (pfn, loss), move |on| _ = on.write_byte(pid, at, 1));
             assert!(machine.exit(pid));
+            assert_nobody_gets_it(&mut machine, pfn, lost);
+        });
+    }
+}
+
+/// Somebody wants the frames of a free page, for which another one takes its place. The one that broke meanwhile was still counted as broken when it was gone.
+#[test]
+fn against_who_wants_its_frames() {
+    for (count, loss) in [1, 2].into_iter().flat_map(|n| LOSSES.map(|l| (n, l))) {
+        under_schedules(SCHEDULES, move || {
+            let (mut machine, pid, _, pfn) = in_use(Pages::Persistent(count));
+            assert!(machine.exit(pid));
+            let (mut machine, lost) =
+                lose_against(machine, (pfn, loss), move |on| _ = on.take_frames(pfn, Order::new(9), GfpFlags::KERNEL));
+            assert_nobody_gets_it(&mut machine, pfn, lost);
+        });
+    }
+}
+
+/// The page in use moves away from its frames.
+#[test]
+fn against_a_move() {
+    for (pages, loss) in
+        [Pages::Surplus, Pages::Persistent(1), Pages::Persistent(2)].into_iter().flat_map(|p| LOSSES.map(|l| (p, l)))
+    {
+        under_schedules(SCHEDULES, move || {
+            let (machine, pid, _, pfn) = in_use(pages);
+            let (mut machine, lost) =
+                lose_against(machine, (pfn, loss), move |on| _ = on.take_frames(pfn, Order::new(9), GfpFlags::KERNEL));
+            machine.exit(pid);
             assert_nobody_gets_it(&mut machine, pfn, lost);
         });
     }

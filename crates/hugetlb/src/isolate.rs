@@ -1,5 +1,6 @@
 //! Huge pages that somebody is about to move.
 
+use memmap::FolioKind;
 use units::{Blame, HugeIndex, InodeId, Ledger, Pfn};
 
 use crate::{Env, HugeFolio};
@@ -55,6 +56,9 @@ impl Isolated {
 #[doc(alias("folio_isolate_hugetlb", "isolate_hugetlb"))]
 pub fn isolate<P: Env>(p: &mut P, folio: HugeFolio) -> Result<Isolated, IsolateError> {
     let home = p.with_records(folio.at(), |records| {
+        if !records.holds(folio) {
+            return Err(IsolateError::NotInstalled(folio.pfn));
+        }
         if records.is_poisoned(folio.at()) {
             return Err(IsolateError::Poisoned(folio.pfn));
         }
@@ -66,18 +70,24 @@ pub fn isolate<P: Env>(p: &mut P, folio: HugeFolio) -> Result<Isolated, IsolateE
         record.isolated = true;
         Ok(home)
     })?;
-    let alive = p.with_memmap(folio.pfn, |map| {
-        let alive = map.get(folio.pfn).is_some_and(|record| record.refs() > 0);
-        if alive {
-            map.get_refs(folio.pfn, 1);
-        }
-        alive
-    });
-    if !alive {
+    if !take_reference(p, folio) {
         p.with_records(folio.at(), |records| records.record(folio).isolated = false);
         return Err(IsolateError::NotInstalled(folio.pfn));
     }
     Ok(Isolated { folio, home })
+}
+
+/// Takes a reference to a folio if there is one already. Its frames may be somebody else's by now.
+#[doc(alias = "folio_try_get")]
+pub fn take_reference<P: Env>(p: &mut P, folio: HugeFolio) -> bool {
+    p.with_memmap(folio.pfn, |map| {
+        let in_use =
+            map.get(folio.pfn).is_some_and(|there| there.kind == FolioKind::Huge(folio.at()) && there.refs() > 0);
+        if in_use {
+            map.get_refs(folio.pfn, 1);
+        }
+        in_use
+    })
 }
 
 /// Lets others move the folio again, and drops the reference.

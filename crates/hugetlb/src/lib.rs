@@ -52,7 +52,7 @@ pub use demote::{DemoteError, demote, set_demote_size};
 pub use dissolve::{DissolveError, Dissolved, dissolve, dissolve_range};
 pub use free::{folio_at, folio_of, put_folio, put_folio_in, slot_at};
 pub use hstate::{Hstate, Hstates};
-pub use isolate::{IsolateError, Isolated, isolate, put_back};
+pub use isolate::{IsolateError, Isolated, isolate, put_back, take_reference};
 pub use map_alloc::{MapAlloc, Purpose, alloc_for_mapping};
 pub use migrate::{Fallback, NoTarget, Target, alloc_target, move_state};
 pub use poison::{

@@ -3,6 +3,9 @@
 use policy::Placement;
 use units::{Blame, Event, GfpFlags, HugeSize, Ledger, Nodemask, Pfn};
 
+use crate::free::look_again;
+use crate::pool::Condition;
+use crate::shelf::Swapped;
 use crate::surplus::{asked_by, destroy_folio, destroy_restored, new_folio};
 use crate::{Env, HugeFolio};
 
@@ -62,20 +65,18 @@ pub fn replace<P: Env>(p: &mut P, old: HugeFolio) -> Result<(), ReplaceError> {
     let here = GfpFlags::THISNODE | GfpFlags::RETRY_MAYFAIL;
     let new = new_folio(p, h, slot, Placement::local(old.node), task, here)?;
     // The ledger counts as many as before, so whoever has a claim finds a page all the while.
-    let spare = p.with_shelf(h.id, old.node, |shelf| {
-        shelf.put(new);
-        if shelf.take(old).is_some() {
-            return None;
-        }
-        // Somebody has taken it meanwhile: the shelf has one too many.
-        Some(if shelf.take(new).is_some() { new } else { shelf.take_claimed() })
+    let swapped = p.with_shelf(h.id, old.node, |shelf| match shelf.swap_sound(old, new) {
+        Swapped::Done => Ok(()),
+        Swapped::Broken => Err((new, ReplaceError::Poisoned(old.pfn))),
+        Swapped::Gone => Err((new, ReplaceError::InUse(old.pfn))),
     });
-    match spare {
-        Some(spare) => {
+    match swapped {
+        Err((spare, refusal)) => {
             let _ = destroy_folio(p, h, spare);
-            Err(ReplaceError::InUse(old.pfn))
+            Err(refusal)
         }
-        None => {
+        Ok(()) => {
+            look_again(p, new, Condition::Sound);
             destroy_restored(p, h, old);
             p.emit(|| Event::Replaced { hstate: h.id, from: old.pfn, to: new.pfn });
             Ok(())

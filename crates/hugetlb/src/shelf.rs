@@ -19,6 +19,17 @@ pub struct Shelf {
     arriving: Vec<u32>,
 }
 
+/// Did a folio take the place of another one?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Swapped {
+    /// Yes.
+    Done,
+    /// No: the other one is broken.
+    Broken,
+    /// No: somebody has taken the other one.
+    Gone,
+}
+
 impl Shelf {
     /// Nothing free.
     #[must_use]
@@ -65,6 +76,18 @@ impl Shelf {
         self.folios.remove(at);
         self.arriving.retain(|&slot| slot != folio.slot);
         Some(if self.readmit(folio) { Condition::Poisoned } else { Condition::Sound })
+    }
+
+    /// Puts `new` where `old` lies, on top of all others, if that is there and not broken: nobody finds one folio less meanwhile.
+    #[cold]
+    pub(crate) fn swap_sound(&mut self, old: HugeFolio, new: HugeFolio) -> Swapped {
+        if self.poisoned.contains(&old.slot) {
+            return Swapped::Broken;
+        }
+        let Some(at) = self.folios.iter().position(|there| there.slot == old.slot) else { return Swapped::Gone };
+        self.folios.remove(at);
+        self.folios.push(new);
+        Swapped::Done
     }
 
     /// The memory of a folio is broken. Was it healthy, and is it there?

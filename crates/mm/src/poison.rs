@@ -91,7 +91,7 @@ fn fail<P: Env>(p: &mut P, (folio, pfn): (HugeFolio, Pfn), tell: impl Fn(MmId) -
     let without_victims = |outcome| Some(MemoryFailure { outcome, victims: Vec::new() });
     let known = hugetlb::record_poison(p, folio, pfn)?;
     // A reference, so that it is not given back before all is done.
-    let mut in_use = take_reference(p, folio);
+    let mut in_use = hugetlb::take_reference(p, folio);
     if known != Found::Sound {
         // In pieces it may have been mapped still.
         let taken = if in_use && known == Found::OtherPage { unmap_poisoned(p, (folio, pfn), tell) } else { None };
@@ -105,25 +105,13 @@ fn fail<P: Env>(p: &mut P, (folio, pfn): (HugeFolio, Pfn), tell: impl Fn(MmId) -
         return without_victims(dissolve(p, folio));
     }
     // Somebody may have taken it from its shelf just now.
-    in_use = in_use || take_reference(p, folio);
+    in_use = in_use || hugetlb::take_reference(p, folio);
     if !in_use {
         return without_victims(Failed::Referenced);
     }
     let victims = unmap_poisoned(p, (folio, pfn), tell).unwrap_or_default();
     let outcome = let_go(p, folio);
     Some(MemoryFailure { outcome, victims })
-}
-
-/// Takes a reference if there is one already.
-#[doc(alias = "folio_try_get")]
-fn take_reference<P: Env>(p: &mut P, folio: HugeFolio) -> bool {
-    p.with_memmap(folio.pfn, |map| {
-        let in_use = map.get(folio.pfn).is_some_and(|record| record.refs() > 0);
-        if in_use {
-            map.get_refs(folio.pfn, 1);
-        }
-        in_use
-    })
 }
 
 fn dissolve<P: Env>(p: &mut P, folio: HugeFolio) -> Failed {

@@ -207,10 +207,16 @@ impl Machine {
                     ));
                 }
                 for folio in shelf.iter() {
+                    if (folio.hstate.index(), folio.node) != (n, node) {
+                        return broken(format!("{} of {} is on a shelf of {node} in pool {n}", folio.pfn, folio.node));
+                    }
                     let record = self.memmap.get(folio.pfn);
-                    let mine = record.is_some_and(|r| r.refs() == 0 && matches!(r.kind, FolioKind::Huge(_)));
-                    if !mine {
-                        return broken(format!("{} is on a shelf but not a free huge page", folio.pfn));
+                    let mine = record.is_some_and(|r| r.refs() == 0 && r.kind == FolioKind::Huge(folio.at()));
+                    if !mine || pool.records().folio(folio.hstate, folio.at().slot) != folio {
+                        return broken(format!(
+                            "{} is on a shelf but not a free huge page that its pool knows",
+                            folio.pfn
+                        ));
                     }
                 }
             }

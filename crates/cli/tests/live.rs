@@ -105,7 +105,8 @@ fn the_running_kernel_agrees_and_the_host_is_as_before() {
 
     let mut child = start(&folder);
     wait_for_state(&mut child);
-    signal(&child, "-INT");
+    // A shell starts what runs in the background with interrupts ignored, and then they end nothing.
+    signal(&child, "-TERM");
     let ended = child.wait().expect("the program ends");
     let mut told = String::new();
     child.stderr.take().expect("it is piped").read_to_string(&mut told).expect("the program prints text");

@@ -10,7 +10,8 @@ mod schedules;
 
 use hugefolio::{
     Admin, Bytes, Calls, Cause, Failed, Frame, GfpFlags, HugeCount, HugeSize, Machine, MapCall, MapFlags, MountOptions,
-    Moves, NodeId, Nodemask, OpenCall, Order, Pages as _, Pfn, Pid, Poison, ResizeNodes, Share, Vaddr,
+    Moves, NodeId, Nodemask, OnCpu, OpenCall, Order, Pages as _, Pfn, Pid, Poison, ResizeNodes, Share, SoftOfflined,
+    Vaddr,
 };
 use shuttle::sync::{Arc, Mutex};
 
@@ -28,13 +29,23 @@ enum Loss {
     SoftOffline,
 }
 
-const LOSSES: [Loss; 2] = [Loss::Failure, Loss::SoftOffline];
-
 /// Whose pages the page in use is among.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pages {
     Persistent(u64),
     Surplus,
+}
+
+const USED: [Pages; 3] = [Pages::Surplus, Pages::Persistent(1), Pages::Persistent(2)];
+const FREE: [Pages; 2] = [Pages::Persistent(1), Pages::Persistent(2)];
+
+/// Runs a test with each kind of page and each way to lose it, under many schedules.
+fn each(pages: &[Pages], test: impl Fn(Pages, Loss) + Copy + Send + Sync + 'static) {
+    for &pages in pages {
+        for loss in [Loss::Failure, Loss::SoftOffline] {
+            under_schedules(SCHEDULES, move || test(pages, loss));
+        }
+    }
 }
 
 /// A machine with a page that a process has, and perhaps others that are free.
@@ -70,14 +81,14 @@ fn assert_nobody_gets_it(machine: &mut Machine, pfn: Pfn, lost: bool) {
 fn lose_against(
     machine: Machine,
     (pfn, loss): (Pfn, Loss),
-    other: impl FnOnce(&mut hugefolio::OnCpu<'_>) + Send + 'static,
+    other: impl FnOnce(&mut OnCpu<'_>) + Send + 'static,
 ) -> (Machine, bool) {
     let told = Arc::new(Mutex::new(false));
     let tell = told.clone();
     let machine = race(machine, other, move |on| {
         *tell.lock().unwrap() = match loss {
             Loss::Failure => on.memory_failure(pfn, Cause::Test).outcome != Failed::NotHuge,
-            Loss::SoftOffline => on.soft_offline(pfn).is_ok_and(|done| done != hugefolio::SoftOfflined::NotHuge),
+            Loss::SoftOffline => on.soft_offline(pfn).is_ok_and(|done| done != SoftOfflined::NotHuge),
         };
     });
     let lost = *told.lock().unwrap();
@@ -88,95 +99,81 @@ fn lose_against(
 /// on its shelf as a sound one.
 #[test]
 fn against_an_exit() {
-    for (pages, loss) in
-        [Pages::Surplus, Pages::Persistent(1), Pages::Persistent(2)].into_iter().flat_map(|p| LOSSES.map(|l| (p, l)))
-    {
-        under_schedules(SCHEDULES, move || {
-            let (machine, pid, _, pfn) = in_use(pages);
-            let (mut machine, lost) = lose_against(machine, (pfn, loss), move |on| assert!(on.exit(pid)));
-            assert_nobody_gets_it(&mut machine, pfn, lost);
-        });
-    }
+    each(&USED, |pages, loss| {
+        let (machine, pid, _, pfn) = in_use(pages);
+        let (mut machine, lost) = lose_against(machine, (pfn, loss), move |on| assert!(on.exit(pid)));
+        assert_nobody_gets_it(&mut machine, pfn, lost);
+    });
 }
 
 /// A free page is handed out.
 #[test]
 fn against_a_touch() {
-    for (count, loss) in [1, 2].into_iter().flat_map(|n| LOSSES.map(|l| (n, l))) {
-        under_schedules(SCHEDULES, move || {
-            let (mut machine, pid, at, pfn) = in_use(Pages::Persistent(count));
-            machine.munmap(pid, at, PAGE).unwrap();
-            let call = MapCall::anonymous(PAGE, Share::Private).with_flags(MapFlags::NORESERVE);
-            let at = machine.mmap(pid, &call).unwrap();
-            let (mut machine, lost) = lose_against(machine, (pfn, loss), move |on| _ = on.write_byte(pid, at, 1));
-            assert!(machine.exit(pid));
-            assert_nobody_gets_it(&mut machine, pfn, lost);
-        });
-    }
+    each(&FREE, |pages, loss| {
+        let (mut machine, pid, at, pfn) = in_use(pages);
+        machine.munmap(pid, at, PAGE).unwrap();
+        let call = MapCall::anonymous(PAGE, Share::Private).with_flags(MapFlags::NORESERVE);
+        let at = machine.mmap(pid, &call).unwrap();
+        let (mut machine, lost) = lose_against(machine, (pfn, loss), move |on| _ = on.write_byte(pid, at, 1));
+        assert!(machine.exit(pid));
+        assert_nobody_gets_it(&mut machine, pfn, lost);
+    });
 }
 
 /// Somebody wants the frames of a free page, for which another one takes its place. The one that broke meanwhile was still counted as broken when it was gone.
 #[test]
 fn against_who_wants_its_frames() {
-    for (count, loss) in [1, 2].into_iter().flat_map(|n| LOSSES.map(|l| (n, l))) {
-        under_schedules(SCHEDULES, move || {
-            let (mut machine, pid, _, pfn) = in_use(Pages::Persistent(count));
-            assert!(machine.exit(pid));
-            let (mut machine, lost) =
-                lose_against(machine, (pfn, loss), move |on| _ = on.take_frames(pfn, Order::new(9), GfpFlags::KERNEL));
-            assert_nobody_gets_it(&mut machine, pfn, lost);
-        });
-    }
+    each(&FREE, |pages, loss| {
+        let (mut machine, pid, _, pfn) = in_use(pages);
+        assert!(machine.exit(pid));
+        let (mut machine, lost) = lose_against(machine, (pfn, loss), move |on| want(on, pfn));
+        assert_nobody_gets_it(&mut machine, pfn, lost);
+    });
 }
 
 /// The page in use moves away from its frames.
 #[test]
 fn against_a_move() {
-    for (pages, loss) in
-        [Pages::Surplus, Pages::Persistent(1), Pages::Persistent(2)].into_iter().flat_map(|p| LOSSES.map(|l| (p, l)))
-    {
-        under_schedules(SCHEDULES, move || {
-            let (machine, pid, _, pfn) = in_use(pages);
-            let (mut machine, lost) =
-                lose_against(machine, (pfn, loss), move |on| _ = on.take_frames(pfn, Order::new(9), GfpFlags::KERNEL));
-            machine.exit(pid);
-            assert_nobody_gets_it(&mut machine, pfn, lost);
-        });
-    }
+    each(&USED, |pages, loss| {
+        let (machine, pid, _, pfn) = in_use(pages);
+        let (mut machine, lost) = lose_against(machine, (pfn, loss), move |on| want(on, pfn));
+        assert!(machine.exit(pid));
+        assert_nobody_gets_it(&mut machine, pfn, lost);
+    });
+}
+
+fn want(on: &mut OnCpu<'_>, pfn: Pfn) {
+    let _ = on.take_frames(pfn, Order::new(9), GfpFlags::KERNEL);
 }
 
 /// A file gives up its page.
 #[test]
 fn against_a_truncate() {
-    for loss in LOSSES {
-        under_schedules(SCHEDULES, move || {
-            let mut machine = Machine::builder().node(NODE, Bytes::mib(32)).cmdline("hugepages=2").build().unwrap();
-            let hstate = machine.hstates().default_hstate().id;
-            let mount = machine.mount(&MountOptions::unlimited(hstate)).unwrap();
-            let pid = machine.spawn();
-            let fd = machine.open(pid, &OpenCall::create(mount, "file")).unwrap();
-            let at = machine.mmap(pid, &MapCall::file(fd, PAGE, Share::Shared)).unwrap();
-            machine.write_byte(pid, at, 1).unwrap();
-            let pfn = machine.frame_at(pid, at).unwrap();
-            let (mut machine, _) =
-                lose_against(machine, (pfn, loss), move |on| on.ftruncate(pid, fd, Bytes::ZERO).unwrap());
-            machine.validate().unwrap_or_else(|broken| panic!("{broken}"));
-            assert!(machine.exit(pid));
-        });
-    }
+    each(&[Pages::Persistent(2)], |_, loss| {
+        let mut machine = Machine::builder().node(NODE, Bytes::mib(32)).cmdline("hugepages=2").build().unwrap();
+        let hstate = machine.hstates().default_hstate().id;
+        let mount = machine.mount(&MountOptions::unlimited(hstate)).unwrap();
+        let pid = machine.spawn();
+        let fd = machine.open(pid, &OpenCall::create(mount, "file")).unwrap();
+        let at = machine.mmap(pid, &MapCall::file(fd, PAGE, Share::Shared)).unwrap();
+        machine.write_byte(pid, at, 1).unwrap();
+        let pfn = machine.frame_at(pid, at).unwrap();
+        let truncate = move |on: &mut OnCpu<'_>| on.ftruncate(pid, fd, Bytes::ZERO).unwrap();
+        let (mut machine, _) = lose_against(machine, (pfn, loss), truncate);
+        machine.validate().unwrap_or_else(|broken| panic!("{broken}"));
+        assert!(machine.exit(pid));
+    });
 }
 
 /// The pool shrinks, and the page that breaks is one of those that leave.
 #[test]
 fn against_a_shrink() {
-    for loss in LOSSES {
-        under_schedules(SCHEDULES, move || {
-            let (mut machine, pid, _, pfn) = in_use(Pages::Persistent(2));
-            assert!(machine.exit(pid));
-            let (mut machine, lost) = lose_against(machine, (pfn, loss), |on| {
-                on.set_nr_hugepages(HugeSize::M2, HugeCount::ZERO, EVERYWHERE).unwrap();
-            });
-            assert_nobody_gets_it(&mut machine, pfn, lost);
+    each(&[Pages::Persistent(2)], |pages, loss| {
+        let (mut machine, pid, _, pfn) = in_use(pages);
+        assert!(machine.exit(pid));
+        let (mut machine, lost) = lose_against(machine, (pfn, loss), |on| {
+            on.set_nr_hugepages(HugeSize::M2, HugeCount::ZERO, EVERYWHERE).unwrap();
         });
-    }
+        assert_nobody_gets_it(&mut machine, pfn, lost);
+    });
 }

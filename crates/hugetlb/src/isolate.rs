@@ -71,7 +71,12 @@ pub fn isolate<P: Env>(p: &mut P, folio: HugeFolio) -> Result<Isolated, IsolateE
         Ok(home)
     })?;
     if !take_reference(p, folio) {
-        p.with_records(folio.at(), |records| records.record(folio).isolated = false);
+        // The mark may have gone with the folio, and its slot be another one's.
+        p.with_records(folio.at(), |records| {
+            if records.holds(folio) {
+                records.record(folio).isolated = false;
+            }
+        });
         return Err(IsolateError::NotInstalled(folio.pfn));
     }
     Ok(Isolated { folio, home })

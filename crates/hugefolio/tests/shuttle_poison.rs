@@ -9,13 +9,13 @@
 mod schedules;
 
 use hugefolio::{
-    Admin, Bytes, Calls, Cause, Failed, Frame, GfpFlags, HugeCount, HugeSize, Machine, MapCall, MapFlags, MountOptions,
-    Moves, NodeId, Nodemask, OnCpu, OpenCall, Order, Pages as _, Pfn, Pid, Poison, ResizeNodes, Share, SoftOfflined,
-    Vaddr,
+    Admin, Advice, Bytes, Calls, Cause, Failed, Frame, GfpFlags, HugeCount, HugeSize, Machine, MapCall, MapFlags,
+    MountOptions, Moves, NodeId, Nodemask, OnCpu, OpenCall, Order, Pages as _, Pfn, Pid, Poison, ResizeNodes, Share,
+    SoftOfflined, Touch, Vaddr,
 };
 use shuttle::sync::{Arc, Mutex};
 
-use schedules::{race, under_schedules};
+use schedules::{Part, race, race_all, under_schedules};
 
 const SCHEDULES: usize = 500;
 const NODE: NodeId = NodeId::new(0);
@@ -50,15 +50,20 @@ fn each(pages: &[Pages], test: impl Fn(Pages, Loss) + Copy + Send + Sync + 'stat
 
 /// A machine with a page that a process has, and perhaps others that are free.
 fn in_use(pages: Pages) -> (Machine, Pid, Vaddr, Pfn) {
-    let count = if let Pages::Persistent(count) = pages { count } else { 0 };
-    let mut machine =
-        Machine::builder().node(NODE, Bytes::mib(32)).cmdline(&format!("hugepages={count}")).build().unwrap();
-    machine.set_nr_overcommit(HugeSize::M2, HugeCount::new(u64::from(pages == Pages::Surplus))).unwrap();
+    let mut machine = with_room_for(pages);
     let pid = machine.spawn();
     let at = machine.mmap(pid, &MapCall::anonymous(PAGE, Share::Private).with_flags(MapFlags::NORESERVE)).unwrap();
     machine.write_byte(pid, at, 1).unwrap();
     let pfn = machine.frame_at(pid, at).unwrap();
     (machine, pid, at, pfn)
+}
+
+fn with_room_for(pages: Pages) -> Machine {
+    let count = if let Pages::Persistent(count) = pages { count } else { 0 };
+    let mut machine =
+        Machine::builder().node(NODE, Bytes::mib(32)).cmdline(&format!("hugepages={count}")).build().unwrap();
+    machine.set_nr_overcommit(HugeSize::M2, HugeCount::new(u64::from(pages == Pages::Surplus))).unwrap();
+    machine
 }
 
 /// Nobody has the page any more, and nobody gets it where it is known to be lost.
@@ -149,10 +154,9 @@ fn want(on: &mut OnCpu<'_>, pfn: Pfn) {
 /// A file gives up its page.
 #[test]
 fn against_a_truncate() {
-    each(&[Pages::Persistent(2)], |_, loss| {
-        let mut machine = Machine::builder().node(NODE, Bytes::mib(32)).cmdline("hugepages=2").build().unwrap();
-        let hstate = machine.hstates().default_hstate().id;
-        let mount = machine.mount(&MountOptions::unlimited(hstate)).unwrap();
+    each(&[Pages::Persistent(2)], |pages, loss| {
+        let mut machine = with_room_for(pages);
+        let mount = machine.mount(&MountOptions::unlimited(machine.hstates().default_hstate().id)).unwrap();
         let pid = machine.spawn();
         let fd = machine.open(pid, &OpenCall::create(mount, "file")).unwrap();
         let at = machine.mmap(pid, &MapCall::file(fd, PAGE, Share::Shared)).unwrap();
@@ -176,4 +180,79 @@ fn against_a_shrink() {
         });
         assert_nobody_gets_it(&mut machine, pfn, lost);
     });
+}
+
+/// A free page is trusted again while it breaks. It was set aside for good then, though nothing was known to be wrong with it. Somebody has promised it to
+/// a process, so that it stays in its pool.
+#[test]
+fn against_trust() {
+    under_schedules(SCHEDULES, || {
+        let (machine, pid, at, pfn) = promised();
+        let (mut machine, _) = lose_against(machine, (pfn, Loss::Failure), move |on| _ = on.unpoison(pfn));
+        assert_trust(&mut machine, pid, at, pfn);
+    });
+}
+
+/// Whoever pinned a page that broke long ago lets it go, and it is trusted again. A surplus page leaves then: nobody had counted it as broken, and was asked to
+/// count one less.
+#[test]
+fn trust_against_an_unpin() {
+    for pages in USED {
+        under_schedules(SCHEDULES, move || {
+            let (mut machine, pid, at, pfn) = in_use(pages);
+            let pin = machine.pin(pid, at, Touch::Write).unwrap();
+            assert_eq!(machine.memory_failure(pfn, Cause::Test).outcome, Failed::Referenced);
+            let mut machine = race(machine, move |on| on.unpin(pin), move |on| _ = on.unpoison(pfn));
+            assert!(machine.exit(pid));
+            assert_nobody_gets_it(&mut machine, pfn, false);
+        });
+    }
+}
+
+/// A page comes back, breaks, and is trusted again.
+#[test]
+fn trust_against_an_exit() {
+    for pages in USED {
+        under_schedules(SCHEDULES, move || {
+            let (machine, pid, _, pfn) = in_use(pages);
+            let mut machine = lose_and_trust(machine, pfn, move |on| assert!(on.exit(pid)));
+            assert_nobody_gets_it(&mut machine, pfn, false);
+        });
+    }
+}
+
+/// The same of a page that stays, since it is promised again.
+#[test]
+fn trust_against_a_return() {
+    under_schedules(SCHEDULES, || {
+        let (mut machine, pid, at, pfn) = promised();
+        machine.write_byte(pid, at, 1).unwrap();
+        let _ = lose_and_trust(machine, pfn, move |on| on.madvise(pid, at, PAGE, Advice::DontNeed).unwrap());
+    });
+}
+
+fn lose_and_trust(machine: Machine, pfn: Pfn, other: impl FnOnce(&mut OnCpu<'_>) + Send + 'static) -> Machine {
+    let parts: Vec<Part> = vec![
+        Box::new(other),
+        Box::new(move |on| _ = on.memory_failure(pfn, Cause::Test)),
+        Box::new(move |on| _ = on.unpoison(pfn)),
+    ];
+    race_all(machine, parts)
+}
+
+/// One free page that is promised to a process, and where the process will have it.
+fn promised() -> (Machine, Pid, Vaddr, Pfn) {
+    let (mut machine, pid, at, pfn) = in_use(Pages::Persistent(1));
+    machine.munmap(pid, at, PAGE).unwrap();
+    let at = machine.mmap(pid, &MapCall::anonymous(PAGE, Share::Private)).unwrap();
+    (machine, pid, at, pfn)
+}
+
+/// Whoever was promised the page gets it where it is trusted, and only there.
+fn assert_trust(machine: &mut Machine, pid: Pid, at: Vaddr, pfn: Pfn) {
+    machine.validate().unwrap_or_else(|broken| panic!("{broken}"));
+    let Frame::Huge { poisoned, .. } = machine.frame(pfn) else { panic!("{:?}", machine.frame(pfn)) };
+    assert_eq!(machine.write_byte(pid, at, 1).is_ok(), poisoned == Poison::None);
+    assert!(machine.exit(pid));
+    machine.validate().unwrap_or_else(|broken| panic!("{broken}"));
 }

@@ -228,9 +228,9 @@ fn dequeue_from<P: Env>(p: &mut P, request: &AllocRequest, mask: Option<Nodemask
 #[cold]
 fn take_staying<P: Env>(p: &mut P, hstate: HstateId, node: NodeId) -> Option<HugeFolio> {
     let there: Vec<HugeFolio> = p.with_shelf(hstate, node, |shelf| shelf.sound().rev().collect());
-    there
-        .into_iter()
-        .find(|&folio| may_stay(p, folio) && p.with_shelf(hstate, node, |shelf| shelf.take(folio)).is_some())
+    there.into_iter().find_map(|folio| {
+        may_stay(p, folio).then(|| p.with_shelf(hstate, node, |shelf| shelf.take_sound(folio))).flatten()
+    })
 }
 
 /// May a page be pinned for long where it lies? What must be movable, or is lent, has to be free again soon.

@@ -74,7 +74,7 @@ pub fn dissolve<P: Env>(p: &mut P, pfn: Pfn) -> Result<Dissolved, DissolveError>
     }
     let condition = p.with_records(folio.at(), |records| records.condition(folio));
     let kind = p.with_pool(folio.hstate, |pool| pool.dissolve(folio, condition))?;
-    let Some(found) = p.with_shelf(folio.hstate, folio.node, |shelf| shelf.take(folio)) else {
+    let Some(found) = p.with_shelf(folio.hstate, folio.node, |shelf| shelf.take(folio, condition)) else {
         // Whoever took it from the shelf meanwhile has it, and the ledger has one page too few.
         p.with_pool(folio.hstate, |pool| pool.undo_dissolve(folio.node, kind, condition));
         return Err(DissolveError::InUse { pfn: folio.pfn });

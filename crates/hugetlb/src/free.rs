@@ -70,49 +70,63 @@ pub(crate) fn free_huge<P: Env>(p: &mut P, at: HugeSlot, context: Context) {
 #[inline]
 fn come_back<P: Env>(p: &mut P, folio: HugeFolio, restored: bool, condition: Condition, context: Context) {
     let hstate = folio.hstate;
-    match shelve(p, folio, condition, |pool| pool.settle_freed(folio.node, restored, condition)) {
-        Fate::Kept => (),
-        Fate::KeptForReservation => p.emit(|| Event::KeptForReservation { hstate, folio: folio.pfn }),
-        Fate::Destroyed => {
-            let h = p.hstate(hstate);
-            if let Some(folio) = take_claimed(p, h, folio.node, condition)
-                && destroy_in(p, h, folio, context) == Gone::Yes
-            {
-                p.emit(|| Event::PoolShrank { hstate, node: folio.node });
-            }
+    lay(p, folio, condition);
+    let fate = p.with_pool(hstate, |pool| pool.settle_freed(folio.node, restored, condition));
+    let leaving = if fate == Fate::Destroyed && condition == Condition::Poisoned {
+        // Nobody counts it as broken, so that it is this one that leaves.
+        p.with_shelf(hstate, folio.node, |shelf| shelf.take_arriving(folio))
+    } else {
+        laid(p, folio, condition);
+        let h = p.hstate(hstate);
+        (fate == Fate::Destroyed).then(|| take_claimed(p, h, folio.node, condition)).flatten()
+    };
+    if fate == Fate::KeptForReservation {
+        p.emit(|| Event::KeptForReservation { hstate, folio: folio.pfn });
+    }
+    if let Some(folio) = leaving {
+        let h = p.hstate(hstate);
+        if destroy_in(p, h, folio, context) == Gone::Yes {
+            p.emit(|| Event::PoolShrank { hstate, node: folio.node });
         }
     }
 }
 
-/// Lays a folio that nobody has on its shelf, and then has the ledger count it: what it counts can be taken. Memory may break, or be trusted again, between
-/// the look at it and the shelf, where who writes that down does not find the folio; so it is looked at once more.
+/// Lays a folio that nobody has on its shelf, and then has the ledger count it: what it counts can be taken.
 #[inline]
-pub(crate) fn shelve<P: Env, R>(
-    p: &mut P,
-    folio: HugeFolio,
-    condition: Condition,
-    count: impl FnOnce(&mut Pool) -> R,
-) -> R {
+pub(crate) fn shelve<P: Env>(p: &mut P, folio: HugeFolio, condition: Condition, count: impl FnOnce(&mut Pool)) {
+    lay(p, folio, condition);
+    p.with_pool(folio.hstate, count);
+    laid(p, folio, condition);
+}
+
+#[inline]
+fn lay<P: Env>(p: &mut P, folio: HugeFolio, condition: Condition) {
     p.with_shelf(folio.hstate, folio.node, |shelf| match condition {
         Condition::Sound => shelf.put(folio),
         Condition::Poisoned => shelf.put_broken(folio),
     });
-    let counted = p.with_pool(folio.hstate, count);
+}
+
+/// The ledger counts the folio. Memory may break, or be trusted again, between the look at it and the shelf, where who writes that down does not find the
+/// folio; so it is looked at once more.
+#[inline]
+fn laid<P: Env>(p: &mut P, folio: HugeFolio, condition: Condition) {
     if condition == Condition::Poisoned {
         p.with_shelf(folio.hstate, folio.node, |shelf| shelf.arrived(folio));
     }
     look_again(p, folio, condition);
-    counted
 }
 
-/// What lies on its shelf in some condition may not be in it any more.
+/// What lies on its shelf in some condition may not be in it any more, and may change once more before its shelf says so.
 #[inline]
-pub(crate) fn look_again<P: Env>(p: &mut P, folio: HugeFolio, condition: Condition) {
-    let now = p.with_records(folio.at(), |records| records.holds(folio).then(|| records.condition(folio)));
-    match (condition, now) {
-        (Condition::Sound, Some(Condition::Poisoned)) => _ = set_aside(p, folio),
-        (Condition::Poisoned, Some(Condition::Sound)) => readmit(p, folio),
-        _ => (),
+pub(crate) fn look_again<P: Env>(p: &mut P, folio: HugeFolio, mut condition: Condition) {
+    while let Some(now) = p.with_records(folio.at(), |records| records.holds(folio).then(|| records.condition(folio))) {
+        match (condition, now) {
+            (Condition::Sound, Condition::Poisoned) => _ = set_aside(p, folio),
+            (Condition::Poisoned, Condition::Sound) => readmit(p, folio),
+            _ => return,
+        }
+        condition = now;
     }
 }
 

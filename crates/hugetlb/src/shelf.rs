@@ -61,21 +61,44 @@ impl Shelf {
         Some(self.folios.remove(at))
     }
 
-    /// Takes the folio that was set aside last, after the ledger let it go.
+    /// Takes the folio that was set aside last, after the ledger let it go: one that still arrives only where no other is left, for then the ledger
+    /// counts it already.
     #[cold]
     pub(crate) fn take_poisoned(&mut self) -> Option<HugeFolio> {
-        let slot = self.poisoned.pop()?;
+        let arrived = self.poisoned.iter().rposition(|slot| !self.arriving.contains(slot));
+        let slot = self.poisoned.remove(arrived.or_else(|| self.poisoned.len().checked_sub(1))?);
         self.arriving.retain(|&there| there != slot);
-        let at = self.folios.iter().position(|folio| folio.slot == slot)?;
-        Some(self.folios.remove(at))
+        self.remove(slot)
     }
 
-    /// Takes a certain folio, if it is there, after the ledger let one of its kind go. Of which kind it was found.
-    pub(crate) fn take(&mut self, folio: HugeFolio) -> Option<Condition> {
-        let at = self.folios.iter().position(|there| there.slot == folio.slot)?;
-        self.folios.remove(at);
-        self.arriving.retain(|&slot| slot != folio.slot);
+    /// Takes a certain folio, if it is there, after the ledger let one in such a condition go. Of which kind it was found: what was let go as sound may be
+    /// set aside by now, but one that others have claims on is not taken as broken; nor one that the ledger counts only next.
+    pub(crate) fn take(&mut self, folio: HugeFolio, condition: Condition) -> Option<Condition> {
+        let aside = self.poisoned.contains(&folio.slot);
+        if self.arriving.contains(&folio.slot) || !aside && condition == Condition::Poisoned {
+            return None;
+        }
+        self.remove(folio.slot)?;
         Some(if self.readmit(folio) { Condition::Poisoned } else { Condition::Sound })
+    }
+
+    /// Takes a certain folio, if it is there and not broken, after a claim on the ledger.
+    #[cold]
+    pub(crate) fn take_sound(&mut self, folio: HugeFolio) -> Option<HugeFolio> {
+        if self.poisoned.contains(&folio.slot) { None } else { self.remove(folio.slot) }
+    }
+
+    /// Takes a folio that still arrives, and which the ledger does not count after all.
+    #[cold]
+    pub(crate) fn take_arriving(&mut self, folio: HugeFolio) -> Option<HugeFolio> {
+        self.arrived(folio);
+        self.readmit(folio);
+        self.remove(folio.slot)
+    }
+
+    fn remove(&mut self, slot: u32) -> Option<HugeFolio> {
+        let at = self.folios.iter().position(|folio| folio.slot == slot)?;
+        Some(self.folios.remove(at))
     }
 
     /// Puts `new` where `old` lies, on top of all others, if that is there and not broken: nobody finds one folio less meanwhile.
@@ -84,10 +107,13 @@ impl Shelf {
         if self.poisoned.contains(&old.slot) {
             return Swapped::Broken;
         }
-        let Some(at) = self.folios.iter().position(|there| there.slot == old.slot) else { return Swapped::Gone };
-        self.folios.remove(at);
-        self.folios.push(new);
-        Swapped::Done
+        match self.remove(old.slot) {
+            None => Swapped::Gone,
+            Some(_) => {
+                self.folios.push(new);
+                Swapped::Done
+            }
+        }
     }
 
     /// The memory of a folio is broken. Was it healthy, and is it there?

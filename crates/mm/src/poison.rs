@@ -229,10 +229,9 @@ fn let_go<P: Env>(p: &mut P, folio: HugeFolio) -> Failed {
 #[doc(alias = "unpoison_memory")]
 pub fn unpoison<P: Env>(p: &mut P, pfn: Pfn) -> Result<(), UnpoisonError> {
     hugetlb::settle(p, pfn);
-    match hugetlb::folio_of(p, pfn) {
-        Some(folio) => hugetlb::unpoison_folio(p, folio, pfn),
-        None => hugetlb::unpoison_ordinary(p, pfn),
-    }
+    // Whoever is writing down that it broke is done before that, or begins after it.
+    while_it_is_whole(p, pfn, |p, folio| hugetlb::unpoison_folio(p, folio, pfn))
+        .unwrap_or_else(|| hugetlb::unpoison_ordinary(p, pfn))
 }
 
 /// What became of a page that is to be used no longer, before it breaks.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use lab::input::{BadInput, Problem, read_small};
 use lab::instance::Instance;
 use lab::limits::Limits as Bounds;
-use lab::machine_state::SavedMachine;
+use lab::machine_state::{Limits, SavedMachine};
 use lab::pages::{self, Diff, SavedZone};
 use lab::scenario::Scenario;
 use serde_json::json;
@@ -27,7 +27,7 @@ impl<'a> Ends<'a> {
         let from = from.map(|file| {
             let bad = |error: &dyn std::fmt::Display| Problem::of_file(file, BadInput::Json(error.to_string()));
             let most = limits.of_states();
-            let text = read_small(file, most.bytes as u64)?;
+            let text = read_state(file, most)?;
             let saved = SavedMachine::parse(&text, most).map_err(|error| bad(&error))?;
             Instance::resumed(&saved).map_err(|error| bad(&error))
         });
@@ -72,10 +72,15 @@ enum Saved {
     Zone(Box<SavedZone>),
 }
 
+fn read_state(file: &Path, limits: Limits) -> Result<String, Problem> {
+    let more = "if you trust it, permit more with --limit, such as --limit state=1G";
+    read_small(file, limits.bytes as u64, more)
+}
+
 fn read(file: &Path, limits: Bounds) -> Result<Saved, Problem> {
     let bad = |error: &dyn std::fmt::Display| Problem::of_file(file, BadInput::Json(error.to_string()));
     let limits = limits.of_states();
-    let text = read_small(file, limits.bytes as u64)?;
+    let text = read_state(file, limits)?;
     // A zone has no machine in it.
     if text.contains("\"machine\"") {
         let machine = SavedMachine::parse(&text, limits).map_err(|error| bad(&error))?;

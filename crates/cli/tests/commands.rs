@@ -84,6 +84,11 @@ fn a_run_goes_on_where_another_one_ended() {
     let done = folder.run(&["run", "--from", "bad.json", "second.scenario"]);
     assert_eq!((done.code, done.stdout.as_str()), (2, ""));
     assert!(done.stderr.starts_with("bad.json: invalid type: integer `5`"), "{}", done.stderr);
+    for words in [vec!["run", "--from", "one.json", "second.scenario"], vec!["diff", "one.json", "two.json"]] {
+        let done = folder.run(&[&words[..], &["--limit", "state=1K"]].concat());
+        let told = "one.json: the file is longer than 1024 bytes; if you trust it, permit more with --limit, such as --limit state=1G\n";
+        assert_eq!((done.code, &done.stderr[..told.len().min(done.stderr.len())]), (2, told));
+    }
 }
 
 #[test]

@@ -105,18 +105,18 @@ pub fn open(path: &Path) -> Result<BufReader<File>, Problem> {
     Ok(BufReader::new(file))
 }
 
-/// Reads a whole file of at most `limit` bytes.
+/// Reads a whole file of at most `limit` bytes. Of one that is longer, `longer` says what to do.
 ///
 /// # Errors
 /// It cannot be read, is longer, or is not UTF-8.
-pub fn read_small(path: &Path, limit: u64) -> Result<String, Problem> {
+pub fn read_small(path: &Path, limit: u64, longer: &str) -> Result<String, Problem> {
     let mut bytes = Vec::new();
     open(path)?
         .take(limit + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| Problem::of_file(path, BadInput::Unreadable(error.to_string())))?;
     if bytes.len() as u64 > limit {
-        let reason = format!("the file is longer than {limit} bytes; it is not what it should be");
+        let reason = format!("the file is longer than {limit} bytes; {longer}");
         return Err(Problem::of_file(path, BadInput::Mismatch(reason)));
     }
     String::from_utf8(bytes).map_err(|_| Problem::of_file(path, BadInput::NotUtf8))

@@ -90,3 +90,12 @@ fn a_pool_of_surplus_pages_demotes_none() {
          echo 3 > /sys/kernel/mm/hugepages/hugepages-2048kB/demote\n",
     );
 }
+
+/// A machine with so many pages that its text is longer than what is read of a stranger's was called broken, and the search ended.
+#[test]
+fn a_long_text_of_its_own_is_read() {
+    nothing_is_wrong(
+        "arch=arm64 node=5G hugepagesz=1G",
+        "echo 100000 > /sys/kernel/mm/hugepages/hugepages-64kB/nr_hugepages\nnop\n",
+    );
+}

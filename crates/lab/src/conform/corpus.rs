@@ -58,7 +58,7 @@ impl Corpus {
     /// There is no manifest, or it is not one.
     pub fn open(folder: &Path) -> Result<Self, Problem> {
         let path = folder.join("manifest.json");
-        let text = read_small(&path, MANIFEST_LIMIT)?;
+        let text = read_small(&path, MANIFEST_LIMIT, "no list of recordings is")?;
         let entries: Vec<Entry> = serde_json::from_str(&text)
             .map_err(|error| Problem::at(&path, error.line(), error.column(), BadInput::Json(error.to_string())))?;
         let plain = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));

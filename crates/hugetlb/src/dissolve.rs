@@ -121,7 +121,7 @@ impl Pool {
         if there.is_zero() {
             return Err(DissolveError::InUse { pfn: folio.pfn });
         }
-        let kind = if node.surplus.is_zero() { Joins::Persistent } else { Joins::Surplus };
+        let kind = if node.surplus.is_zero() { self.leaves_as(folio.node) } else { Joins::Surplus };
         self.remove_free(folio.node, kind, condition);
         if kind == Joins::Persistent {
             self.max = self.max.saturating_sub(ONE);
@@ -183,5 +183,15 @@ mod tests {
         let kind = pool.dissolve(folio(2), Condition::Sound).unwrap_or(Joins::Surplus);
         pool.undo_dissolve(node, kind, Condition::Sound);
         assert_eq!((pool.max.get(), pool.nr.get(), pool.free.get()), (1, 1, 1));
+
+        // Another node counts it as its own surplus page.
+        pool.surplus = HugeCount::new(1);
+        pool.nodes.resize_with(2, Default::default);
+        pool.nodes[1].surplus = HugeCount::new(1);
+        pool.max = HugeCount::ZERO;
+        let kind = pool.dissolve(folio(2), Condition::Sound).unwrap_or(Joins::Persistent);
+        assert_eq!((pool.max.get(), pool.nr.get(), pool.surplus.get(), pool.nodes[1].surplus.get()), (0, 0, 0, 0));
+        pool.undo_dissolve(node, kind, Condition::Sound);
+        assert_eq!((pool.max.get(), pool.nr.get(), pool.surplus.get(), pool.nodes[1].surplus.get()), (0, 1, 1, 1));
     }
 }

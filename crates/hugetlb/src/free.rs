@@ -6,7 +6,7 @@ use units::{Context, Event, MountReturn, Pfn};
 
 use crate::deferred::destroy_in;
 use crate::poison::{readmit, set_aside};
-use crate::pool::{Condition, Fate, Joins, ONE, Pool};
+use crate::pool::{Condition, Fate, ONE, Pool};
 use crate::record::Record;
 use crate::restore::restore_owed;
 use crate::restructure::piece_released;
@@ -55,7 +55,8 @@ pub(crate) fn free_huge<P: Env>(p: &mut P, at: HugeSlot, context: Context) {
     uncharge(p, folio, &old);
     p.emit(|| Event::Freed { hstate, folio: folio.pfn, restored });
     if old.temporary {
-        p.with_pool(hstate, |pool| pool.remove_page(folio.node, Joins::Persistent));
+        // It was the administrator's when it was made. A smaller pool may have called it surplus since.
+        p.with_pool(hstate, |pool| pool.remove_page(folio.node, pool.leaves_as(folio.node)));
         let h = p.hstate(hstate);
         let _ = destroy_in(p, h, folio, context);
     } else {

@@ -247,25 +247,36 @@ impl Pool {
     /// A page joined the pool.
     #[inline]
     pub(crate) fn add_page(&mut self, node: NodeId, kind: Joins) {
-        let counts = &mut self.nodes[node.index()];
         self.nr += ONE;
-        counts.nr += ONE;
-        if kind == Joins::Surplus {
+        self.nodes[node.index()].nr += ONE;
+        if let Some(counting) = kind.counted_on(node) {
             self.surplus += ONE;
-            counts.surplus += ONE;
+            self.nodes[counting.index()].surplus += ONE;
         }
     }
 
     /// A page that is not free leaves the pool.
     #[inline]
     pub(crate) fn remove_page(&mut self, node: NodeId, kind: Joins) {
-        let counts = &mut self.nodes[node.index()];
         self.nr -= ONE;
-        counts.nr -= ONE;
-        if kind == Joins::Surplus {
+        self.nodes[node.index()].nr -= ONE;
+        if let Some(counting) = kind.counted_on(node) {
             self.surplus -= ONE;
-            counts.surplus -= ONE;
+            self.nodes[counting.index()].surplus -= ONE;
         }
+    }
+
+    /// As what a page of `node` leaves that nothing says is surplus: as the administrator's, or if he has none left as a surplus page of whoever counts it.
+    #[inline]
+    pub(crate) fn leaves_as(&self, node: NodeId) -> Joins {
+        if !self.persistent().is_zero() {
+            return Joins::Persistent;
+        }
+        if !self.node(node).surplus.is_zero() {
+            return Joins::Surplus;
+        }
+        let counting = (0..).zip(&self.nodes).find(|(_, counts)| counts.surplus > counts.nr);
+        counting.map_or(Joins::Persistent, |(n, _)| Joins::SurplusOf(NodeId::new(n)))
     }
 
     /// A free page leaves the pool; its shelf then has one of that condition to take.
@@ -501,6 +512,19 @@ pub(crate) enum Joins {
     Persistent,
     /// Beyond those.
     Surplus,
+    /// The same where its node counts no surplus page: another node counts more of them than it has pages.
+    SurplusOf(NodeId),
+}
+
+impl Joins {
+    /// The node that counts a page of `node` among its surplus pages.
+    const fn counted_on(self, node: NodeId) -> Option<NodeId> {
+        match self {
+            Self::Persistent => None,
+            Self::Surplus => Some(node),
+            Self::SurplusOf(other) => Some(other),
+        }
+    }
 }
 
 pub(crate) const ONE: HugeCount = HugeCount::new(1);

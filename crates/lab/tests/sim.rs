@@ -99,3 +99,38 @@ fn a_long_text_of_its_own_is_read() {
         "echo 100000 > /sys/kernel/mm/hugepages/hugepages-64kB/nr_hugepages\nnop\n",
     );
 }
+
+/// Where a node counts another one's page as its surplus page, that one left its pool as the administrator's, who had none: a guest let a page go of which a part had
+/// broken, and the next resize found fewer than no persistent pages.
+#[test]
+fn a_page_that_another_node_counts_leaves_as_surplus() {
+    nothing_is_wrong(
+        "node=64M node=256M node=64M node=1G distances=0-1:21,0-2:30,1-2:15 cgroup=v1 hugetlb_free_vmemmap=off hugepagesz=2M hugepages=2",
+        "echo 3 > /sys/devices/system/node/node3/hugepages/hugepages-2048kB/nr_hugepages\n\
+         cg_create g1\n\
+         echo 3 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages\n\
+         a0 spawn cg=g1\n\
+         a2 spawn cg=g1\n\
+         a2 run_on 1\n\
+         a2 set_mempolicy bind nodes=0-2 are=static\n\
+         echo 1 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages\n\
+         a2 mmap m9 8M private,anon\n\
+         echo 2 > /sys/devices/system/node/node2/hugepages/hugepages-2048kB/nr_hugepages\n\
+         cg_mems g1 0-1,3\n\
+         a0 gmem_create G2 6M pagesize=2M\n\
+         a2 fork a1\n\
+         write /proc/sys/vm/nr_hugepages_mempolicy 7 by=a2\n\
+         a1 shmget s2 6M\n\
+         a1 run_on 0\n\
+         a1 mmap m7 4M private,anon prot=r\n\
+         write /proc/sys/vm/nr_hugepages_mempolicy 5 by=a0\n\
+         echo 6 > /sys/devices/system/node/node3/hugepages/hugepages-2048kB/nr_hugepages\n\
+         a3 spawn\n\
+         a0 gmem_map V1 G2 20K..24K\n\
+         echo 7 > /sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages\n\
+         a0 gmem_convert G2 0..6M shared\n\
+         a0 gmem_pin K1 V1 5\n\
+         a0 gmem_fail G2 3\n\
+         write /proc/sys/vm/nr_hugepages_mempolicy 0 by=a3\n",
+    );
+}
